@@ -1,0 +1,47 @@
+"""The exception tree: what a person did is told in one sentence, what we did wrong raises as itself.
+
+VideoSSRError
+├── ConfigError    a parameter that does not exist, or a value out of its range
+├── SourceError    the folder, list or file of videos cannot be used
+├── DecodeError    one video cannot be read; carries a reason from a fixed list
+├── StoreError     the frame store is missing, damaged or of other parameters
+├── GateFailed     the data is not fit to train on
+├── PolicyError    a model or checkpoint cannot be used
+└── TrainingError  training cannot start or go on
+"""
+
+
+class VideoSSRError(Exception):
+    """One sentence for the person at the keyboard: rule, value, remedy. Shown without a traceback."""
+
+
+class ConfigError(VideoSSRError):
+    """A parameter that does not exist, or a value out of its range."""
+
+
+class SourceError(VideoSSRError):
+    """The source of videos cannot be used as a whole."""
+
+
+class DecodeError(VideoSSRError):
+    """One video cannot be read; `reason` is one of `videossr.decode.REASONS`."""
+
+    def __init__(self, reason: str, detail: str = "") -> None:
+        super().__init__(f"{reason}: {detail}" if detail else reason)
+        self.reason = reason
+
+
+class StoreError(VideoSSRError):
+    """The frame store is missing, damaged, or was written with other parameters."""
+
+
+class GateFailed(VideoSSRError):
+    """The data is not fit to train on; the report names the rows."""
+
+
+class PolicyError(VideoSSRError):
+    """A model or a checkpoint cannot be used as a video policy."""
+
+
+class TrainingError(VideoSSRError):
+    """Training cannot start or cannot go on."""
