@@ -1,0 +1,335 @@
+"""A video file -> its clock, and exact frames at chosen presentation times; the only module that opens a video.
+
+Reading is lean and still frame-exact: the packets are indexed by demuxing alone, the reader seeks past keyframes that
+no wanted frame needs, non-reference frames that nobody wants are never decoded, one thread a process, and swscale
+delivers the wanted size at once. Whatever the fast path cannot deliver is read again from the first packet on.
+"""
+
+import itertools
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+import av
+import numpy as np
+import numpy.typing as npt
+from av.container import InputContainer
+from av.stream import Disposition
+from av.video.frame import VideoFrame
+from av.video.stream import VideoStream
+
+from videossr.errors import DecodeError
+
+Decoder = Literal["auto", "decord", "pyav"]
+Times = npt.NDArray[np.float64]
+Pixels = npt.NDArray[np.uint8]
+Ticks = npt.NDArray[np.int64]
+
+REASONS: dict[str, str] = {
+    "bad_name": "the name cannot be stored as text",
+    "changed_while_read": "the file changed between listing and reading",
+    "corrupt": "frames that are needed cannot be decoded without errors",
+    "crashed_decoder": "the process that read it died",
+    "duplicate": "the same bytes as another file",
+    "no_video_stream": "a media file without pictures",
+    "not_a_video": "none of the containers that are read",
+    "outside_source": "a link that leads out of the source folder",
+    "too_large": "more pixels a frame than are read",
+    "too_short": "fewer usable frames than a puzzle needs",
+    "unreadable": "the file cannot be opened or read",
+    "unsupported": "no decoder for this codec, or the chosen decoder disagrees with the container",
+}
+
+MAX_SOURCE_PIXELS = 8192 * 8192
+# Only these demuxers, only local files: a text file named .mp4 may otherwise be a playlist that opens other files.
+_OPTIONS = {"format_whitelist": "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts", "protocol_whitelist": "file"}
+_SKIPS_NONREF = ("h264", "hevc")
+_READ_IN_ORDER = ("avi", "mpegts")
+_INDEX_BY_DECODING = ("avi",)  # its packets carry decoding order only: frames are numbered as they come out
+
+
+@dataclass(frozen=True)
+class Clip:
+    """Pixels that never travel without their time.
+
+    `frames` is uint8 [T, H, W, 3] RGB; `times` is float64 [T], seconds, strictly increasing. Raises ValueError on any
+    other shape, type or order.
+    """
+
+    frames: Pixels
+    times: Times
+
+    def __post_init__(self) -> None:
+        if self.frames.dtype != np.uint8 or self.frames.ndim != 4 or self.frames.shape[-1] != 3:
+            raise ValueError(f"frames must be uint8 [T, H, W, 3], got {self.frames.dtype} {self.frames.shape}")
+        if self.times.dtype != np.float64 or self.times.shape != self.frames.shape[:1]:
+            raise ValueError(f"times must be float64 [{len(self.frames)}], got {self.times.dtype} {self.times.shape}")
+        if not np.all(np.diff(self.times) > 0):
+            raise ValueError("times must be strictly increasing")
+
+    def __len__(self) -> int:
+        return len(self.frames)
+
+
+@dataclass(frozen=True)
+class Probe:
+    """What a container says of its largest video stream, checked by decoding one frame.
+
+    `times` are the presentation times in seconds of all frames, the first at 0; `width` and `height` are pixels as
+    displayed. `pts` and `key_pts` are the same clock in ticks of the stream, sorted.
+    """
+
+    codec: str
+    container: str
+    width: int
+    height: int
+    rotation: int
+    fps: float
+    duration_seconds: float
+    times: Times = field(repr=False)
+    pts: Ticks = field(repr=False)
+    key_pts: Ticks = field(repr=False)
+    stream_index: int
+
+
+def presentation_times(path: Path) -> Times:
+    """Seconds at which each frame is shown, float64 [N], sorted, the first at 0; edit lists are respected.
+
+    Raises DecodeError.
+    """
+    return probe(path).times
+
+
+def probe(path: Path) -> Probe:
+    """Index the packets of `path` and decode one frame. Raises DecodeError with a reason of `REASONS`."""
+    with _open(path) as (container, stream):
+        name = container.format.name
+        index = _index_by_decoding if name in _INDEX_BY_DECODING else _index
+        pts, key_pts = index(container, stream)
+        time_base = stream.time_base
+    if len(pts) == 0 or time_base is None:
+        raise DecodeError("corrupt", "the video stream holds no frames")
+    with _open(path) as (container, stream):
+        first = next(_frames_in_order(container, stream), None)
+        if first is None:
+            raise DecodeError("corrupt", "no frame can be decoded")
+        width, height = _displayed_size(stream, first)
+        times = (pts - pts[0]).astype(np.float64) * float(time_base)
+        fps = (len(times) - 1) / float(times[-1]) if len(times) > 1 else float(stream.average_rate or 0)
+        return Probe(
+            codec=stream.codec_context.codec.canonical_name,
+            container=name,
+            width=width,
+            height=height,
+            rotation=first.rotation,
+            fps=fps,
+            duration_seconds=len(times) / fps if fps else 0.0,
+            times=times,
+            pts=pts,
+            key_pts=key_pts,
+            stream_index=stream.index,
+        )
+
+
+def decode(
+    path: Path, times: Times, *, size: tuple[int, int], decoder: Decoder = "auto", probed: Probe | None = None
+) -> Clip:
+    """The frames shown at exactly `times` (float64 [T], as `presentation_times` gives them), scaled to `size`.
+
+    `size` is (height, width) as displayed: rotation and pixel aspect are applied. `probed` saves indexing again.
+    `auto` reads with PyAV, the reader that was right on every container measured. Raises DecodeError; a frame that is
+    not the one asked for, or that rests on damaged ones, is never returned.
+    """
+    probed = probed or probe(path)
+    index = np.searchsorted(probed.times, times - 1e-6)
+    if np.any(index >= len(probed.times)) or np.any(np.abs(probed.times[index] - times) > 1e-6):
+        raise ValueError("times must be presentation times of this video")
+    read = _decode_with_decord if decoder == "decord" else _decode_with_pyav
+    return Clip(read(path, probed, index, size), times)
+
+
+@contextmanager
+def _open(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
+    """The container and its largest stream; every error of the libraries becomes a DecodeError."""
+    try:
+        # "file:" keeps a name such as "concat:a" or "%03d" from being read as anything but a name.
+        with av.open(f"file:{path}", mode="r", options=_OPTIONS, metadata_errors="replace") as container:
+            stream = _largest(container)
+            stream.codec_context.thread_count = 1
+            yield container, stream
+    except av.error.InvalidDataError as error:
+        raise DecodeError("corrupt", _sentence(error)) from None
+    except (av.error.DecoderNotFoundError, av.error.PatchWelcomeError) as error:
+        raise DecodeError("unsupported", _sentence(error)) from None
+    except (av.error.FFmpegError, OSError) as error:
+        raise DecodeError("unreadable", _sentence(error)) from None
+
+
+def _sentence(error: Exception) -> str:
+    return str(getattr(error, "strerror", None) or error).splitlines()[0]
+
+
+def _largest(container: InputContainer) -> VideoStream:
+    streams = [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
+    if not streams:
+        raise DecodeError("no_video_stream", f"streams: {', '.join(s.type for s in container.streams) or 'none'}")
+    stream = max(streams, key=lambda s: (s.width or 0) * (s.height or 0))
+    if stream.width * stream.height > MAX_SOURCE_PIXELS:
+        raise DecodeError("too_large", f"{stream.width}x{stream.height}, at most {MAX_SOURCE_PIXELS} pixels are read")
+    return stream
+
+
+def _index(container: InputContainer, stream: VideoStream) -> tuple[Ticks, Ticks]:
+    """All presentation times and those of the keyframes, in ticks, by demuxing alone."""
+    pts, key_pts = [], []
+    for packet in container.demux(stream):
+        if packet.size == 0 or packet.is_discard or packet.pts is None:
+            continue
+        pts.append(packet.pts)
+        if packet.is_keyframe:
+            key_pts.append(packet.pts)
+    return np.unique(np.array(pts, np.int64)), np.unique(np.array(key_pts, np.int64))
+
+
+def _index_by_decoding(container: InputContainer, stream: VideoStream) -> tuple[Ticks, Ticks]:
+    """One decoding of the whole file: times are counted in frames of the stated rate."""
+    count = sum(1 for _ in _frames_in_order(container, stream))
+    rate = stream.average_rate
+    if not rate or not stream.time_base:
+        raise DecodeError("corrupt", "the container states no frame rate")
+    ticks = float(1 / rate / stream.time_base)
+    return np.round(np.arange(count) * ticks).astype(np.int64), np.zeros(1, np.int64)
+
+
+def _frames_in_order(container: InputContainer, stream: VideoStream) -> Iterator[VideoFrame]:
+    """Every frame from the first packet on; errors before the first good frame are a cut, later ones are damage."""
+    started = False
+    for packet in container.demux(stream):
+        try:
+            frames = packet.decode()
+        except av.error.InvalidDataError:
+            if started:
+                raise
+            continue
+        for frame in frames:
+            assert isinstance(frame, VideoFrame)
+            if frame.is_corrupt and not started:
+                continue
+            started = True
+            yield frame
+
+
+def _displayed_size(stream: VideoStream, frame: VideoFrame) -> tuple[int, int]:
+    """(width, height) after pixel aspect and rotation."""
+    aspect = stream.sample_aspect_ratio
+    width = round(frame.width * float(aspect)) if aspect else frame.width
+    return (frame.height, width) if frame.rotation % 180 else (width, frame.height)
+
+
+def _decode_with_pyav(path: Path, probed: Probe, index: npt.NDArray[np.intp], size: tuple[int, int]) -> Pixels:
+    if probed.container in _INDEX_BY_DECODING:
+        return _read_by_number(path, index, size)
+    wanted = probed.pts[index]
+    if probed.container not in _READ_IN_ORDER:
+        frames = _read_seeking(path, probed, wanted, size)
+        if frames is not None:
+            return frames
+    return _read_in_order(path, probed, wanted, size)
+
+
+def _read_seeking(path: Path, probed: Probe, wanted: Ticks, size: tuple[int, int]) -> Pixels | None:
+    """The fast path; None where it met anything that it cannot vouch for."""
+    pixels: dict[int, Pixels] = {}
+    keys = np.searchsorted(probed.key_pts, wanted, side="right") - 1
+    if keys[0] < 0:
+        return None
+    try:
+        with _open(path) as (container, stream):
+            stream = container.streams[probed.stream_index]  # type: ignore[assignment]
+            for key, group in itertools.groupby(zip(keys, wanted, strict=True), key=lambda pair: int(pair[0])):
+                left = {int(pts) for _, pts in group} - pixels.keys()
+                if left and not _read_group(container, stream, int(probed.key_pts[key]), left, size, pixels):
+                    return None
+    except DecodeError:
+        return None
+    return np.stack([pixels[int(pts)] for pts in wanted])
+
+
+def _read_group(
+    container: InputContainer,
+    stream: VideoStream,
+    key_pts: int,
+    left: set[int],
+    size: tuple[int, int],
+    pixels: dict[int, Pixels],
+) -> bool:
+    """Seek to one keyframe and decode until every wanted frame that follows it is delivered."""
+    wanted = frozenset(left)
+    skips = stream.codec_context.name in _SKIPS_NONREF
+    container.seek(key_pts, stream=stream, backward=True)
+    landed = False
+    for packet in container.demux(stream):
+        if not landed and packet.pts is not None and packet.is_keyframe:
+            landed = True
+            if packet.pts > key_pts:
+                return False
+        if skips:
+            stream.codec_context.skip_frame = "DEFAULT" if packet.pts in wanted or packet.size == 0 else "NONREF"
+        for frame in packet.decode():
+            assert isinstance(frame, VideoFrame)
+            if frame.is_corrupt and frame.pts is not None and frame.pts >= key_pts:
+                return False
+            if frame.pts in left:
+                pixels[frame.pts] = _pixels(frame, size)
+                left.remove(frame.pts)
+        if not left:
+            return True
+    return False
+
+
+def _read_in_order(path: Path, probed: Probe, wanted: Ticks, size: tuple[int, int]) -> Pixels:
+    pixels: dict[int, Pixels] = {}
+    asked = {int(pts) for pts in wanted}
+    with _open(path) as (container, stream):
+        for frame in _frames_in_order(container, stream):
+            if frame.is_corrupt:
+                raise DecodeError("corrupt", f"a damaged frame at {frame.time or 0:.2f} s")
+            if frame.pts in asked:
+                pixels[frame.pts] = _pixels(frame, size)
+                if len(pixels) == len(asked):
+                    break
+    if len(pixels) < len(asked):
+        raise DecodeError("corrupt", f"{len(asked) - len(pixels)} of {len(asked)} frames cannot be decoded")
+    return np.stack([pixels[int(pts)] for pts in wanted])
+
+
+def _read_by_number(path: Path, index: npt.NDArray[np.intp], size: tuple[int, int]) -> Pixels:
+    asked = {int(number) for number in index}
+    with _open(path) as (container, stream):
+        numbered = enumerate(_frames_in_order(container, stream))
+        pixels = {number: _pixels(frame, size) for number, frame in numbered if number in asked}
+    return np.stack([pixels[int(number)] for number in index])
+
+
+def _pixels(frame: VideoFrame, size: tuple[int, int]) -> Pixels:
+    """One upright RGB frame, uint8 [H, W, 3]: scaled first, then turned, so that little is turned."""
+    height, width = size[::-1] if frame.rotation % 180 else size
+    scaled = frame.reformat(width=width, height=height, format="rgb24", interpolation="AREA").to_ndarray()
+    # The display matrix turns counterclockwise, as rot90 does.
+    return np.ascontiguousarray(np.rot90(scaled, frame.rotation // 90))
+
+
+def _decode_with_decord(path: Path, probed: Probe, index: npt.NDArray[np.intp], size: tuple[int, int]) -> Pixels:
+    """The second reader, which must agree with the container on how many frames there are and when."""
+    import decord  # a heavy import that the default never needs
+
+    try:
+        reader = decord.VideoReader(str(path), width=size[1], height=size[0], num_threads=1)
+        stamps = reader.get_frame_timestamp(range(len(reader)))[:, 0]
+        if len(stamps) != len(probed.times) or np.abs(stamps - stamps[0] - probed.times).max() > 2e-3:
+            raise DecodeError("unsupported", f"decord sees {len(stamps)} frames, the container {len(probed.times)}")
+        return np.asarray(reader.get_batch(index).asnumpy())
+    except decord.DECORDError as error:
+        raise DecodeError("unsupported", _sentence(error)) from None
