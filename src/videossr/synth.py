@@ -216,13 +216,14 @@ def _sky(rng: np.random.Generator, size: int) -> Image:
 
 
 def _land(rng: np.random.Generator, size: int, horizon: float, relief: float, shade: float) -> Image:
-    """A warm, textured stretch of land two frames wide, transparent above its skyline; [S, 2S, 4]."""
+    """A warm, textured stretch of land, larger than the frame, transparent above its skyline; [1.4 S, 2 S, 4]."""
+    height = size * 7 // 5
     colour = np.array(_GROUNDS[rng.integers(len(_GROUNDS))], np.float32) + rng.uniform(-14, 14)
     x = np.linspace(0, 2, 2 * size)
     waves = sum(np.sin(x * rng.uniform(3, 12) + rng.uniform(0, 6.3)) for _ in range(3)) / 3
     skyline = (horizon + relief * waves) * size
-    depth = (np.arange(size)[:, None] - skyline).astype(np.float32)[..., None]
-    texture = _noise(rng, size, 2 * size, (6, 14, 30)) * rng.uniform(0.1, 0.2)
+    depth = (np.arange(height)[:, None] - skyline).astype(np.float32)[..., None]
+    texture = _noise(rng, height, 2 * size, (8, 20, 42)) * rng.uniform(0.1, 0.2)
     furrows = np.sin(depth * rng.uniform(0.3, 0.9) + x[:, None] * rng.uniform(-9, 9)) * rng.uniform(0.02, 0.12)
     light = shade * (1.1 - 0.5 * np.clip(depth / size, 0, 1)) * (1 + texture + furrows)
     return np.concatenate([np.clip(colour * light, 0, 255), np.clip(depth, 0, 1)], axis=2).astype(np.float32)
@@ -232,8 +233,8 @@ def _thing(rng: np.random.Generator, size: int) -> _Thing:
     flying = rng.random() < 0.5
     return _Thing(
         sprite=_sprite(rng, round(size * rng.uniform(0.18, 0.34))),
-        start=(rng.uniform(-0.15, 0.45), rng.uniform(0.12, 0.42) if flying else rng.uniform(0.6, 0.85)),
-        travel=rng.uniform(0.5, 1.1),
+        start=(rng.uniform(-0.4, 0.5), rng.uniform(0.12, 0.42) if flying else rng.uniform(0.6, 0.85)),
+        travel=rng.uniform(0.35, 1.2),
         bob=rng.uniform(0.02, 0.08) if flying else rng.uniform(0.1, 0.3),
         hops=rng.uniform(1, 2) if flying else rng.uniform(2, 4),
         spin_degrees=0.0 if flying else rng.uniform(-200, -60),
@@ -269,7 +270,6 @@ def _over(picture: Image, layer: Image) -> None:
 
 def _add_glow(picture: Image, x: float, y: float) -> None:
     """A sun without an edge: a glow."""
-    size = len(picture)
-    steps = np.arange(size, dtype=np.float32) / size
-    glow = np.exp(-((steps[:, None] - y) ** 2 + (steps[None, :] - x) ** 2) / 0.012).astype(np.float32)
-    picture += glow[..., None] * np.array([110, 90, 10], np.float32)
+    steps = np.arange(len(picture)) / len(picture)
+    glow = np.exp(-((steps[:, None] - y) ** 2 + (steps[None, :] - x) ** 2) / 0.012)
+    picture += (glow[..., None] * np.array([110, 90, 10])).astype(np.float32)
