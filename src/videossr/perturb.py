@@ -1,0 +1,197 @@
+"""The seventeen perturbations of anomaly grounding, as one table (paper, section 3.2 and appendix).
+
+A perturbation is drawn once for its whole interval and written into the sample as plain JSON data; `apply` follows that
+data and draws nothing. Strengths that are lengths (the blur radius) are pixels of the stored frame, which is what the
+model sees, so that a puzzle is as hard whatever the size of the source.
+
+Differs: the published code draws noise and zoom anew for each frame, and its quarter turns change the frame's size.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+Frames = NDArray[np.uint8]
+Params = Mapping[str, Any]
+
+LUMA = (0.299, 0.587, 0.114)
+SATURATION_FACTOR = 2.0
+BLUR_RADIUS_PIXELS = 2.0
+NOISE_SIGMA = (35.0, 70.0)
+ZOOM_IN_FACTOR = (1.3, 1.5)
+ZOOM_OUT_FACTOR = (1.2, 1.4)
+HELD_FRAMES = (2, 5)
+
+
+@dataclass(frozen=True)
+class Perturbation:
+    """One way to tamper with an interval of frames.
+
+    `says` completes "During one part of this video ..." in the question. `draw(rng, length)` returns the JSON-ready
+    parameters of an interval of `length` >= 2 frames; `apply(frames, params)` returns the tampered frames, uint8
+    [T,H,W,3] like its input, which it leaves alone. `pace` is how densely stored frames are shown (outside, inside) the
+    interval, and `donor` tells that the frames inside come from another video: these two are what `slow`, `fast` and
+    `swap` do, so their `apply` changes nothing.
+    """
+
+    name: str
+    kind: Literal["fine", "spatial", "temporal"]
+    says: str
+    draw: Callable[[np.random.Generator, int], dict[str, Any]]
+    apply: Callable[[Frames, Params], Frames]
+    pace: tuple[int, int] = (1, 1)
+    donor: bool = False
+
+
+def _nothing(rng: np.random.Generator, length: int) -> dict[str, Any]:
+    return {}
+
+
+def _draw_noise(rng: np.random.Generator, length: int) -> dict[str, Any]:
+    return {"sigma": round(float(rng.uniform(*NOISE_SIGMA)), 2), "seed": int(rng.integers(2**32))}
+
+
+def _draw_zoom(bounds: tuple[float, float]) -> Callable[[np.random.Generator, int], dict[str, Any]]:
+    return lambda rng, length: {"factor": round(float(rng.uniform(*bounds)), 3)}
+
+
+def _draw_hold(rng: np.random.Generator, length: int) -> dict[str, Any]:
+    held = int(rng.integers(HELD_FRAMES[0], HELD_FRAMES[1] + 1))
+    order = [place - place % held for place in range(length)]
+    if length > 1 and order[-1] == length - 1:
+        # A run of one frame is no stutter: the last frame would be clean, and the interval end sooner than told.
+        order[-1] = order[-2]
+    return {"order": order}
+
+
+def _draw_shuffle(rng: np.random.Generator, length: int) -> dict[str, Any]:
+    order = list(range(length))
+    # Both ends must move, or the visible interval would be shorter than the one asked for.
+    while order[0] == 0 or order[-1] == length - 1:
+        order = [int(place) for place in rng.permutation(length)]
+    return {"order": order}
+
+
+def _unchanged(frames: Frames, params: Params) -> Frames:
+    return frames.copy()
+
+
+def _mix_channels(matrix: NDArray[np.float32]) -> Callable[[Frames, Params], Frames]:
+    def apply(frames: Frames, params: Params) -> Frames:
+        rows = frames.reshape(-1, frames.shape[2], 3)
+        return cv2.transform(rows, matrix).reshape(frames.shape)  # type: ignore[return-value]
+
+    return apply
+
+
+def _grey_matrix() -> NDArray[np.float32]:
+    return np.tile(np.array(LUMA, np.float32), (3, 1))
+
+
+def _saturation_matrix() -> NDArray[np.float32]:
+    return SATURATION_FACTOR * np.eye(3, dtype=np.float32) + (1 - SATURATION_FACTOR) * _grey_matrix()
+
+
+def _noise(frames: Frames, params: Params) -> Frames:
+    field = np.random.default_rng(params["seed"]).standard_normal(frames.shape, np.float32)
+    field *= params["sigma"]
+    field += frames
+    np.rint(field, out=field)
+    return np.clip(field, 0, 255, out=field).astype(np.uint8)
+
+
+def _blur(frames: Frames, params: Params) -> Frames:
+    return _each(frames, lambda frame: cv2.GaussianBlur(frame, (0, 0), BLUR_RADIUS_PIXELS))
+
+
+def _invert(frames: Frames, params: Params) -> Frames:
+    return np.invert(frames)
+
+
+def _channel_swap(frames: Frames, params: Params) -> Frames:
+    return np.ascontiguousarray(frames[..., ::-1])
+
+
+def _zoom_in(frames: Frames, params: Params) -> Frames:
+    factor = params["factor"]
+    return _affine(frames, factor, cv2.INTER_CUBIC)
+
+
+def _zoom_out(frames: Frames, params: Params) -> Frames:
+    height, width = frames.shape[1:3]
+    small = (max(1, round(width / params["factor"])), max(1, round(height / params["factor"])))
+    return _fitted(frames, small)
+
+
+def _affine(frames: Frames, factor: float, interpolation: int) -> Frames:
+    """Scale about the centre, keeping the size; what leaves the frame is cut off."""
+    height, width = frames.shape[1:3]
+    shift = ((1 - factor) * (width - 1) / 2, (1 - factor) * (height - 1) / 2)
+    matrix = np.array([[factor, 0, shift[0]], [0, factor, shift[1]]], np.float64)
+    return _each(frames, lambda frame: cv2.warpAffine(frame, matrix, (width, height), flags=interpolation))
+
+
+def _turn(quarters: int) -> Callable[[Frames, Params], Frames]:
+    """Turn counter-clockwise by quarters; a turn that changes the shape is fitted into the old one, on black."""
+
+    def apply(frames: Frames, params: Params) -> Frames:
+        height, width = frames.shape[1:3]
+        turned = np.ascontiguousarray(np.rot90(frames, quarters, axes=(1, 2)))
+        if turned.shape == frames.shape:
+            return turned
+        scale = min(height / width, width / height)
+        return _fitted(turned, (max(1, round(height * scale)), max(1, round(width * scale))), (height, width))
+
+    return apply
+
+
+def _fitted(frames: Frames, size: tuple[int, int], canvas: tuple[int, int] | None = None) -> Frames:
+    """Shrink to `size` (width, height) and centre on a black `canvas` (height, width; the frames' own by default)."""
+    height, width = canvas or frames.shape[1:3]
+    top, left = (height - size[1]) // 2, (width - size[0]) // 2
+    out = np.zeros((len(frames), height, width, 3), np.uint8)
+    for target, frame in zip(out, frames, strict=True):
+        target[top : top + size[1], left : left + size[0]] = cv2.resize(frame, size, interpolation=cv2.INTER_AREA)
+    return out
+
+
+def _mirror(frames: Frames, params: Params) -> Frames:
+    return np.ascontiguousarray(frames[:, :, ::-1])
+
+
+def _reorder(frames: Frames, params: Params) -> Frames:
+    return frames[np.asarray(params["order"])]
+
+
+def _each(frames: Frames, change: Callable[[Frames], Any]) -> Frames:
+    out = np.empty_like(frames)
+    for target, frame in zip(out, frames, strict=True):
+        target[...] = change(frame)
+    return out
+
+
+_ROWS = (
+    Perturbation("saturation", "fine", "the colours are too strong", _nothing, _mix_channels(_saturation_matrix())),
+    Perturbation("noise", "fine", "the picture is noisy", _draw_noise, _noise),
+    Perturbation("blur", "fine", "the picture is blurred", _nothing, _blur),
+    Perturbation("grayscale", "fine", "the picture has no colour", _nothing, _mix_channels(_grey_matrix())),
+    Perturbation("invert", "fine", "the colours are inverted", _nothing, _invert),
+    Perturbation("channel_swap", "fine", "red and blue are exchanged", _nothing, _channel_swap),
+    Perturbation("zoom_in", "spatial", "the picture is enlarged", _draw_zoom(ZOOM_IN_FACTOR), _zoom_in),
+    Perturbation("zoom_out", "spatial", "the picture is shrunk", _draw_zoom(ZOOM_OUT_FACTOR), _zoom_out),
+    Perturbation("rotate_180", "spatial", "the picture is upside down", _nothing, _turn(2)),
+    Perturbation("rotate_90", "spatial", "the picture is turned a quarter to the left", _nothing, _turn(1)),
+    Perturbation("rotate_270", "spatial", "the picture is turned a quarter to the right", _nothing, _turn(3)),
+    Perturbation("mirror", "spatial", "left and right are exchanged", _nothing, _mirror),
+    Perturbation("slow", "temporal", "things move at half speed", _nothing, _unchanged, pace=(2, 1)),
+    Perturbation("fast", "temporal", "things move at double speed", _nothing, _unchanged, pace=(1, 2)),
+    Perturbation("stutter_hold", "temporal", "the picture freezes again and again", _draw_hold, _reorder),
+    Perturbation("shuffle", "temporal", "the frames are in a wrong order", _draw_shuffle, _reorder),
+    Perturbation("swap", "temporal", "another video is shown", _nothing, _unchanged, donor=True),
+)
+
+PERTURBATIONS: dict[str, Perturbation] = {row.name: row for row in _ROWS}

@@ -1,0 +1,14 @@
+"""The pretext tasks: puzzles cut out of raw videos, whose answers arithmetic can check. A new task is one line here."""
+
+from videossr.pretext.counting import Counting
+from videossr.pretext.grounding import Grounding
+from videossr.pretext.jigsaw import Jigsaw
+from videossr.pretext.protocol import PretextTask
+
+TASKS: dict[str, type[Grounding] | type[Counting] | type[Jigsaw]] = {
+    "grounding": Grounding,
+    "counting": Counting,
+    "jigsaw": Jigsaw,
+}
+
+__all__ = ["TASKS", "Counting", "Grounding", "Jigsaw", "PretextTask"]

@@ -1,0 +1,88 @@
+"""Temporal jigsaw: in which order do the clips play? (paper, section 3.2)
+
+The stored frames are cut into equal clips, shown in another order as separate videos. The answer has one digit a clip:
+the number of the clip that plays first, then of the one that plays second, and so on (the inverse of the shuffle). Each
+clip's clock starts at zero, so that no time stamp tells the order.
+
+Differs: never the identity order.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from videossr import rewards
+from videossr.errors import ConfigError
+from videossr.frames import Clip
+from videossr.pretext.protocol import mean_difference, shown_indices
+from videossr.records import Footage, Sample
+
+_QUESTION = (
+    "{clips}\nThese are {num_clips} clips of one video in a wrong order. In which order do they play? "
+    "Answer with the clip numbers from first to last and nothing else, for example {example}."
+)
+_EXAMPLE = "314265897"
+
+
+@dataclass(frozen=True)
+class Jigsaw:
+    """Parameters: how many frames each clip shows, for puzzles of six clips and of eight."""
+
+    frames_per_clip_6: int = 8
+    frames_per_clip_8: int = 6
+
+    variants: ClassVar[tuple[str, ...]] = ("6", "8")
+
+    def __post_init__(self) -> None:
+        if min(self.frames_per_clip_6, self.frames_per_clip_8) < 2:
+            raise ConfigError("frames_per_clip must be at least 2: an order needs motion")
+
+    def fits(self, footage: Footage, variant: str) -> bool:
+        return len(shown_indices(len(footage.times), int(variant) * self._frames_per_clip(variant))) > 0
+
+    def generate(self, footage: Footage, variant: str, rng: np.random.Generator, donors: Sequence[str] = ()) -> Sample:
+        num_clips, frames_per_clip = int(variant), self._frames_per_clip(variant)
+        shown_indices(len(footage.times), num_clips * frames_per_clip)
+        order = list(range(num_clips))
+        while order == sorted(order):
+            order = [int(part) for part in rng.permutation(num_clips)]
+        edit = {"order": order, "frames_per_clip": frames_per_clip}
+        clips = "\n".join(f"Clip {number}: <video>" for number in range(1, num_clips + 1))
+        example = "".join(digit for digit in _EXAMPLE if int(digit) <= num_clips)
+        question = _QUESTION.format(clips=clips, num_clips=num_clips, example=example)
+        return Sample("", "jigsaw", variant, footage.video_id, edit, question, self.answer(edit, footage.times))
+
+    def render(self, sample: Sample, store: Mapping[str, Clip]) -> list[Clip]:
+        return _cut(sample.edit, store[sample.video_id], sample.edit["order"])
+
+    def clean(self, sample: Sample, store: Mapping[str, Clip]) -> list[Clip]:
+        return _cut(sample.edit, store[sample.video_id], sorted(sample.edit["order"]))
+
+    def perceptibility(self, sample: Sample, store: Mapping[str, Clip]) -> float:
+        """The least different pair of clips counts: two that look the same cannot be put in order."""
+        clips = self.clean(sample, store)
+        return min(mean_difference(one.frames, other.frames) for one, other in zip(clips, clips[1:], strict=False))
+
+    def answer(self, edit: Mapping[str, Any], times: ArrayLike) -> str:
+        order = edit["order"]
+        return "".join(str(order.index(part) + 1) for part in range(len(order)))
+
+    def score(self, completion: str, answer: str) -> float:
+        return rewards.score("jigsaw", completion, answer)
+
+    def strict(self, completion: str, answer: str) -> float:
+        return rewards.strict("jigsaw", completion, answer)
+
+    def metric(self, completion: str, answer: str) -> float:
+        return rewards.metric("jigsaw", completion, answer)
+
+    def _frames_per_clip(self, variant: str) -> int:
+        return {"6": self.frames_per_clip_6, "8": self.frames_per_clip_8}[variant]
+
+
+def _cut(edit: Mapping[str, Any], clip: Clip, order: Sequence[int]) -> list[Clip]:
+    parts = shown_indices(len(clip), len(order) * edit["frames_per_clip"]).reshape(len(order), -1)
+    return [Clip(clip.frames[parts[part]], clip.times[parts[part]] - clip.times[parts[part][0]]) for part in order]
