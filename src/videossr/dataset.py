@@ -1,0 +1,220 @@
+"""From stored videos to puzzles: the training set and VIUBench are two recipes of one generator.
+
+A sample is a function of (seed, task, its parameters, variant, number, video id): neither the machine nor the order of
+the work changes it. No puzzle is given twice.
+"""
+
+import hashlib
+import json
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from tqdm import tqdm
+
+from videossr.errors import ConfigError, SourceError
+from videossr.pretext import TASKS, Counting, Grounding, Jigsaw, PretextTask
+from videossr.records import Footage, Sample
+
+log = logging.getLogger(__name__)
+
+# VideoSSR-30K: 4 x 3,000 grounding, 6,000 counting, 12,000 jigsaw. The paper does not tell the counting variant; the
+# jigsaw's six clips are the easy ones, and so is this.
+VIDEOSSR_30K = {
+    "grounding/channel_swap": 0.1,
+    "grounding/mirror": 0.1,
+    "grounding/zoom_out": 0.1,
+    "grounding/rotate_180": 0.1,
+    "counting/easy": 0.2,
+    "jigsaw/6": 0.4,
+}
+
+VIUBENCH = (
+    "counting/easy",
+    "counting/hard",
+    "grounding/channel_swap",
+    "grounding/rotate_180",
+    "grounding/zoom_out",
+    "grounding/mirror",
+    "grounding/shuffle",
+    "jigsaw/6",
+    "jigsaw/8",
+)
+
+_TRIES = 20
+_COLUMNS = ("sample_id", "task", "variant", "video_id", "edit", "question", "answer")
+_SCHEMA = pa.schema([(name, pa.string()) for name in _COLUMNS])
+
+
+@dataclass(frozen=True)
+class TrainSet:
+    """How many training samples, and their shares by "task/variant" (any positive numbers; only proportions count)."""
+
+    num_samples: int = 30000
+    mixture: dict[str, float] = field(default_factory=lambda: dict(VIDEOSSR_30K))
+
+    def __post_init__(self) -> None:
+        if self.num_samples < 1:
+            raise ConfigError(f"num_samples must be at least 1, got {self.num_samples}")
+        if not self.mixture or any(share < 0 for share in self.mixture.values()) or sum(self.mixture.values()) <= 0:
+            raise ConfigError(f"mixture must hold shares of which none is below 0 and one above, got {self.mixture}")
+        for kind in self.mixture:
+            task, _, variant = kind.partition("/")
+            if task not in TASKS or variant not in TASKS[task].variants:
+                known = ", ".join(f"{name}/{v}" for name, cls in TASKS.items() for v in cls.variants)
+                raise ConfigError(f"mixture has no puzzle '{kind}': accepted are {known}")
+
+
+@dataclass(frozen=True)
+class BenchSet:
+    """How many questions each of VIUBench's nine columns asks (the paper: 300)."""
+
+    per_column: int = 300
+
+    def __post_init__(self) -> None:
+        if self.per_column < 1:
+            raise ConfigError(f"per_column must be at least 1, got {self.per_column}")
+
+
+@dataclass(frozen=True)
+class PretextParams:
+    """The section `pretext`: each task's parameters, and what is made of them."""
+
+    seed: int = 0
+    grounding: Grounding = field(default_factory=Grounding)
+    counting: Counting = field(default_factory=Counting)
+    jigsaw: Jigsaw = field(default_factory=Jigsaw)
+    train: TrainSet = field(default_factory=TrainSet)
+    viubench: BenchSet = field(default_factory=BenchSet)
+
+    @property
+    def tasks(self) -> dict[str, PretextTask]:
+        """The tasks by name, as they are parametrised here."""
+        return {"grounding": self.grounding, "counting": self.counting, "jigsaw": self.jigsaw}
+
+
+def build_train(params: PretextParams, footage: Sequence[Footage]) -> list[Sample]:
+    """The training set, in random order, over the training videos, each used equally often.
+
+    Where the videos do not offer so many different puzzles of a kind, there are fewer, and a warning says so. Raises
+    SourceError where no video is long enough, ConfigError where the parameters contradict the stored frames.
+    """
+    return _build(params, footage, _shares(params.train.mixture, params.train.num_samples), "train")
+
+
+def build_viubench(params: PretextParams, footage: Sequence[Footage]) -> list[Sample]:
+    """VIUBench over the videos held back for it, column by column (paper, section 4); else as `build_train`."""
+    samples = _build(params, footage, dict.fromkeys(VIUBENCH, params.viubench.per_column), "viubench")
+    return sorted(samples, key=lambda sample: (VIUBENCH.index(_kind(sample)), sample.sample_id))
+
+
+def write_samples(path: Path, samples: Sequence[Sample]) -> None:
+    """Write samples as parquet, one row each, the edit as a JSON string; the file appears whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    rows = {name: [getattr(sample, name) for sample in samples] for name in _COLUMNS if name != "edit"}
+    rows["edit"] = [_canonical(sample) for sample in samples]
+    part = path.with_name(path.name + ".part")
+    pq.write_table(pa.table(rows, schema=_SCHEMA), part)
+    part.replace(path)
+
+
+def read_samples(path: Path) -> list[Sample]:
+    """Read what `write_samples` wrote."""
+    rows = pq.read_table(path, columns=list(_COLUMNS)).to_pylist()
+    return [Sample(**{**row, "edit": json.loads(row["edit"])}) for row in rows]
+
+
+def _shares(mixture: Mapping[str, float], num_samples: int) -> dict[str, int]:
+    """Whole numbers that sum to `num_samples`, by largest remainder; ties go to the kind named first."""
+    total = sum(mixture.values())
+    exact = {kind: num_samples * share / total for kind, share in mixture.items()}
+    counts = {kind: int(share) for kind, share in exact.items()}
+    by_remainder = sorted(exact, key=lambda kind: counts[kind] - exact[kind])
+    for kind in by_remainder[: num_samples - sum(counts.values())]:
+        counts[kind] += 1
+    return counts
+
+
+def _build(params: PretextParams, footage: Sequence[Footage], counts: Mapping[str, int], name: str) -> list[Sample]:
+    kinds = [kind for kind, count in counts.items() if count]
+    fit = _fit_for(params, kinds, footage, name)
+    videos = _turns(params.seed, name, fit, sum(counts.values()))
+    donors = [item.video_id for item in fit]
+    samples: list[Sample] = []
+    with tqdm(total=len(videos), desc=f"{name} puzzles", unit="puzzle") as progress:
+        for kind in kinds:
+            turn, videos = videos[: counts[kind]], videos[counts[kind] :]
+            samples += _of_kind(params, turn, donors, kind, name)
+            progress.update(len(turn))
+    order = _rng(params.seed, name, "order").permutation(len(samples))
+    return [samples[i] for i in order]
+
+
+def _fit_for(params: PretextParams, kinds: Sequence[str], footage: Sequence[Footage], name: str) -> list[Footage]:
+    """The videos that every kind can use, ordered by id: the order in which they were found must not matter."""
+    asked = [(params.tasks[task], variant) for task, variant in (kind.split("/") for kind in kinds)]
+    fit = [item for item in footage if all(task.fits(item, variant) for task, variant in asked)]
+    if not fit:
+        raise SourceError(
+            f"the {name} samples need a video that lasts long enough to name a part of it in tenths of a second, but "
+            f"none of {len(footage)} does: add videos"
+        )
+    if len(fit) < len(footage):
+        log.warning("%s: %d of %d videos are too short and left out", name, len(footage) - len(fit), len(footage))
+    return sorted(fit, key=lambda item: item.video_id)
+
+
+def _turns(seed: int, name: str, footage: Sequence[Footage], count: int) -> list[Footage]:
+    """`count` videos: all of them in a random order, then all again in another, so that each serves equally often."""
+    passes = range(-(-count // len(footage)))
+    orders = [_rng(seed, name, "pass", number).permutation(len(footage)) for number in passes]
+    return [footage[i] for order in orders for i in order][:count]
+
+
+def _of_kind(
+    params: PretextParams, videos: Sequence[Footage], donors: Sequence[str], kind: str, name: str
+) -> list[Sample]:
+    """One sample of this kind for each of `videos`, fewer where a video has no other left to give."""
+    samples: dict[str, Sample] = {}
+    for index, video in enumerate(videos):
+        sample = _unlike(samples, params, video, donors, kind, index)
+        if sample is not None:
+            samples[_identity(sample)] = replace(sample, sample_id=f"{name}/{kind}/{index:06d}")
+    if len(samples) < len(videos):
+        asked, distinct = len(videos), len({video.video_id for video in videos})
+        log.warning("%s: %d '%s' puzzles of %d: %d videos offer no more", name, len(samples), kind, asked, distinct)
+    return list(samples.values())
+
+
+def _unlike(
+    taken: Mapping[str, Sample], params: PretextParams, video: Footage, donors: Sequence[str], kind: str, index: int
+) -> Sample | None:
+    task, variant = kind.split("/")
+    for attempt in range(_TRIES):
+        rng = _rng(params.seed, task, variant, index, video.video_id, attempt)
+        sample = params.tasks[task].generate(video, variant, rng, donors)
+        if _identity(sample) not in taken:
+            return sample
+    return None
+
+
+def _rng(*parts: str | int) -> np.random.Generator:
+    """A generator seeded by a hash that is the same in every process and on every machine."""
+    digest = hashlib.sha256(json.dumps(parts).encode()).digest()
+    return np.random.default_rng(int.from_bytes(digest[:16], "big"))
+
+
+def _canonical(sample: Sample) -> str:
+    return json.dumps(sample.edit, sort_keys=True, separators=(",", ":"))
+
+
+def _kind(sample: Sample) -> str:
+    return f"{sample.task}/{sample.variant}"
+
+
+def _identity(sample: Sample) -> str:
+    return f"{sample.video_id} {_kind(sample)} {_canonical(sample)}"
