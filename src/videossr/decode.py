@@ -155,16 +155,20 @@ def _open(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
     """The container and its largest stream; every error of the libraries becomes a DecodeError."""
     try:
         # "file:" keeps a name such as "concat:a" or "%03d" from being read as anything but a name.
-        with av.open(f"file:{path}", mode="r", options=_OPTIONS, metadata_errors="replace") as container:
+        opened = av.open(f"file:{path}", mode="r", options=_OPTIONS, metadata_errors="replace")
+    except OSError as error:
+        raise DecodeError("unreadable", _sentence(error)) from None
+    except (av.error.FFmpegError, ValueError) as error:
+        raise DecodeError("not_a_video", _sentence(error)) from None
+    with opened as container:
+        try:
             stream = _largest(container)
             stream.codec_context.thread_count = 1
             yield container, stream
-    except av.error.InvalidDataError as error:
-        raise DecodeError("corrupt", _sentence(error)) from None
-    except (av.error.DecoderNotFoundError, av.error.PatchWelcomeError) as error:
-        raise DecodeError("unsupported", _sentence(error)) from None
-    except (av.error.FFmpegError, OSError) as error:
-        raise DecodeError("unreadable", _sentence(error)) from None
+        except (av.error.DecoderNotFoundError, av.error.PatchWelcomeError) as error:
+            raise DecodeError("unsupported", _sentence(error)) from None
+        except av.error.FFmpegError as error:
+            raise DecodeError("corrupt", _sentence(error)) from None
 
 
 def _sentence(error: Exception) -> str:
@@ -175,7 +179,10 @@ def _largest(container: InputContainer) -> VideoStream:
     streams = [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
     if not streams:
         raise DecodeError("no_video_stream", f"streams: {', '.join(s.type for s in container.streams) or 'none'}")
-    stream = max(streams, key=lambda s: (s.width or 0) * (s.height or 0))
+    decodable = [s for s in streams if s.codec_context is not None]
+    if not decodable:
+        raise DecodeError("unsupported", "no decoder for its codec")
+    stream = max(decodable, key=lambda s: s.width * s.height)
     if stream.width * stream.height > MAX_SOURCE_PIXELS:
         raise DecodeError("too_large", f"{stream.width}x{stream.height}, at most {MAX_SOURCE_PIXELS} pixels are read")
     return stream

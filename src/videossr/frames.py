@@ -28,7 +28,17 @@ from videossr.errors import ConfigError, DecodeError, StoreError
 from videossr.parallel import in_processes
 from videossr.records import Footage, Rejected, Video
 
-__all__ = ["Clip", "FrameStore", "FramesParams", "fitted_size", "choose_frames", "write_store"]
+__all__ = [
+    "Clip",
+    "FrameStore",
+    "FramesParams",
+    "choose_frames",
+    "fitted_size",
+    "read_quarantine",
+    "write_quarantine",
+    "write_store",
+    "write_table",
+]
 
 SIZE_FACTOR = 32  # patch 16 merged 2x2 in Qwen3-VL: sides are multiples of it
 VIDEOS_PER_SHARD = 256
@@ -46,7 +56,7 @@ _INDEX_SCHEMA = pa.schema(
         ("times", pa.list_(pa.float64())),
     ]
 )
-_SKIPPED_SCHEMA = pa.schema([("path", pa.string()), ("reason", pa.string()), ("detail", pa.string())])
+_QUARANTINE_SCHEMA = pa.schema([("path", pa.string()), ("reason", pa.string()), ("detail", pa.string())])
 
 
 @dataclass(frozen=True)
@@ -102,6 +112,27 @@ def fitted_size(height: int, width: int, min_pixels: int, max_pixels: int) -> tu
         grow = math.sqrt(min_pixels / (height * width))
         rounded = [math.ceil(side * grow / SIZE_FACTOR) * SIZE_FACTOR for side in (height, width)]
     return rounded[0], rounded[1]
+
+
+def write_quarantine(path: Path, rejected: Sequence[Rejected]) -> None:
+    """Write one parquet row a file that cannot be used: path, reason, detail."""
+    write_table(path, pa.Table.from_pylist([asdict(item) for item in rejected], _QUARANTINE_SCHEMA))
+
+
+def read_quarantine(path: Path) -> list[Rejected]:
+    """The rows of a quarantine. Raises StoreError where there is none."""
+    try:
+        return [Rejected(**row) for row in pq.read_table(path).to_pylist()]
+    except FileNotFoundError:
+        raise StoreError(f"no quarantine at {path}: run the ingest stage") from None
+
+
+def write_table(path: Path, table: pa.Table) -> None:
+    """Write a parquet file whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(path.name + ".partial")
+    pq.write_table(table, unfinished)
+    unfinished.replace(path)
 
 
 class FrameStore(Mapping[str, Clip]):
@@ -185,10 +216,8 @@ def write_store(videos: Sequence[Video], root: Path, params: FramesParams, worke
         assert shard is not None
         rows.append(_append(shard, number // VIDEOS_PER_SHARD, video, result))
     _close(shard)
-    pq.write_table(pa.Table.from_pylist(rows, _INDEX_SCHEMA), partial_root / "index.parquet")
-    pq.write_table(
-        pa.Table.from_pylist([asdict(item) for item in rejected], _SKIPPED_SCHEMA), partial_root / "skipped.parquet"
-    )
+    write_table(partial_root / "index.parquet", pa.Table.from_pylist(rows, _INDEX_SCHEMA))
+    write_quarantine(partial_root / "skipped.parquet", rejected)
     if root.exists():
         shutil.rmtree(root)
     partial_root.replace(root)

@@ -3,6 +3,8 @@
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from itertools import islice
 from multiprocessing import get_context
 from typing import TypeVar
 
@@ -10,20 +12,50 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 
-def in_processes(function: Callable[[T], R], items: Iterable[T], workers: int) -> Iterator[R]:
+def in_processes(
+    function: Callable[[T], R], items: Iterable[T], workers: int, on_death: Callable[[T], R] | None = None
+) -> Iterator[R]:
     """Yield `function(item)` for every item, in order; `workers` <= 1 stays in this process.
 
-    Only a few results wait at a time, so memory does not grow with the number of items. Processes are spawned: ffmpeg
-    and its threads do not survive a fork.
+    Only a few results wait at a time, so memory does not grow with the number of items. Where a process dies (a decoder
+    that crashes, memory that runs out), the items it may have held are tried again one by one, and the one that kills
+    its process alone becomes `on_death(item)`, or BrokenProcessPool without it.
     """
     if workers <= 1:
         yield from map(function, items)
         return
+    left = iter(items)
+    held: deque[T] = deque()
+    while True:
+        try:
+            yield from _until_death(function, left, workers, held)
+            return
+        except BrokenProcessPool:
+            while held:
+                yield _alone(function, held.popleft(), on_death)
+
+
+def _until_death(function: Callable[[T], R], left: Iterator[T], workers: int, held: deque[T]) -> Iterator[R]:
+    """Results in order; `held` are the items whose results have not been yielded yet."""
+    # Spawned: ffmpeg and its threads do not survive a fork.
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
         waiting: deque[Future[R]] = deque()
-        for item in items:
-            waiting.append(pool.submit(function, item))
-            if len(waiting) > 4 * workers:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
+        while True:
+            for item in islice(left, 4 * workers - len(waiting)):
+                held.append(item)
+                waiting.append(pool.submit(function, item))
+            if not waiting:
+                return
+            result = waiting.popleft().result()
+            held.popleft()
+            yield result
+
+
+def _alone(function: Callable[[T], R], item: T, on_death: Callable[[T], R] | None) -> R:
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        try:
+            return pool.submit(function, item).result()
+        except BrokenProcessPool:
+            if on_death is None:
+                raise
+            return on_death(item)

@@ -259,7 +259,7 @@ def _sprite(rng: np.random.Generator, size: int) -> Image:
 def _placed(sprite: Image, size: int, x: float, y: float, angle_degrees: float) -> Image:
     """The sprite on a transparent frame [S, S, 4], its middle at fractions (x, y)."""
     middle = (len(sprite) - 1) / 2
-    matrix = cv2.getRotationMatrix2D((middle, middle), angle_degrees, 1.0)
+    matrix = np.array(cv2.getRotationMatrix2D((middle, middle), angle_degrees, 1.0), np.float64)
     matrix[:, 2] += np.array([x, y]) * size - middle
     return np.asarray(cv2.warpAffine(sprite, matrix, (size, size), flags=cv2.INTER_LINEAR))
 

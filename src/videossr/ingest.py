@@ -1,0 +1,269 @@
+"""From a folder of videos to a manifest: listed, hashed, probed, split; whatever cannot be used is named with a reason.
+
+A bad file is a row of the quarantine, never a crash. The split is by content hash, so no video is in both halves and
+adding videos moves no other one to the other half.
+"""
+
+import hashlib
+import logging
+import os
+import shutil
+import stat
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import yaml
+from tqdm import tqdm
+
+from videossr import config
+from videossr.decode import probe
+from videossr.errors import ConfigError, DecodeError, SourceError
+from videossr.frames import choose_frames, read_quarantine, write_quarantine, write_table
+from videossr.parallel import in_processes
+from videossr.records import Rejected, Split, Video
+from videossr.synth import SynthParams, make_videos
+
+__all__ = [
+    "IngestParams",
+    "Inventory",
+    "ingest",
+    "read_manifest",
+    "read_quarantine",
+    "require_usable",
+    "write_manifest",
+    "write_quarantine",
+]
+
+SUFFIXES = (".mp4", ".mkv", ".webm", ".mov", ".avi", ".ts")
+
+_log = logging.getLogger(__name__)
+_SCHEMA = pa.schema(
+    [
+        ("video_id", pa.string()),
+        ("path", pa.string()),
+        ("codec", pa.string()),
+        ("width", pa.int32()),
+        ("height", pa.int32()),
+        ("fps", pa.float64()),
+        ("duration_seconds", pa.float64()),
+        ("num_frames", pa.int64()),
+        ("split", pa.string()),
+    ]
+)
+
+
+@dataclass(frozen=True)
+class IngestParams:
+    """`source` is a folder of videos, or a YAML file of `SynthParams` that describes videos to be made with `seed`."""
+
+    source: str
+    seed: int = 0
+    bench_fraction: float = 0.3
+
+    def __post_init__(self) -> None:
+        if not 0 < self.bench_fraction < 1:
+            raise ConfigError(f"bench_fraction must lie between 0 and 1, got {self.bench_fraction}")
+        if self.seed < 0:
+            raise ConfigError(f"seed must not be negative, got {self.seed}")
+
+
+@dataclass(frozen=True)
+class Inventory:
+    """What a source holds: usable videos in the order of their paths, and the files that cannot be used."""
+
+    videos: list[Video]
+    rejected: list[Rejected]
+
+
+def ingest(
+    params: IngestParams,
+    made_videos_dir: Path,
+    workers: int,
+    min_frames: int = 48,
+    span: tuple[float, float] = (0.05, 0.95),
+) -> Inventory:
+    """List, hash, probe and split the videos of `params.source`.
+
+    A video needs `min_frames` frames within the fractions `span` of its clock. Made videos are written to
+    `made_videos_dir`, which is left empty where the source is a folder. Raises SourceError where there is no source
+    or it holds no file of a video suffix, ConfigError where a made source has unknown fields.
+    """
+    folder = _prepared(params, made_videos_dir, workers)
+    paths, rejected = _listed(folder)
+    if not paths and not rejected:
+        raise SourceError(
+            f"no videos under {params.source}: put {', '.join(SUFFIXES)} files there or name another folder"
+        )
+    examine = partial(_examine, min_frames=min_frames, span=span)
+    examined = in_processes(examine, paths, workers, on_death=_crashed)
+    results = list(tqdm(examined, total=len(paths), desc="ingest", unit="file"))
+    rejected += [result for result in results if isinstance(result, Rejected)]
+    unique, duplicates = _without_duplicates([result for result in results if not isinstance(result, Rejected)])
+    rejected = sorted(rejected + duplicates, key=lambda item: item.path)
+    for item in rejected:
+        _log.warning("%s is not used: %s", item.path, item.detail or item.reason)
+    return Inventory(_split(unique, params.bench_fraction), rejected)
+
+
+def require_usable(inventory: Inventory, source: str) -> None:
+    """Raise SourceError where nothing can be used; called after the quarantine is written, so that it can be read."""
+    if not inventory.videos:
+        counts = Counter(item.reason for item in inventory.rejected)
+        told = ", ".join(f"{count} {reason}" for reason, count in counts.most_common())
+        raise SourceError(f"none of the {len(inventory.rejected)} files under {source} can be used ({told})")
+
+
+def write_manifest(path: Path, videos: Sequence[Video]) -> None:
+    """Write one parquet row a video, columns as the fields of `Video`."""
+    write_table(path, pa.Table.from_pylist([asdict(video) for video in videos], _SCHEMA))
+
+
+def read_manifest(path: Path) -> list[Video]:
+    """The videos of a manifest. Raises SourceError where there is none."""
+    try:
+        return [Video(**row) for row in pq.read_table(path).to_pylist()]
+    except FileNotFoundError:
+        raise SourceError(f"no manifest at {path}: run the ingest stage") from None
+
+
+def _prepared(params: IngestParams, made_videos_dir: Path, workers: int) -> Path:
+    """The folder to list, after making its videos where the source is a description."""
+    source = Path(params.source).expanduser()
+    if source.resolve().is_relative_to(made_videos_dir.resolve()):
+        raise SourceError(f"{source} is where made videos go and is emptied: keep your videos in another folder")
+    if source.is_file():
+        make_videos(_synth_params(source), params.seed, made_videos_dir, workers)
+        return made_videos_dir
+    if not source.is_dir():
+        raise SourceError(f"the source {source} does not exist: set ingest.source to a folder of videos")
+    if not os.access(source, os.R_OK | os.X_OK):
+        raise SourceError(f"the source {source} cannot be read: give yourself the right to list it (chmod u+rx)")
+    shutil.rmtree(made_videos_dir, ignore_errors=True)
+    made_videos_dir.mkdir(parents=True)
+    return source
+
+
+def _synth_params(source: Path) -> SynthParams:
+    if source.suffix not in (".yaml", ".yml"):
+        raise SourceError(f"the source {source} is one file: name the folder that holds it, or a .yaml of made videos")
+    try:
+        section = yaml.safe_load(source.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise SourceError(f"{source} is not valid YAML: {' '.join(str(error).split())}") from None
+    return config.build(SynthParams, section if isinstance(section, Mapping) else {}, str(source))
+
+
+def _listed(folder: Path) -> tuple[list[Path], list[Rejected]]:
+    """Files of a video suffix below `folder`, sorted, and those that are refused by their name or kind alone."""
+    paths: list[Path] = []
+    rejected: list[Rejected] = []
+    for path in sorted(_walk(folder, rejected)):
+        refusal = _refusal(path, folder.resolve())
+        if refusal is None:
+            paths.append(path)
+        else:
+            rejected.append(Rejected(_printable(path), *refusal))
+    return paths, rejected
+
+
+def _walk(folder: Path, rejected: list[Rejected]) -> Iterator[Path]:
+    def refuse(error: OSError) -> None:
+        rejected.append(Rejected(_printable(Path(error.filename)), "unreadable", error.strerror or ""))
+
+    for parent, folders, names in os.walk(folder, onerror=refuse):
+        links = [name for name in folders if (Path(parent) / name).is_symlink()]
+        videos = [name for name in names if Path(name).suffix.lower() in SUFFIXES]
+        yield from (Path(parent) / name for name in (*links, *videos))
+
+
+def _refusal(path: Path, root: Path) -> tuple[str, str] | None:
+    """(reason, detail) where a file is refused unopened."""
+    if _printable(path) != str(path):
+        return "bad_name", "the name is not valid UTF-8: rename the file"
+    try:
+        target = path.resolve(strict=True)
+        mode = target.stat().st_mode
+    except OSError as error:
+        return "unreadable", error.strerror or ""
+    if not target.is_relative_to(root):
+        return "outside_source", f"it leads to {_printable(target)}"
+    if not stat.S_ISREG(mode):
+        return "unreadable", "a link to a folder" if stat.S_ISDIR(mode) else "not a regular file"
+    return None
+
+
+def _printable(path: Path) -> str:
+    """The path as valid text, for tables; a name that is not UTF-8 is shown with escapes."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
+
+
+def _examine(path: Path, min_frames: int, span: tuple[float, float]) -> Video | Rejected:
+    """Hash and probe one file; the split is decided later, and the whole hash travels as the id until then."""
+    try:
+        before = path.stat()
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        if before.st_size == 0:
+            return Rejected(str(path), "not_a_video", "the file is empty")
+        video = _probed(path, digest, min_frames, span)
+        after = path.stat()
+    except OSError as error:
+        return Rejected(str(path), "unreadable", error.strerror or "")
+    except DecodeError as error:
+        return Rejected(str(path), error.reason, str(error))
+    if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
+        return Rejected(str(path), "changed_while_read", "the file is still being written: run ingest again later")
+    return video
+
+
+def _probed(path: Path, digest: str, min_frames: int, span: tuple[float, float]) -> Video:
+    probed = probe(path)
+    num_frames = len(probed.times)
+    if choose_frames(probed.times, min_frames, span) is None:
+        within = f"{span[0]:.0%} to {span[1]:.0%}"
+        raise DecodeError(
+            "too_short", f"{num_frames} frames, but {min_frames} are needed within {within} of its length"
+        )
+    return Video(
+        video_id=digest,
+        path=str(path),
+        codec=probed.codec,
+        width=probed.width,
+        height=probed.height,
+        fps=probed.fps,
+        duration_seconds=probed.duration_seconds,
+        num_frames=num_frames,
+        split="train",
+    )
+
+
+def _crashed(path: Path) -> Rejected:
+    return Rejected(str(path), "crashed_decoder", "the process that read it died")
+
+
+def _without_duplicates(videos: Sequence[Video]) -> tuple[list[Video], list[Rejected]]:
+    """The first of each content, and the others with the path of the first."""
+    first: dict[str, Video] = {}
+    duplicates = []
+    for video in videos:
+        kept = first.setdefault(video.video_id, video)
+        if kept is not video:
+            duplicates.append(Rejected(video.path, "duplicate", f"the same bytes as {kept.path}"))
+    return list(first.values()), duplicates
+
+
+def _split(videos: Sequence[Video], bench_fraction: float) -> list[Video]:
+    """Bench where the second half of the hash lies under the threshold; of two videos or more, each half gets one."""
+    places = {video.video_id: int(video.video_id[32:48], 16) / 2**64 for video in videos}
+    bench = {video_id for video_id, place in places.items() if place < bench_fraction}
+    if len(videos) >= 2 and not bench:
+        bench = {min(places, key=lambda video_id: places[video_id])}
+    elif len(videos) >= 2 and len(bench) == len(videos):
+        bench.remove(max(places, key=lambda video_id: places[video_id]))
+    splits: dict[str, Split] = {video_id: "bench" if video_id in bench else "train" for video_id in places}
+    return [replace(video, video_id=video.video_id[:16], split=splits[video.video_id]) for video in videos]
