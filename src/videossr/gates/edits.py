@@ -1,0 +1,169 @@
+"""What an edit may hold, task by task: which videos it uses, what is wrong with it, which answers it stands for.
+
+A task that is not in these tables is only held against the rules that every task shares.
+"""
+
+import itertools
+import math
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from videossr import shapes
+from videossr.perturb import PERTURBATIONS
+from videossr.pretext import Counting, Grounding, Jigsaw
+from videossr.records import Sample
+
+_ROUNDING = 1e-3  # edits hold rounded numbers
+_POSITION_CLASSES = 5
+
+
+@dataclass(frozen=True)
+class AnswerClass:
+    """One thing an answer says (`what`), how it says it (`label`), and the share of that label in a fair draw."""
+
+    what: str
+    label: str
+    fair_share: float
+
+
+def videos_used(sample: Sample) -> list[str]:
+    """The video a sample is cut from and, where its edit names one, the donor of frames."""
+    params = sample.edit.get("params")
+    donor = params.get("donor") if isinstance(params, Mapping) else None
+    return [sample.video_id] if donor is None else [sample.video_id, str(donor)]
+
+
+def _grounding_faults(sample: Sample, task: Grounding, num_stored: int) -> Iterator[str]:
+    edit, perturbation = sample.edit, PERTURBATIONS[sample.variant]
+    start, length, num_frames = edit["start"], edit["length"], edit["num_frames"]
+    if edit["perturbation"] != sample.variant:
+        yield f"perturbation is {edit['perturbation']!r}, the variant {sample.variant!r}"
+    if num_frames != task.num_frames:
+        yield f"shows {num_frames} frames, not {task.num_frames}"
+    if not task.min_length <= length <= task.max_length:
+        yield f"length {length} is outside {task.min_length}..{task.max_length}"
+    if start % task.align or length % task.align:
+        yield f"start {start} and length {length} are not both multiples of {task.align}"
+    if not 0 <= start <= num_frames - length:
+        yield f"interval {start}..{start + length} is outside the {num_frames} shown frames"
+    outside, inside = edit["stride"]
+    last = edit["offset"] + (num_frames - 1 - length) * outside + length * inside
+    if min(outside, inside) < 1 or edit["offset"] < 0 or last - max(0, inside - outside) >= num_stored:
+        yield f"shows stored frames beyond the {num_stored} there are"
+    if perturbation.donor and edit["params"].get("donor") in (None, sample.video_id):
+        yield "names no other video as donor"
+    if "order" in edit["params"]:
+        yield from _order_faults(edit["params"]["order"], length)
+
+
+def _order_faults(order: Sequence[int], length: int) -> Iterator[str]:
+    if len(order) != length or not all(0 <= place < length for place in order):
+        yield f"order {list(order)} does not fit {length} frames"
+    elif list(order) == list(range(length)):
+        yield "the order changes nothing"
+
+
+def _counting_faults(sample: Sample, task: Counting, num_stored: int) -> Iterator[str]:
+    edit, (max_frames, max_instances) = sample.edit, _counting_limits(sample.variant, task)
+    if edit["num_frames"] != task.num_frames:
+        yield f"shows {edit['num_frames']} frames, not {task.num_frames}"
+    by_frame: dict[int, list[Mapping[str, Any]]] = defaultdict(list)
+    for shape in edit["shapes"]:
+        yield from _shape_faults(shape, edit["num_frames"])
+        by_frame[shape["frame"]].append(shape)
+    frames_of: dict[str, list[int]] = {kind: [] for kind in shapes.KINDS}
+    for frame, crowd in sorted(by_frame.items()):
+        yield from _crowd_faults(frame, crowd, max_instances)
+        frames_of[crowd[0]["kind"]].append(frame)
+    for kind, frames in frames_of.items():
+        if not 1 <= len(frames) <= max_frames:
+            yield f"{kind}s are on {len(frames)} frames, not 1..{max_frames}"
+        if any(after - before <= task.min_gap for before, after in itertools.pairwise(frames)):
+            yield f"{kind}s are on frames {frames}, not all more than {task.min_gap} apart"
+
+
+def _counting_limits(variant: str, task: Counting) -> tuple[int, int]:
+    """The most frames with the same shape, and the most shapes on a frame."""
+    limits = {
+        "easy": (task.easy_max_frames, task.easy_max_instances),
+        "hard": (task.hard_max_frames, task.hard_max_instances),
+    }
+    return limits[variant]
+
+
+def _shape_faults(shape: Mapping[str, Any], num_frames: int) -> Iterator[str]:
+    where = f"the {shape['kind']} on frame {shape['frame']}"
+    if not 0 <= shape["frame"] < num_frames:
+        yield f"{where} is outside the {num_frames} shown frames"
+    if not shapes.SIZE[0] - _ROUNDING <= shape["size"] <= shapes.SIZE[1] + _ROUNDING:
+        yield f"{where} has size {shape['size']}, outside {shapes.SIZE[0]}..{shapes.SIZE[1]}"
+    edge = max((1 - shapes.CENTRAL) / 2, shapes.reach(shape["kind"], shape["size"])) - _ROUNDING
+    if not all(edge <= place <= 1 - edge for place in (shape["cx"], shape["cy"])):
+        yield f"{where} is centred at {shape['cx']}, {shape['cy']} and leaves the frame or its central part"
+    if not all(shapes.CHANNEL[0] <= channel <= shapes.CHANNEL[1] for channel in shape["rgb"]):
+        yield f"{where} has colour {shape['rgb']}, outside {shapes.CHANNEL[0]}..{shapes.CHANNEL[1]}"
+
+
+def _crowd_faults(frame: int, crowd: Sequence[Mapping[str, Any]], max_instances: int) -> Iterator[str]:
+    if len(crowd) > max_instances:
+        yield f"frame {frame} holds {len(crowd)} shapes, more than {max_instances}"
+    if len({shape["kind"] for shape in crowd}) > 1:
+        yield f"frame {frame} holds more than one kind of shape"
+    if any(_overlap(one, other) for one, other in itertools.combinations(crowd, 2)):
+        yield f"shapes overlap on frame {frame}"
+
+
+def _overlap(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    # Centres are fractions of width and height, sizes of the short side: other frames only pull shapes further apart.
+    apart = math.hypot(one["cx"] - other["cx"], one["cy"] - other["cy"])
+    return apart < sum(shapes.reach(shape["kind"], shape["size"]) for shape in (one, other)) - _ROUNDING
+
+
+def _jigsaw_faults(sample: Sample, task: Jigsaw, num_stored: int) -> Iterator[str]:
+    order, num_clips = list(sample.edit["order"]), int(sample.variant)
+    frames_per_clip = {"6": task.frames_per_clip_6, "8": task.frames_per_clip_8}[sample.variant]
+    if sorted(order) != list(range(num_clips)):
+        yield f"order {order} is no permutation of {num_clips} clips"
+    elif order == sorted(order):
+        yield "the order changes nothing"
+    if sample.edit["frames_per_clip"] != frames_per_clip:
+        yield f"shows {sample.edit['frames_per_clip']} frames a clip, not {frames_per_clip}"
+    if num_stored % (num_clips * frames_per_clip):
+        yield f"{num_clips} clips of {frames_per_clip} frames do not divide the {num_stored} stored frames"
+
+
+def _grounding_classes(sample: Sample, task: Grounding, num_stored: int) -> Iterator[AnswerClass]:
+    places = (task.num_frames - sample.edit["length"]) // task.align + 1
+    classes = min(_POSITION_CLASSES, places)
+    part = sample.edit["start"] // task.align * classes // places + 1
+    yield AnswerClass("position", f"part {part} of {classes}", 1 / classes)
+
+
+def _counting_classes(sample: Sample, task: Counting, num_stored: int) -> Iterator[AnswerClass]:
+    max_frames, max_instances = _counting_limits(sample.variant, task)
+    for kind, count in zip(shapes.KINDS, sample.answer.split(","), strict=True):
+        yield AnswerClass(f"number of {kind}s", count, 1 / (max_frames * max_instances))
+
+
+def _jigsaw_classes(sample: Sample, task: Jigsaw, num_stored: int) -> Iterator[AnswerClass]:
+    yield AnswerClass("order", sample.answer, 1 / (math.factorial(int(sample.variant)) - 1))
+    for place, digit in enumerate(sample.answer, start=1):
+        yield AnswerClass(f"place {place} goes to clip", digit, 1 / int(sample.variant))
+
+
+# (sample, its task, number of stored frames of its video) -> faults in words. An edit that cannot even be read raises
+# KeyError, IndexError, TypeError or ValueError.
+FAULTS: dict[str, Callable[[Sample, Any, int], Iterator[str]]] = {
+    "grounding": _grounding_faults,
+    "counting": _counting_faults,
+    "jigsaw": _jigsaw_faults,
+}
+
+# The same arguments -> what the answer says, for the balance of answers.
+CLASSES: dict[str, Callable[[Sample, Any, int], Iterator[AnswerClass]]] = {
+    "grounding": _grounding_classes,
+    "counting": _counting_classes,
+    "jigsaw": _jigsaw_classes,
+}

@@ -1,0 +1,99 @@
+"""Great Expectations at work: a silent context in memory, one suite held against one table, the Data Docs."""
+
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import great_expectations as gx
+import pandas as pd
+from great_expectations.core.expectation_suite import ExpectationSuite
+from great_expectations.core.validation_definition import ValidationDefinition
+from great_expectations.data_context.types.base import ProgressBarsConfig
+
+from videossr.gates.results import Check, GateFailure
+from videossr.gates.suites import Suite
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What one expectation found: the check, and the rows that break it (None when no row does)."""
+
+    check: Check
+    breach: GateFailure | None
+
+
+def open_context() -> Any:
+    """A Great Expectations context in memory, without progress bars and analytics."""
+    context = gx.get_context(mode="ephemeral")
+    context.enable_analytics(False)
+    context.variables.progress_bars = ProgressBarsConfig(globally=False, metric_calculations=False)
+    return context
+
+
+def run_suite(context: Any, table: str, rows: pd.DataFrame, suite: Suite, name_column: str) -> list[Finding]:
+    """Hold `rows` against `suite`; the result stays in `context` for the Data Docs.
+
+    `name_column` is what a row is called in a breach. Raises RuntimeError when an expectation could not be computed:
+    that is a fault of the gate, and must not pass for a verdict on the data.
+    """
+    asset = context.data_sources.add_pandas(table).add_dataframe_asset(table)
+    definition = ValidationDefinition(
+        name=table,
+        data=asset.add_batch_definition_whole_dataframe("all"),
+        suite=context.suites.add(ExpectationSuite(name=table, expectations=list(suite))),
+    )
+    result = context.validation_definitions.add(definition).run(
+        batch_parameters={"dataframe": rows},
+        result_format={
+            "result_format": "COMPLETE",
+            "unexpected_index_column_names": [name_column],
+            "return_unexpected_index_query": False,
+        },
+    )
+    return [_finding(table, one, name_column) for one in result.results]
+
+
+def _finding(table: str, one: Any, name_column: str) -> Finding:
+    kind, rule = one.expectation_config.type, one.expectation_config.description
+    if one.exception_info.get("raised_exception"):
+        raise RuntimeError(f"{table}: {kind} could not be computed: {one.exception_info['exception_message']}")
+    unexpected = one.result.get("unexpected_index_list") or []
+    num_rows = int(one.result.get("element_count") or 0)
+    check = Check(table, rule, kind, bool(one.success), num_rows, len(unexpected))
+    if one.success and not unexpected:
+        return Finding(check, None)
+    names = tuple(dict.fromkeys(str(row[name_column]) for row in unexpected))
+    return Finding(check, GateFailure(table, rule, names, _detail(one.result, unexpected, name_column)))
+
+
+def _detail(found: Mapping[str, Any], unexpected: Sequence[Mapping[str, Any]], name_column: str) -> str:
+    if not unexpected:
+        missing = found.get("partial_missing_list")
+        return f"missing: {', '.join(map(str, missing))}" if missing else f"found {found.get('observed_value')}"
+    first = ", ".join(f"{key} {_short(value)}" for key, value in unexpected[0].items() if key != name_column)
+    count = f"{len(unexpected)} of {found.get('element_count')} rows"
+    return f"{count}; first: {first}" if first else count
+
+
+def _short(value: Any, width: int = 80) -> str:
+    text = repr(value.item() if hasattr(value, "item") else value)
+    return text if len(text) <= width else text[: width - 3] + "..."
+
+
+def write_data_docs(context: Any, folder: Path) -> None:
+    """Draw the context's results as Data Docs under `folder`, whole or not at all. They are unstyled offline."""
+    partial = folder.with_name(folder.name + ".partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    store = {"class_name": "TupleFilesystemStoreBackend", "base_directory": str(partial.resolve())}
+    site = {"class_name": "SiteBuilder", "store_backend": store, "show_how_to_buttons": False}
+    context.add_data_docs_site(
+        site_name=folder.name, site_config={**site, "site_index_builder": {"class_name": "DefaultSiteIndexBuilder"}}
+    )
+    try:
+        context.build_data_docs(site_names=[folder.name])
+    finally:
+        context.delete_data_docs_site(folder.name)
+    shutil.rmtree(folder, ignore_errors=True)
+    partial.replace(folder)

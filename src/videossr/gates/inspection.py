@@ -1,0 +1,122 @@
+"""The gate's one run: records to tables, tables against suites, findings to a verdict."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from videossr.gates import suites
+from videossr.gates.balance import balance_table
+from videossr.gates.engine import Finding, open_context, run_suite
+from videossr.gates.renders import renders_table
+from videossr.gates.results import GateResult, ValidateParams
+from videossr.gates.tables import (
+    SETS,
+    Source,
+    manifest_table,
+    quarantine_table,
+    samples_table,
+    source_table,
+    store_table,
+)
+from videossr.records import Rejected, Sample, Video
+
+# A table: its name, its rows, its suite, and the column that names a row.
+Table = tuple[str, pd.DataFrame, suites.Suite, str]
+
+
+def inspect(
+    manifest: Sequence[Video],
+    quarantine: Sequence[Rejected],
+    store: Any,
+    sets: Mapping[str, Sequence[Sample]],
+    tasks: Mapping[str, Any],
+    params: ValidateParams,
+    seed: int,
+) -> GateResult:
+    """See `videossr.gates.validate`."""
+    footage = store.footage()
+    source = Source.of(manifest, footage, tasks)
+    renders = renders_table(sets, store, source, params.perceptibility_samples, np.random.default_rng(seed))
+    tables: list[Table] = [
+        ("manifest", manifest_table(manifest), suites.manifest_suite(params), "video_id"),
+        ("quarantine", quarantine_table(quarantine, manifest), suites.quarantine_suite(), "path"),
+        ("source", source_table(manifest, quarantine), suites.source_suite(params), "source"),
+        ("store", store_table(manifest, footage, sets), suites.store_suite(), "video_id"),
+        *_samples(sets, source, renders, params),
+    ]
+    balance = balance_table(sets, source)
+    tables.append(("balance", balance, suites.balance_suite(params), "name"))
+    tables.append(("renders", renders, suites.renders_suite(renders["kind"].unique(), params), "sample_id"))
+    context = open_context()
+    findings = [one for table in tables for one in run_suite(context, *table)]
+    statistics = _statistics({name: rows for name, rows, _, _ in tables})
+    return _result(findings, statistics, context)
+
+
+def _samples(
+    sets: Mapping[str, Sequence[Sample]], source: Source, renders: pd.DataFrame, params: ValidateParams
+) -> Iterator[Table]:
+    clips = dict(zip(renders["kind"], renders["clips"], strict=True))
+    for name, samples in sets.items():
+        elsewhere = (sample.sample_id for other in sets if other != name for sample in sets[other])
+        rows = samples_table(samples, SETS[name], elsewhere, source, clips)
+        yield name, rows, suites.samples_suite(SETS[name], source.kinds, params), "sample_id"
+
+
+def _result(findings: Sequence[Finding], statistics: Mapping[str, Any], context: Any) -> GateResult:
+    breaches = [(one.check.success, one.breach) for one in findings if one.breach is not None]
+    return GateResult(
+        failures=tuple(breach for success, breach in breaches if not success),
+        warnings=tuple(breach for success, breach in breaches if success),
+        checks=tuple(one.check for one in findings),
+        statistics=statistics,
+        documents=context,
+    )
+
+
+def _statistics(tables: Mapping[str, pd.DataFrame]) -> dict[str, Any]:
+    """Figures for the reports, plain JSON: numbers of rows, reasons, samples and visibility of each kind, shares."""
+    manifest, quarantine, renders, balance = (tables[name] for name in ("manifest", "quarantine", "renders", "balance"))
+    return {
+        "videos": len(manifest),
+        "quarantined": len(quarantine),
+        "stored_videos": len(tables["store"]),
+        "hours_of_video": round(float(manifest["duration_seconds"].clip(lower=0).sum()) / 3600, 3),
+        "samples": {name: len(tables[name]) for name in SETS},
+        "videos_by_split": _counts(manifest["split"]),
+        "quarantine_by_reason": _counts(quarantine["reason"]),
+        "samples_by_kind": _by_kind(tables),
+        "visible_difference": _visible(renders),
+        "largest_class": _largest(balance),
+    }
+
+
+def _counts(column: "pd.Series[Any]") -> dict[str, int]:
+    return {str(key): int(count) for key, count in column.value_counts().sort_index().items()}
+
+
+def _by_kind(tables: Mapping[str, pd.DataFrame]) -> dict[str, dict[str, int]]:
+    counts = {name: _counts(tables[name]["kind"]) for name in SETS}
+    kinds = sorted({kind for by_kind in counts.values() for kind in by_kind})
+    return {kind: {name: counts[name].get(kind, 0) for name in SETS} for kind in kinds}
+
+
+def _visible(renders: pd.DataFrame) -> dict[str, dict[str, float]]:
+    """Mean absolute difference, 0..255, between rendered and clean clips of each kind: least, middle, number."""
+    by_kind = renders.groupby("kind")["difference"]
+    return {
+        str(kind): {
+            "least": round(float(group.min()), 2),
+            "median": round(float(group.median()), 2),
+            "rendered": len(group),
+        }
+        for kind, group in by_kind
+    }
+
+
+def _largest(balance: pd.DataFrame) -> dict[str, dict[str, float]]:
+    columns = {"share": "share", "fair_share": "fair share", "num_answers": "answers"}
+    rows = balance.set_index("name")[list(columns)].rename(columns=columns).round(4)
+    return {str(name): {str(key): value for key, value in row.items()} for name, row in rows.to_dict("index").items()}

@@ -1,0 +1,118 @@
+"""What the gate is told and what it says: thresholds, checks, failures, and the whole result."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from videossr.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class ValidateParams:
+    """Thresholds of the gate (section `validate`); shares are 0..1.
+
+    - `min_videos`: usable videos the source must hold; two, because training and benchmark share none.
+    - `max_quarantined`: share of the source's files that may be unusable.
+    - `max_duplicates`: share of a set's samples that may repeat another one (same video, same edit). Short videos
+      allow few edits, so some repetition is honest; much of it means too few videos for that many samples.
+    - `max_imbalance`: how many times its fair share one class of answers may hold. Chance alone never fails a set:
+      the excess must also be beyond what a fair draw gives once in 10,000.
+    - `perceptibility_samples`: samples of each task and variant, in each set, that are rendered and compared with
+      the clean clip.
+    - `perceptible_difference`: mean absolute difference, 0..255, from which an edit counts as visible.
+    - `min_perceptible`: share of the rendered samples of one task and variant that must be visible.
+    """
+
+    min_videos: int = 2
+    max_quarantined: float = 0.9
+    max_duplicates: float = 0.1
+    max_imbalance: float = 3.0
+    perceptibility_samples: int = 16
+    perceptible_difference: float = 1.0
+    min_perceptible: float = 0.8
+
+    def __post_init__(self) -> None:
+        _require(
+            self.min_videos >= 2, "min_videos must be at least 2 (one to train on, one to test on)", self.min_videos
+        )
+        _require(
+            self.perceptibility_samples >= 1, "perceptibility_samples must be 1 or more", self.perceptibility_samples
+        )
+        _require(self.max_imbalance >= 1, "max_imbalance must be 1 or more (1 is a fair share)", self.max_imbalance)
+        difference = self.perceptible_difference
+        _require(0 < difference <= 255, "perceptible_difference must be above 0 and at most 255", difference)
+        for name in ("max_quarantined", "max_duplicates", "min_perceptible"):
+            _require(0 <= getattr(self, name) <= 1, f"{name} must be a share in 0..1", getattr(self, name))
+
+
+def _require(holds: bool, rule: str, value: object) -> None:
+    if not holds:
+        raise ConfigError(f"{rule}, got {value}")
+
+
+@dataclass(frozen=True)
+class Check:
+    """One expectation on one table: `rule` is its sentence, `kind` its Great Expectations type, counts are rows."""
+
+    table: str
+    rule: str
+    kind: str
+    success: bool
+    num_rows: int
+    num_unexpected: int
+
+
+@dataclass(frozen=True)
+class GateFailure:
+    """What broke one rule: `rows` are the names of the rows (empty when the table as a whole is wrong).
+
+    Rows are named by video_id (manifest, store), path (quarantine), sample_id (train, viubench, renders) or
+    "set task/variant" (balance).
+    """
+
+    table: str
+    expectation: str
+    rows: tuple[str, ...]
+    detail: str
+
+    def sentence(self, max_rows: int = 3) -> str:
+        """The failure in one line, naming at most `max_rows` rows."""
+        named = ", ".join(self.rows[:max_rows]) + (", ..." if len(self.rows) > max_rows else "")
+        return f"{self.table}: {self.expectation} ({self.detail})" + (f": {named}" if named else "")
+
+
+@dataclass(frozen=True)
+class GateResult:
+    """The verdict: fit to train on only when no rule failed.
+
+    `warnings` are rows that break a rule within the share it allows. `documents` is the Great Expectations context
+    that holds the validation results; `write_gate` draws the Data Docs from it.
+    """
+
+    failures: tuple[GateFailure, ...]
+    warnings: tuple[GateFailure, ...]
+    checks: tuple[Check, ...]
+    statistics: Mapping[str, Any]
+    documents: Any = field(repr=False, compare=False, default=None)
+
+    @property
+    def success(self) -> bool:
+        return not self.failures
+
+    def summary(self, max_failures: int = 2) -> str:
+        """One sentence for a person: how many rules failed, and the first of them with their rows."""
+        if self.success:
+            return f"the data is fit to train on: {len(self.checks)} rules hold"
+        first = "; ".join(failure.sentence() for failure in self.failures[:max_failures])
+        return f"the data is not fit to train on: {len(self.failures)} of {len(self.checks)} rules failed: {first}"
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON data of everything but `documents`, in a stable order."""
+        return {
+            "success": self.success,
+            "summary": self.summary(),
+            "failures": [asdict(failure) for failure in self.failures],
+            "warnings": [asdict(warning) for warning in self.warnings],
+            "checks": [asdict(check) for check in self.checks],
+            "statistics": dict(self.statistics),
+        }

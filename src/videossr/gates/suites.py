@@ -1,0 +1,183 @@
+"""The rules, as Great Expectations suites in code: no project folder to drift, an ephemeral context, one run.
+
+Every expectation carries its rule as a sentence (`description`); the reports speak in these sentences. What a rule
+needs to know is a column of the table (see `tables`), so that no expectation carries 30,000 names, and no metric
+walks a table row by row through pandas.
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import pandas as pd
+from great_expectations.execution_engine import PandasExecutionEngine
+from great_expectations.expectations import core as expect
+from great_expectations.expectations.expectation import Expectation, MulticolumnMapExpectation
+from great_expectations.expectations.metrics.map_metric_provider import (
+    MulticolumnMapMetricProvider,
+    multicolumn_condition_partial,
+)
+from great_expectations.expectations.row_conditions import Column
+
+from videossr import rewards
+from videossr.decode import REASONS
+from videossr.gates.results import ValidateParams
+
+Suite = Sequence[Expectation]
+
+
+class AnswerScoresOne(MulticolumnMapMetricProvider):
+    """Per row of (task, answer): does the task's reward give the answer itself full marks?"""
+
+    condition_metric_name = "multicolumn_values.answer_scores_one"
+    condition_domain_keys = ("batch_id", "table", "column_list", "row_condition", "condition_parser", "ignore_row_if")
+    condition_value_keys = ()
+
+    @multicolumn_condition_partial(engine=PandasExecutionEngine)  # type: ignore[untyped-decorator]
+    def _pandas(cls, column_list: pd.DataFrame, **_: Any) -> pd.Series:
+        tasks, answers = (column_list[name] for name in column_list.columns)
+        return pd.Series([scores_one(*pair) for pair in zip(tasks, answers, strict=True)], index=column_list.index)
+
+
+class ExpectAnswerToScoreOne(MulticolumnMapExpectation):
+    """The reward of the row's task understands the row's answer and gives it full marks."""
+
+    map_metric = "multicolumn_values.answer_scores_one"
+    success_keys = ("mostly",)
+    args_keys = ("column_list",)
+
+
+def scores_one(task: str, answer: str) -> bool:
+    """Whether `answer`, taken as a reply, earns 1.0 from the reward of `task`; a malformed answer does not."""
+    try:
+        return abs(rewards.score(task, answer, answer) - 1.0) < 1e-6
+    except (ValueError, KeyError):
+        return False
+
+
+def manifest_suite(params: ValidateParams) -> Suite:
+    return [
+        expect.ExpectTableRowCountToBeBetween(
+            min_value=params.min_videos, description=f"the source holds at least {params.min_videos} usable videos"
+        ),
+        expect.ExpectColumnValuesToBeUnique(column="video_id", description="no video appears twice"),
+        expect.ExpectColumnValuesToMatchRegex(column="video_id", regex=r"\S", description="every video has an id"),
+        *(_positive(name) for name in ("width", "height", "num_frames", "fps", "duration_seconds")),
+        _one_of("split", ["train", "bench"], "every video is either for training or for the benchmark"),
+        expect.ExpectColumnDistinctValuesToContainSet(
+            column="split", value_set=["train", "bench"], description="neither training nor benchmark lacks videos"
+        ),
+    ]
+
+
+def _positive(column: str) -> Expectation:
+    # Absent and not-finite values are stored as -1 by `tables`, because column expectations pass over nulls.
+    return expect.ExpectColumnValuesToBeBetween(
+        column=column, min_value=0, strict_min=True, description=f"{column} is a positive number"
+    )
+
+
+def _one_of(column: str, values: Iterable[Any], rule: str) -> Expectation:
+    return expect.ExpectColumnValuesToBeInSet(column=column, value_set=list(values), description=rule)
+
+
+def quarantine_suite() -> Suite:
+    return [
+        _one_of("reason", sorted(REASONS), "every rejection has one of the known reasons"),
+        _one_of("in_manifest", [False], "no file is both rejected and used"),
+    ]
+
+
+def source_suite(params: ValidateParams) -> Suite:
+    return [
+        expect.ExpectColumnValuesToBeBetween(
+            column="share_quarantined",
+            max_value=params.max_quarantined,
+            description=f"at most {params.max_quarantined:.0%} of the source's files are unusable",
+        )
+    ]
+
+
+def store_suite() -> Suite:
+    return [
+        expect.ExpectColumnValuesToBeUnique(column="video_id", description="no video is stored twice"),
+        _one_of("in_manifest", [True], "every stored video is in the manifest"),
+        expect.ExpectColumnPairValuesToBeEqual(
+            column_A="num_frames", column_B="usual_num_frames", description="every video is stored with as many frames"
+        ),
+        expect.ExpectColumnValuesToBeBetween(
+            column="shortest_step_seconds", min_value=0, strict_min=True, description="presentation times increase"
+        ),
+        expect.ExpectColumnValuesToBeBetween(
+            column="first_seconds", min_value=0, description="no frame is shown before the video starts"
+        ),
+        expect.ExpectColumnPairValuesAToBeGreaterThanB(
+            column_A="end_seconds",
+            column_B="last_seconds",
+            or_equal=True,
+            description="no frame is shown after the video ends (two frames of tolerance)",
+        ),
+        _one_of(
+            "serves", ["nothing", "train", "viubench"], "no video serves both training and benchmark, as donor too"
+        ),
+    ]
+
+
+def samples_suite(split: str, kinds: Iterable[str], params: ValidateParams) -> Suite:
+    """The rules of one set of samples; `kinds` are the known "task/variant" names, `split` whose videos it may use."""
+    return [
+        expect.ExpectTableRowCountToBeBetween(min_value=1, description="the set is not empty"),
+        expect.ExpectColumnValuesToMatchRegex(column="sample_id", regex=r"\S", description="every sample has an id"),
+        expect.ExpectColumnValuesToBeUnique(column="sample_id", description="no sample_id appears twice in a set"),
+        _one_of("elsewhere", [False], "no sample_id appears in both sets"),
+        _one_of("kind", sorted(kinds), "task and variant are known"),
+        expect.ExpectColumnValuesToMatchRegex(column="question", regex=r"\S", description="the question is not empty"),
+        expect.ExpectColumnPairValuesToBeEqual(
+            column_A="markers",
+            column_B="clips",
+            ignore_row_if="either_value_is_missing",
+            description="the question holds one <video> marker for each clip that is rendered",
+        ),
+        expect.ExpectColumnValuesToBeJsonParseable(column="edit", description="the edit is valid JSON"),
+        _absent("edit_fault", "the edit stays within the parameters of its task"),
+        _absent("not_stored", "every video the sample uses is in the frame store"),
+        _absent("outside_split", f"every video the sample uses, donors included, is a {split} video"),
+        expect.ExpectColumnPairValuesToBeEqual(
+            column_A="answer", column_B="derived", description="the answer is what follows from the edit and the clock"
+        ),
+        ExpectAnswerToScoreOne(column_list=["task", "answer"], description="the reward gives the answer full marks"),
+        expect.ExpectCompoundColumnsToBeUnique(
+            column_list=["task", "video_id", "edit"],
+            mostly=1 - params.max_duplicates,
+            description=f"at most {params.max_duplicates:.0%} of the samples repeat another",
+        ),
+    ]
+
+
+def _absent(column: str, rule: str) -> Expectation:
+    """A rule whose violations `tables` has described in `column`; the description shows in the reports."""
+    return expect.ExpectColumnValuesToBeNull(column=column, description=rule)
+
+
+def balance_suite(params: ValidateParams) -> Suite:
+    return [
+        expect.ExpectColumnValuesToBeBetween(
+            column="excess",
+            max_value=params.max_imbalance,
+            description=f"no class of answers holds more than {params.max_imbalance:g} times its fair share",
+        )
+    ]
+
+
+def renders_suite(kinds: Iterable[str], params: ValidateParams) -> Suite:
+    """One rule for each "task/variant": the share applies to each alone, so that no kind hides behind another."""
+    share = f"{params.min_perceptible:.0%}"
+    return [
+        expect.ExpectColumnValuesToBeBetween(
+            column="difference",
+            min_value=params.perceptible_difference,
+            mostly=params.min_perceptible,
+            row_condition=Column("kind") == kind,
+            description=f"{kind}: at least {share} of the renders differ visibly from the clean clip",
+        )
+        for kind in sorted(kinds)
+    ]

@@ -1,0 +1,177 @@
+"""Records as tables of facts: one row a record, and one column for each thing a rule asks about it.
+
+Whatever needs Python is worked out here, once for each row; the suites only compare columns. Numbers that are absent
+or not finite become -1 (no rule allows it), because column expectations pass over nulls.
+"""
+
+import json
+import math
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from videossr.gates import edits
+from videossr.records import Footage, Rejected, Sample, Video
+
+VIDEO_MARKER = "<video>"
+SETS = {"train": "train", "viubench": "bench"}  # a set of samples -> the split whose videos it may use
+
+
+@dataclass(frozen=True)
+class Source:
+    """What samples are held against: the split and the clock of each video, and the tasks by name."""
+
+    split_of: Mapping[str, str]
+    times_of: Mapping[str, tuple[float, ...]]
+    tasks: Mapping[str, Any]
+
+    @classmethod
+    def of(cls, manifest: Iterable[Video], footage: Iterable[Footage], tasks: Mapping[str, Any]) -> "Source":
+        splits = {video.video_id: str(video.split) for video in manifest}
+        return cls(splits, {one.video_id: one.times for one in footage}, tasks)
+
+    @cached_property
+    def kinds(self) -> frozenset[str]:
+        """Every known "task/variant"."""
+        return frozenset(f"{name}/{variant}" for name, task in self.tasks.items() for variant in task.variants)
+
+
+def manifest_table(manifest: Sequence[Video]) -> pd.DataFrame:
+    """One row a usable video; columns are the fields of `Video`."""
+    rows = [{key: _finite(value) for key, value in asdict(video).items()} for video in manifest]
+    return pd.DataFrame(rows, columns=[field.name for field in fields(Video)])
+
+
+def quarantine_table(quarantine: Sequence[Rejected], manifest: Sequence[Video]) -> pd.DataFrame:
+    """One row a rejected file, and whether the manifest uses it all the same."""
+    used = {video.path for video in manifest}
+    rows = [{**asdict(one), "in_manifest": one.path in used} for one in quarantine]
+    return pd.DataFrame(rows, columns=["path", "reason", "detail", "in_manifest"])
+
+
+def source_table(manifest: Sequence[Video], quarantine: Sequence[Rejected]) -> pd.DataFrame:
+    """One row: the whole source, and the share of its files that cannot be used."""
+    num_files = len(manifest) + len(quarantine)
+    share = len(quarantine) / num_files if num_files else 1.0
+    return pd.DataFrame([{"source": "all files", "num_files": num_files, "share_quarantined": share}])
+
+
+def store_table(
+    manifest: Sequence[Video], footage: Sequence[Footage], sets: Mapping[str, Sequence[Sample]]
+) -> pd.DataFrame:
+    """One row a stored video: its clock against its length, and which sets of samples it serves."""
+    videos = {video.video_id: video for video in manifest}
+    usual = Counter(len(one.times) for one in footage).most_common(1)
+    served = {
+        name: {used for sample in samples for used in edits.videos_used(sample)} for name, samples in sets.items()
+    }
+    rows = [_stored(one, videos.get(one.video_id), usual[0][0], served) for one in footage]
+    return pd.DataFrame(rows, columns=_STORED)
+
+
+_STORED = (
+    "video_id", "in_manifest", "num_frames", "usual_num_frames", "first_seconds", "last_seconds",
+    "shortest_step_seconds", "end_seconds", "serves",
+)  # fmt: skip
+
+
+def _stored(one: Footage, video: Video | None, usual: int, served: Mapping[str, set[str]]) -> dict[str, Any]:
+    times = np.asarray(one.times, np.float64)
+    steps = np.diff(times)
+    # Containers round their duration, and a frame lasts one step more than its time says.
+    end = video.duration_seconds + 2 / video.fps if video and video.fps > 0 else math.inf
+    return {
+        "video_id": one.video_id,
+        "in_manifest": video is not None,
+        "num_frames": len(times),
+        "usual_num_frames": usual,
+        "first_seconds": _finite(float(times.min())) if len(times) else -1.0,
+        "last_seconds": float(times.max()) if len(times) else math.inf,
+        "shortest_step_seconds": _finite(float(steps.min())) if len(steps) else -1.0,
+        "end_seconds": end,
+        "serves": " and ".join(name for name, videos in served.items() if one.video_id in videos) or "nothing",
+    }
+
+
+def samples_table(
+    samples: Sequence[Sample], split: str, elsewhere: Iterable[str], source: Source, clips: Mapping[str, int]
+) -> pd.DataFrame:
+    """One row a sample. `elsewhere` are the sample ids of the other sets; `clips` how many clips a kind renders."""
+    taken = set(elsewhere)
+    rows = [_puzzle(sample, split, sample.sample_id in taken, source, clips) for sample in samples]
+    return pd.DataFrame(rows, columns=_PUZZLE)
+
+
+_PUZZLE = (
+    "sample_id", "elsewhere", "task", "variant", "kind", "video_id", "edit", "question", "answer", "markers", "clips",
+    "edit_fault", "not_stored", "outside_split", "derived",
+)  # fmt: skip
+
+
+def _puzzle(sample: Sample, split: str, elsewhere: bool, source: Source, clips: Mapping[str, int]) -> dict[str, Any]:
+    kind = kind_of(sample)
+    used = edits.videos_used(sample)
+    return {
+        "sample_id": sample.sample_id,
+        "elsewhere": elsewhere,
+        "task": sample.task,
+        "variant": sample.variant,
+        "kind": kind,
+        "video_id": sample.video_id,
+        "edit": _json(sample.edit),
+        "question": sample.question,
+        "answer": sample.answer,
+        "markers": sample.question.count(VIDEO_MARKER),
+        "clips": clips.get(kind),
+        "edit_fault": edit_fault(sample, source),
+        "not_stored": _joined(video for video in used if video not in source.times_of),
+        "outside_split": _joined(video for video in used if source.split_of.get(video) != split),
+        "derived": derived_answer(sample, source),
+    }
+
+
+def kind_of(sample: Sample) -> str:
+    return f"{sample.task}/{sample.variant}"
+
+
+def derived_answer(sample: Sample, source: Source) -> str | None:
+    """The answer that follows from the edit and the stored times; None where the edit does not give one."""
+    task, times = source.tasks.get(sample.task), source.times_of.get(sample.video_id)
+    if task is None or times is None:
+        # Already named by the rule on tasks or on the store: one fault, one row, one rule.
+        return sample.answer
+    try:
+        return str(task.answer(sample.edit, times))
+    except (KeyError, IndexError, TypeError, ValueError):
+        return None
+
+
+def edit_fault(sample: Sample, source: Source) -> str | None:
+    """What is wrong with the edit under the parameters of its task, in words; None when nothing is."""
+    task, times = source.tasks.get(sample.task), source.times_of.get(sample.video_id)
+    if task is None or times is None or sample.task not in edits.FAULTS:
+        return None
+    try:
+        return next(iter(edits.FAULTS[sample.task](sample, task, len(times))), None)
+    except (KeyError, IndexError, TypeError, ValueError) as error:
+        return f"unreadable: {type(error).__name__} {error}"
+
+
+def _json(edit: Mapping[str, Any]) -> str:
+    try:
+        return json.dumps(edit, sort_keys=True, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        return f"not JSON: {error}"
+
+
+def _finite(value: Any) -> Any:
+    return -1 if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _joined(names: Iterable[str]) -> str | None:
+    return ", ".join(dict.fromkeys(names)) or None
