@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 from tqdm import tqdm
 
 from videossr.errors import ConfigError, SourceError
+from videossr.frames import write_table
 from videossr.pretext import TASKS, Counting, Grounding, Jigsaw, PretextTask
 from videossr.records import Footage, Sample
 
@@ -114,12 +115,8 @@ def build_viubench(params: PretextParams, footage: Sequence[Footage]) -> list[Sa
 
 def write_samples(path: Path, samples: Sequence[Sample]) -> None:
     """Write samples as parquet, one row each, the edit as a JSON string; the file appears whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     rows = {name: [getattr(sample, name) for sample in samples] for name in _COLUMNS if name != "edit"}
-    rows["edit"] = [_canonical(sample) for sample in samples]
-    part = path.with_name(path.name + ".part")
-    pq.write_table(pa.table(rows, schema=_SCHEMA), part)
-    part.replace(path)
+    write_table(path, pa.table({**rows, "edit": [_canonical(sample) for sample in samples]}, schema=_SCHEMA))
 
 
 def read_samples(path: Path) -> list[Sample]:

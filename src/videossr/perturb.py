@@ -18,13 +18,14 @@ from numpy.typing import NDArray
 Frames = NDArray[np.uint8]
 Params = Mapping[str, Any]
 
-LUMA = (0.299, 0.587, 0.114)
 SATURATION_FACTOR = 2.0
-BLUR_RADIUS_PIXELS = 2.0
+BLUR_SIGMA_PIXELS = 2.0
 NOISE_SIGMA = (35.0, 70.0)
 ZOOM_IN_FACTOR = (1.3, 1.5)
 ZOOM_OUT_FACTOR = (1.2, 1.4)
 HELD_FRAMES = (2, 5)
+
+_GREY = np.tile(np.array([0.299, 0.587, 0.114], np.float32), (3, 1))  # the luma of Rec. 601, thrice
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,11 @@ class Perturbation:
 
 def _nothing(rng: np.random.Generator, length: int) -> dict[str, Any]:
     return {}
+
+
+def _draw_fixed(name: str, value: float) -> Callable[[np.random.Generator, int], dict[str, Any]]:
+    """No choice, but written down all the same: a stored sample must not change with a constant of this file."""
+    return lambda rng, length: {name: value}
 
 
 def _draw_noise(rng: np.random.Generator, length: int) -> dict[str, Any]:
@@ -80,20 +86,17 @@ def _unchanged(frames: Frames, params: Params) -> Frames:
     return frames.copy()
 
 
-def _mix_channels(matrix: NDArray[np.float32]) -> Callable[[Frames, Params], Frames]:
-    def apply(frames: Frames, params: Params) -> Frames:
-        rows = frames.reshape(-1, frames.shape[2], 3)
-        return cv2.transform(rows, matrix).reshape(frames.shape)  # type: ignore[return-value]
-
-    return apply
+def _grayscale(frames: Frames, params: Params) -> Frames:
+    return _mixed(frames, _GREY)
 
 
-def _grey_matrix() -> NDArray[np.float32]:
-    return np.tile(np.array(LUMA, np.float32), (3, 1))
+def _saturation(frames: Frames, params: Params) -> Frames:
+    return _mixed(frames, params["factor"] * np.eye(3, dtype=np.float32) + (1 - params["factor"]) * _GREY)
 
 
-def _saturation_matrix() -> NDArray[np.float32]:
-    return SATURATION_FACTOR * np.eye(3, dtype=np.float32) + (1 - SATURATION_FACTOR) * _grey_matrix()
+def _mixed(frames: Frames, matrix: NDArray[np.float32]) -> Frames:
+    """Each pixel's channels times a 3x3 matrix, rounded and kept within 0..255."""
+    return cv2.transform(_rows(frames), matrix).reshape(frames.shape)  # type: ignore[return-value]
 
 
 def _noise(frames: Frames, params: Params) -> Frames:
@@ -105,7 +108,7 @@ def _noise(frames: Frames, params: Params) -> Frames:
 
 
 def _blur(frames: Frames, params: Params) -> Frames:
-    return _each(frames, lambda frame: cv2.GaussianBlur(frame, (0, 0), BLUR_RADIUS_PIXELS))
+    return _each(frames, lambda frame: cv2.GaussianBlur(frame, (0, 0), params["sigma_pixels"]))
 
 
 def _invert(frames: Frames, params: Params) -> Frames:
@@ -113,12 +116,15 @@ def _invert(frames: Frames, params: Params) -> Frames:
 
 
 def _channel_swap(frames: Frames, params: Params) -> Frames:
-    return np.ascontiguousarray(frames[..., ::-1])
+    return cv2.cvtColor(_rows(frames), cv2.COLOR_RGB2BGR).reshape(frames.shape)  # type: ignore[return-value]
 
 
 def _zoom_in(frames: Frames, params: Params) -> Frames:
-    factor = params["factor"]
-    return _affine(frames, factor, cv2.INTER_CUBIC)
+    height, width = frames.shape[1:3]
+    inner_height, inner_width = max(1, round(height / params["factor"])), max(1, round(width / params["factor"]))
+    top, left = (height - inner_height) // 2, (width - inner_width) // 2
+    cropped = frames[:, top : top + inner_height, left : left + inner_width]
+    return _each(cropped, lambda frame: cv2.resize(frame, (width, height), interpolation=cv2.INTER_CUBIC), frames.shape)
 
 
 def _zoom_out(frames: Frames, params: Params) -> Frames:
@@ -127,16 +133,8 @@ def _zoom_out(frames: Frames, params: Params) -> Frames:
     return _fitted(frames, small)
 
 
-def _affine(frames: Frames, factor: float, interpolation: int) -> Frames:
-    """Scale about the centre, keeping the size; what leaves the frame is cut off."""
-    height, width = frames.shape[1:3]
-    shift = ((1 - factor) * (width - 1) / 2, (1 - factor) * (height - 1) / 2)
-    matrix = np.array([[factor, 0, shift[0]], [0, factor, shift[1]]], np.float64)
-    return _each(frames, lambda frame: cv2.warpAffine(frame, matrix, (width, height), flags=interpolation))
-
-
 def _turn(quarters: int) -> Callable[[Frames, Params], Frames]:
-    """Turn counter-clockwise by quarters; a turn that changes the shape is fitted into the old one, on black."""
+    """Turn counter-clockwise by 1 or 3 quarters; what then has another shape is fitted into the old one, on black."""
 
     def apply(frames: Frames, params: Params) -> Frames:
         height, width = frames.shape[1:3]
@@ -159,34 +157,42 @@ def _fitted(frames: Frames, size: tuple[int, int], canvas: tuple[int, int] | Non
     return out
 
 
-def _mirror(frames: Frames, params: Params) -> Frames:
-    return np.ascontiguousarray(frames[:, :, ::-1])
+def _flip(axes: int) -> Callable[[Frames, Params], Frames]:
+    """Mirror left and right (1), or both directions, which is half a turn (-1): OpenCV's codes."""
+    return lambda frames, params: _each(frames, lambda frame: cv2.flip(frame, axes))
 
 
 def _reorder(frames: Frames, params: Params) -> Frames:
     return frames[np.asarray(params["order"])]
 
 
-def _each(frames: Frames, change: Callable[[Frames], Any]) -> Frames:
-    out = np.empty_like(frames)
+def _each(frames: Frames, change: Callable[[Frames], Any], shape: tuple[int, ...] | None = None) -> Frames:
+    out = np.empty(shape or frames.shape, np.uint8)
     for target, frame in zip(out, frames, strict=True):
         target[...] = change(frame)
     return out
 
 
+def _rows(frames: Frames) -> Frames:
+    """All frames as one tall picture [T*H,W,3]: one call for what treats every pixel alike."""
+    return frames.reshape(-1, *frames.shape[2:])
+
+
 _ROWS = (
-    Perturbation("saturation", "fine", "the colours are too strong", _nothing, _mix_channels(_saturation_matrix())),
+    Perturbation(
+        "saturation", "fine", "the colours are too strong", _draw_fixed("factor", SATURATION_FACTOR), _saturation
+    ),
     Perturbation("noise", "fine", "the picture is noisy", _draw_noise, _noise),
-    Perturbation("blur", "fine", "the picture is blurred", _nothing, _blur),
-    Perturbation("grayscale", "fine", "the picture has no colour", _nothing, _mix_channels(_grey_matrix())),
+    Perturbation("blur", "fine", "the picture is blurred", _draw_fixed("sigma_pixels", BLUR_SIGMA_PIXELS), _blur),
+    Perturbation("grayscale", "fine", "the picture has no colour", _nothing, _grayscale),
     Perturbation("invert", "fine", "the colours are inverted", _nothing, _invert),
     Perturbation("channel_swap", "fine", "red and blue are exchanged", _nothing, _channel_swap),
     Perturbation("zoom_in", "spatial", "the picture is enlarged", _draw_zoom(ZOOM_IN_FACTOR), _zoom_in),
     Perturbation("zoom_out", "spatial", "the picture is shrunk", _draw_zoom(ZOOM_OUT_FACTOR), _zoom_out),
-    Perturbation("rotate_180", "spatial", "the picture is upside down", _nothing, _turn(2)),
+    Perturbation("rotate_180", "spatial", "the picture is upside down", _nothing, _flip(-1)),
     Perturbation("rotate_90", "spatial", "the picture is turned a quarter to the left", _nothing, _turn(1)),
     Perturbation("rotate_270", "spatial", "the picture is turned a quarter to the right", _nothing, _turn(3)),
-    Perturbation("mirror", "spatial", "left and right are exchanged", _nothing, _mirror),
+    Perturbation("mirror", "spatial", "left and right are exchanged", _nothing, _flip(1)),
     Perturbation("slow", "temporal", "things move at half speed", _nothing, _unchanged, pace=(2, 1)),
     Perturbation("fast", "temporal", "things move at double speed", _nothing, _unchanged, pace=(1, 2)),
     Perturbation("stutter_hold", "temporal", "the picture freezes again and again", _draw_hold, _reorder),
