@@ -24,11 +24,12 @@ class SourceError(VideoSSRError):
 
 
 class DecodeError(VideoSSRError):
-    """One video cannot be read; `reason` is one of `videossr.decode.REASONS`."""
+    """One video cannot be read; `reason` is one of `videossr.decode.REASONS`, `detail` says more."""
 
     def __init__(self, reason: str, detail: str = "") -> None:
         super().__init__(f"{reason}: {detail}" if detail else reason)
         self.reason = reason
+        self.detail = detail
 
 
 class StoreError(VideoSSRError):

@@ -253,7 +253,7 @@ def _encode_video(video: Video, params: FramesParams) -> _Encoded | Rejected:
     try:
         return _encode(video, params)
     except DecodeError as error:
-        return Rejected(video.path, error.reason, str(error))
+        return Rejected(video.path, error.reason, error.detail)
 
 
 def _encode(video: Video, params: FramesParams) -> _Encoded:

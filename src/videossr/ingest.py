@@ -215,7 +215,7 @@ def _examine(path: Path, min_frames: int, span: tuple[float, float]) -> Video | 
     except OSError as error:
         return Rejected(str(path), "unreadable", error.strerror or "")
     except DecodeError as error:
-        return Rejected(str(path), error.reason, str(error))
+        return Rejected(str(path), error.reason, error.detail)
     if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
         return Rejected(str(path), "changed_while_read", "the file is still being written: run ingest again later")
     return video

@@ -157,7 +157,7 @@ class _Scene:
             _over(picture, self._view(layer, progress, depth, self.slope))
         self._draw_vines(picture, progress)
         for thing in self.things:
-            _over(picture, _placed(thing.sprite, self.size, *thing.place(progress)))
+            _stamp(picture, thing.sprite, *thing.place(progress))
         self._draw_leaves(picture, progress)
         across = np.linspace(1 + self.slant / 2, 1 - self.slant / 2, self.size, dtype=np.float32)
         dusk = np.array([1.0, 0.97, 0.95], np.float32) ** progress * (1 - self.fade * progress)
@@ -256,12 +256,17 @@ def _sprite(rng: np.random.Generator, size: int) -> Image:
     return np.dstack([np.clip(colour * (1.05 - 0.3 * x[..., None]), 0, 255), inside]).astype(np.float32)
 
 
-def _placed(sprite: Image, size: int, x: float, y: float, angle_degrees: float) -> Image:
-    """The sprite on a transparent frame [S, S, 4], its middle at fractions (x, y)."""
-    middle = (len(sprite) - 1) / 2
+def _stamp(picture: Image, sprite: Image, x: float, y: float, angle_degrees: float) -> None:
+    """Draw the sprite turned, its middle at fractions (x, y) of the picture."""
+    size, middle, reach = len(picture), (len(sprite) - 1) / 2, round(0.75 * len(sprite))
+    (x0, x1), (y0, y1) = (
+        (max(0, round(place * size) - reach), min(size, round(place * size) + reach)) for place in (x, y)
+    )
+    if x0 >= x1 or y0 >= y1:
+        return
     matrix = np.array(cv2.getRotationMatrix2D((middle, middle), angle_degrees, 1.0), np.float64)
-    matrix[:, 2] += np.array([x, y]) * size - middle
-    return np.asarray(cv2.warpAffine(sprite, matrix, (size, size), flags=cv2.INTER_LINEAR))
+    matrix[:, 2] += (x * size - middle - x0, y * size - middle - y0)
+    _over(picture[y0:y1, x0:x1], np.asarray(cv2.warpAffine(sprite, matrix, (x1 - x0, y1 - y0), flags=cv2.INTER_LINEAR)))
 
 
 def _over(picture: Image, layer: Image) -> None:
