@@ -16,6 +16,7 @@ import av
 import numpy as np
 import numpy.typing as npt
 from av.container import InputContainer
+from av.packet import Packet
 from av.stream import Disposition
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
@@ -74,11 +75,23 @@ class Clip:
 
 
 @dataclass(frozen=True)
+class _Index:
+    """Sorted presentation times in ticks, of all frames and of keyframes.
+
+    `leading` where a frame is shown before the keyframe that precedes it in the file (open GOPs).
+    """
+
+    pts: Ticks
+    key_pts: Ticks
+    leading: bool
+
+
+@dataclass(frozen=True)
 class Probe:
     """What a container says of its largest video stream, checked by decoding one frame.
 
     `times` are the presentation times in seconds of all frames, the first at 0; `width` and `height` are pixels as
-    displayed. `pts` and `key_pts` are the same clock in ticks of the stream, sorted.
+    displayed. `index` is the same clock in ticks of the stream.
     """
 
     codec: str
@@ -89,8 +102,7 @@ class Probe:
     fps: float
     duration_seconds: float
     times: Times = field(repr=False)
-    pts: Ticks = field(repr=False)
-    key_pts: Ticks = field(repr=False)
+    index: _Index = field(repr=False)
     stream_index: int
 
 
@@ -106,17 +118,17 @@ def probe(path: Path) -> Probe:
     """Index the packets of `path` and decode one frame. Raises DecodeError with a reason of `REASONS`."""
     with _open(path) as (container, stream):
         name = container.format.name
-        index = _index_by_decoding if name in _INDEX_BY_DECODING else _index
-        pts, key_pts = index(container, stream)
+        read_index = _index_by_decoding if name in _INDEX_BY_DECODING else _index
+        index = read_index(container, stream)
         time_base = stream.time_base
-    if len(pts) == 0 or time_base is None:
+    if len(index.pts) == 0 or time_base is None:
         raise DecodeError("corrupt", "the video stream holds no frames")
     with _open(path) as (container, stream):
         first = next(_frames_in_order(container, stream), None)
         if first is None:
             raise DecodeError("corrupt", "no frame can be decoded")
         width, height = _displayed_size(stream, first)
-        times = (pts - pts[0]).astype(np.float64) * float(time_base)
+        times = (index.pts - index.pts[0]).astype(np.float64) * float(time_base)
         fps = (len(times) - 1) / float(times[-1]) if len(times) > 1 else float(stream.average_rate or 0)
         return Probe(
             codec=stream.codec_context.codec.canonical_name,
@@ -127,8 +139,7 @@ def probe(path: Path) -> Probe:
             fps=fps,
             duration_seconds=len(times) / fps if fps else 0.0,
             times=times,
-            pts=pts,
-            key_pts=key_pts,
+            index=index,
             stream_index=stream.index,
         )
 
@@ -188,32 +199,47 @@ def _largest(container: InputContainer) -> VideoStream:
     return stream
 
 
-def _index(container: InputContainer, stream: VideoStream) -> tuple[Ticks, Ticks]:
-    """All presentation times and those of the keyframes, in ticks, by demuxing alone."""
-    pts, key_pts = [], []
-    for packet in container.demux(stream):
+def _packets(container: InputContainer, stream: VideoStream) -> Iterator["Packet[VideoStream]"]:
+    packets = container.demux(stream)
+    while True:
+        try:
+            packet = next(packets, None)
+        except IndexError:  # how PyAV meets a stream that the head of the file does not announce
+            raise DecodeError("unsupported", "a stream begins in the middle of the file") from None
+        if packet is None:
+            return
+        yield packet
+
+
+def _index(container: InputContainer, stream: VideoStream) -> _Index:
+    """All presentation times and those of the keyframes, by demuxing alone."""
+    pts: list[int] = []
+    key_pts: list[int] = []
+    leading = False
+    for packet in _packets(container, stream):
         if packet.size == 0 or packet.is_discard or packet.pts is None:
             continue
         pts.append(packet.pts)
         if packet.is_keyframe:
             key_pts.append(packet.pts)
-    return np.unique(np.array(pts, np.int64)), np.unique(np.array(key_pts, np.int64))
+        leading |= bool(key_pts) and packet.pts < key_pts[-1]
+    return _Index(np.unique(np.array(pts, np.int64)), np.unique(np.array(key_pts, np.int64)), leading)
 
 
-def _index_by_decoding(container: InputContainer, stream: VideoStream) -> tuple[Ticks, Ticks]:
+def _index_by_decoding(container: InputContainer, stream: VideoStream) -> _Index:
     """One decoding of the whole file: times are counted in frames of the stated rate."""
     count = sum(1 for _ in _frames_in_order(container, stream))
     rate = stream.average_rate
     if not rate or not stream.time_base:
         raise DecodeError("corrupt", "the container states no frame rate")
     ticks = float(1 / rate / stream.time_base)
-    return np.round(np.arange(count) * ticks).astype(np.int64), np.zeros(1, np.int64)
+    return _Index(np.round(np.arange(count) * ticks).astype(np.int64), np.zeros(1, np.int64), leading=False)
 
 
 def _frames_in_order(container: InputContainer, stream: VideoStream) -> Iterator[VideoFrame]:
     """Every frame from the first packet on; errors before the first good frame are a cut, later ones are damage."""
     started = False
-    for packet in container.demux(stream):
+    for packet in _packets(container, stream):
         try:
             frames = packet.decode()
         except av.error.InvalidDataError:
@@ -238,7 +264,7 @@ def _displayed_size(stream: VideoStream, frame: VideoFrame) -> tuple[int, int]:
 def _decode_with_pyav(path: Path, probed: Probe, index: npt.NDArray[np.intp], size: tuple[int, int]) -> Pixels:
     if probed.container in _INDEX_BY_DECODING:
         return _read_by_number(path, index, size)
-    wanted = probed.pts[index]
+    wanted = probed.index.pts[index]
     if probed.container not in _READ_IN_ORDER:
         frames = _read_seeking(path, probed, wanted, size)
         if frames is not None:
@@ -249,7 +275,7 @@ def _decode_with_pyav(path: Path, probed: Probe, index: npt.NDArray[np.intp], si
 def _read_seeking(path: Path, probed: Probe, wanted: Ticks, size: tuple[int, int]) -> Pixels | None:
     """The fast path; None where it met anything that it cannot vouch for."""
     pixels: dict[int, Pixels] = {}
-    keys = np.searchsorted(probed.key_pts, wanted, side="right") - 1
+    keys = np.searchsorted(probed.index.key_pts, wanted, side="right") - 1
     if keys[0] < 0:
         return None
     try:
@@ -257,7 +283,7 @@ def _read_seeking(path: Path, probed: Probe, wanted: Ticks, size: tuple[int, int
             stream = container.streams[probed.stream_index]  # type: ignore[assignment]
             for key, group in itertools.groupby(zip(keys, wanted, strict=True), key=lambda pair: int(pair[0])):
                 left = {int(pts) for _, pts in group} - pixels.keys()
-                if left and not _read_group(container, stream, int(probed.key_pts[key]), left, size, pixels):
+                if left and not _read_group(container, stream, int(probed.index.key_pts[key]), left, size, pixels):
                     return None
     except DecodeError:
         return None
@@ -277,7 +303,7 @@ def _read_group(
     skips = stream.codec_context.name in _SKIPS_NONREF
     container.seek(key_pts, stream=stream, backward=True)
     landed = False
-    for packet in container.demux(stream):
+    for packet in _packets(container, stream):
         if not landed and packet.pts is not None and packet.is_keyframe:
             landed = True
             if packet.pts > key_pts:
@@ -332,6 +358,9 @@ def _decode_with_decord(path: Path, probed: Probe, index: npt.NDArray[np.intp], 
     """The second reader, which must agree with the container on how many frames there are and when."""
     import decord  # a heavy import that the default never needs
 
+    if probed.index.leading or probed.container in _READ_IN_ORDER:
+        # It seeks to keyframes that such frames do not follow, and returns other frames without a word.
+        raise DecodeError("unsupported", "decord misreads open GOPs, AVI and MPEG-TS: set frames.decoder to auto")
     try:
         reader = decord.VideoReader(str(path), width=size[1], height=size[0], num_threads=1)
         stamps = reader.get_frame_timestamp(range(len(reader)))[:, 0]

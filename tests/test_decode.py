@@ -1,0 +1,264 @@
+"""Frames are exactly those asked for, whatever the container; what cannot be read says why."""
+
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from videos import (
+    cut_without_encoding,
+    numbered_frames,
+    read_number,
+    write_audio,
+    write_video,
+    write_with_two_streams,
+)
+
+from videossr.decode import REASONS, Clip, _read_seeking, decode, presentation_times, probe
+from videossr.errors import DecodeError
+
+SIZE = (64, 96)
+B_FRAMES = {"x264-params": "keyint=20:min-keyint=20:scenecut=0:bframes=3:b-pyramid=normal"}
+OPEN_GOP = {"x264-params": "keyint=12:min-keyint=12:scenecut=0:bframes=3:open-gop=1:b-adapt=0"}
+HEVC = {"x265-params": "keyint=12:min-keyint=12:scenecut=0:bframes=4:open-gop=1:log-level=none", "preset": "ultrafast"}
+
+KINDS = {
+    "h264_b_frames.mp4": {"options": B_FRAMES},
+    "h264_one_gop.mp4": {"options": {"x264-params": "keyint=250"}},
+    "h264_open_gop.mp4": {"options": OPEN_GOP},
+    "h264_all_key.mp4": {"options": {"x264-params": "keyint=1"}},
+    "h264.mkv": {"options": B_FRAMES},
+    "h264_late_start.mkv": {"options": B_FRAMES, "ticks_ms": [5000 + 40 * i for i in range(80)]},
+    "h264.ts": {"options": B_FRAMES},
+    "h264_offset.ts": {"options": OPEN_GOP, "ticks_ms": [90_000 + 40 * i for i in range(80)]},
+    "h264.avi": {"options": {"x264-params": "bframes=0"}},
+    "h264_444.mp4": {"pixels": "yuv444p", "options": {"preset": "fast"}},
+    "h264_10_bit.mp4": {"pixels": "yuv420p10le"},
+    "h264_vfr.mp4": {"options": B_FRAMES, "ticks_ms": [i * i + 20 * i for i in range(80)]},
+    "h264_gap.mp4": {"options": B_FRAMES, "ticks_ms": [40 * i + 30_000 * (i > 40) for i in range(80)]},
+    "hevc_open_gop.mp4": {"codec": "libx265", "options": HEVC},
+    "mpeg4_b_frames.avi": {"codec": "mpeg4", "options": {"bf": "2", "g": "15", "b": "2000000"}},
+    "mpeg4.mp4": {"codec": "mpeg4", "options": {"bf": "2", "g": "15", "b": "2000000"}},
+    "vp9.webm": {"codec": "libvpx-vp9", "options": {"g": "20", "deadline": "realtime", "cpu-used": "8", "b": "1M"}},
+    "vp8.webm": {"codec": "libvpx", "options": {"g": "20", "deadline": "realtime", "cpu-used": "8", "b": "1M"}},
+    "av1.mp4": {"codec": "libsvtav1", "options": {"preset": "12", "g": "20", "svtav1-params": "lp=1"}},
+}
+
+
+@pytest.fixture(scope="module")
+def videos(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    folder = tmp_path_factory.mktemp("videos")
+    return {name: write_video(folder / name, **how) for name, how in KINDS.items()}
+
+
+def every_frame(path: Path) -> list[np.ndarray]:
+    """The whole truth: all frames in the order in which the decoder shows them."""
+    with av.open(str(path)) as container:
+        container.streams.video[0].thread_count = 1
+        frames = container.decode(video=0)
+        return [f.reformat(format="rgb24", width=96, height=64, interpolation="AREA").to_ndarray() for f in frames]
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_every_frame_asked_for_is_the_one_that_a_full_decode_shows(videos: dict[str, Path], name: str) -> None:
+    truth = every_frame(videos[name])
+    times = presentation_times(videos[name])
+    assert len(times) == len(truth) == 80
+    for chosen in (np.arange(3, 80, 7), np.arange(30, 40), np.array([79]), np.array([0, 50])):
+        clip = decode(videos[name], times[chosen], size=SIZE)
+        np.testing.assert_array_equal(clip.frames, np.stack([truth[i] for i in chosen]))
+        assert [read_number(frame) for frame in clip.frames] == chosen.tolist()
+        assert clip.times.tolist() == times[chosen].tolist()
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(chosen=st.sets(st.integers(0, 79), min_size=1, max_size=48), name=st.sampled_from(sorted(KINDS)))
+def test_any_selection_of_frames_is_exact(videos: dict[str, Path], chosen: set[int], name: str) -> None:
+    index = np.array(sorted(chosen))
+    clip = decode(videos[name], presentation_times(videos[name])[index], size=SIZE)
+    assert [read_number(frame) for frame in clip.frames] == index.tolist()
+
+
+@pytest.mark.parametrize("name", ["h264_vfr.mp4", "h264_gap.mp4", "h264_offset.ts", "h264_late_start.mkv"])
+def test_times_are_the_true_ones_and_start_at_zero(videos: dict[str, Path], name: str) -> None:
+    ticks = np.array(KINDS[name]["ticks_ms"]) / 1000
+    np.testing.assert_allclose(presentation_times(videos[name]), ticks - ticks[0], atol=6e-4)
+
+
+def test_frames_hidden_by_an_edit_list_are_not_counted(videos: dict[str, Path], tmp_path: Path) -> None:
+    cut = cut_without_encoding(videos["h264_b_frames.mp4"], tmp_path / "cut.mp4", first_ms=400)
+    times = presentation_times(cut)
+    truth = [read_number(frame) for frame in every_frame(cut)]
+    assert truth[0] == 10 and len(times) == len(truth) == 70
+    clip = decode(cut, times[::9], size=SIZE)
+    assert [read_number(frame) for frame in clip.frames] == truth[::9]
+
+
+@pytest.mark.parametrize("rotation", [90, 180, -90])
+def test_rotated_videos_come_out_upright(tmp_path: Path, rotation: int) -> None:
+    path = write_video(tmp_path / "turned.mp4", 20, rotation=rotation)
+    probed = probe(path)
+    assert (probed.height, probed.width) == ((96, 64) if rotation % 180 else (64, 96))
+    clip = decode(path, probed.times[4:8], size=(probed.height, probed.width))
+    # The display matrix says how far to turn the stored picture counterclockwise.
+    stored = every_frame(path)[4:8]
+    np.testing.assert_array_equal(clip.frames, [np.rot90(frame, rotation // 90) for frame in stored])
+
+
+def test_pixels_that_are_not_square_widen_the_picture(tmp_path: Path) -> None:
+    probed = probe(write_video(tmp_path / "wide.mp4", 10, aspect=Fraction(4, 3)))
+    assert (probed.height, probed.width) == (64, 128)
+
+
+def test_odd_sizes_are_read(tmp_path: Path) -> None:
+    path = write_video(tmp_path / "odd.mp4", 20, height=63, width=97, pixels="yuv444p")
+    probed = probe(path)
+    assert (probed.height, probed.width) == (63, 97)
+    clip = decode(path, probed.times[::5], size=(32, 64))
+    assert [read_number(frame) for frame in clip.frames] == [0, 5, 10, 15]
+
+
+def test_the_larger_of_two_streams_is_read(tmp_path: Path) -> None:
+    path = write_with_two_streams(tmp_path / "two.mp4")
+    times = presentation_times(path)
+    clip = decode(path, times[[5, 40]], size=SIZE)
+    assert (probe(path).width, [read_number(frame) for frame in clip.frames]) == (96, [5, 40])
+
+
+def test_the_probe_tells_codec_size_rate_and_length(videos: dict[str, Path]) -> None:
+    probed = probe(videos["vp9.webm"])
+    assert (probed.codec, probed.width, probed.height, len(probed.times)) == ("vp9", 96, 64, 80)
+    assert probed.fps == pytest.approx(25, rel=1e-3) and probed.duration_seconds == pytest.approx(3.2, rel=1e-3)
+
+
+def test_colours_and_sides_are_kept(tmp_path: Path) -> None:
+    path = write_video(tmp_path / "a.mp4", 8, options={"crf": "5"}, pixels="yuv444p")
+    clip = decode(path, presentation_times(path), size=SIZE)
+    assert np.abs(clip.frames.astype(int) - numbered_frames(8)).mean() < 4
+
+
+READ_BY_DECORD = {"h264_b_frames.mp4", "h264_one_gop.mp4", "h264.mkv", "h264_vfr.mp4", "h264_gap.mp4", "vp9.webm"}
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_decord_reads_the_same_frames_or_refuses(videos: dict[str, Path], name: str) -> None:
+    times = presentation_times(videos[name])
+    try:
+        clip = decode(videos[name], times[2:80:11], size=SIZE, decoder="decord")
+    except DecodeError as error:
+        assert error.reason == "unsupported" and name not in READ_BY_DECORD
+    else:
+        assert [read_number(frame) for frame in clip.frames] == list(range(2, 80, 11))
+
+
+def test_decord_is_refused_where_it_disagrees_with_the_container(videos: dict[str, Path], tmp_path: Path) -> None:
+    cut = cut_without_encoding(videos["h264_b_frames.mp4"], tmp_path / "cut.mp4", first_ms=400)
+    with pytest.raises(DecodeError, match="unsupported"):
+        decode(cut, presentation_times(cut)[:3], size=SIZE, decoder="decord")
+
+
+def test_a_time_between_frames_is_refused(videos: dict[str, Path]) -> None:
+    with pytest.raises(ValueError, match="presentation times"):
+        decode(videos["h264_b_frames.mp4"], np.array([0.05]), size=SIZE)
+    with pytest.raises(ValueError, match="presentation times"):
+        decode(videos["h264_b_frames.mp4"], np.array([99.0]), size=SIZE)
+
+
+def broken_files(folder: Path) -> dict[str, str]:
+    """File name -> the reason that it must be given."""
+    whole = write_video(folder / "whole.mp4", 30).read_bytes()
+    (folder / "text.mp4").write_text("this is no video\n" * 40)
+    (folder / "playlist.ts").write_text("#EXTM3U\n#EXTINF:1\nwhole.mp4\n")
+    (folder / "empty.mov").write_bytes(b"")
+    (folder / "half.mp4").write_bytes(whole[: len(whole) // 2])
+    write_audio(folder / "audio.mp4")
+    return {
+        "text.mp4": "not_a_video",
+        "playlist.ts": "not_a_video",
+        "empty.mov": "not_a_video",
+        "half.mp4": "not_a_video",
+        "audio.mp4": "no_video_stream",
+        "absent.mp4": "unreadable",
+    }
+
+
+def test_what_cannot_be_read_says_why(tmp_path: Path) -> None:
+    for name, reason in broken_files(tmp_path).items():
+        with pytest.raises(DecodeError) as caught:
+            probe(tmp_path / name)
+        assert (name, caught.value.reason) == (name, reason)
+        assert reason in REASONS
+
+
+def test_names_that_look_like_protocols_are_only_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("concat:a|b.mp4", 'it\'s "%03d".mp4', "new\nline.mp4", "http:..mp4"):
+        write_video(tmp_path / "plain.mp4", 10).rename(tmp_path / name)
+        assert len(presentation_times(Path(name))) == 10
+
+
+def test_damaged_frames_are_refused_not_returned(videos: dict[str, Path], tmp_path: Path) -> None:
+    data = bytearray(videos["h264_one_gop.mp4"].read_bytes())
+    start = data.index(b"mdat") + 1500
+    rng = np.random.default_rng(0)
+    for place in rng.integers(start, len(data) - 4000, 60):
+        data[place] ^= 0xFF
+    path = tmp_path / "rot.mp4"
+    path.write_bytes(data)
+    with pytest.raises(DecodeError) as caught:
+        decode(path, presentation_times(path)[5::6], size=SIZE)
+    assert caught.value.reason == "corrupt"
+
+
+def test_a_truncated_recording_keeps_what_it_has(videos: dict[str, Path], tmp_path: Path) -> None:
+    data = videos["h264.mkv"].read_bytes()
+    path = tmp_path / "cut.mkv"
+    path.write_bytes(data[: len(data) * 2 // 3])
+    times = presentation_times(path)
+    assert 0 < len(times) < 80
+    clip = decode(path, times[:10], size=SIZE)
+    assert [read_number(frame) for frame in clip.frames] == list(range(10))
+
+
+def test_a_clip_checks_itself() -> None:
+    frames, times = np.zeros((2, 4, 4, 3), np.uint8), np.array([0.0, 1.0])
+    assert len(Clip(frames, times)) == 2
+    for bad_frames, bad_times in (
+        (frames.astype(np.float32), times),
+        (frames[..., :1], times),
+        (frames, times[:1]),
+        (frames, times[::-1]),
+        (frames, np.array([1.0, 1.0])),
+    ):
+        with pytest.raises(ValueError, match="frames|times"):
+            Clip(bad_frames, bad_times)
+
+
+@pytest.mark.parametrize("name", ["h264_b_frames.mp4", "h264_open_gop.mp4", "hevc_open_gop.mp4", "vp9.webm", "av1.mp4"])
+def test_seeking_needs_no_second_reading(videos: dict[str, Path], name: str) -> None:
+    """A fast path that always falls back would pass every other test here."""
+    probed = probe(videos[name])
+    assert _read_seeking(videos[name], probed, probed.index.pts[5::7], SIZE) is not None
+
+
+@pytest.mark.fuzz
+@pytest.mark.parametrize("name", KINDS)
+def test_random_damage_gives_exact_frames_or_a_reason(videos: dict[str, Path], tmp_path: Path, name: str) -> None:
+    whole = videos[name].read_bytes()
+    rng = np.random.default_rng(0)
+    for trial in range(40):
+        data = bytearray(whole[: int(rng.integers(1, len(whole) + 1))] if trial % 4 == 0 else whole)
+        for place in rng.integers(0, len(data), int(rng.integers(1, 40))):
+            data[place] = rng.integers(256)
+        path = tmp_path / name
+        path.write_bytes(data)
+        try:
+            times = presentation_times(path)
+            clip = decode(path, times[:: max(1, len(times) // 12)], size=SIZE)
+        except DecodeError as error:
+            assert error.reason in REASONS
+        else:
+            assert clip.frames.shape[1:] == (*SIZE, 3)

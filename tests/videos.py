@@ -1,0 +1,115 @@
+"""Small real videos for tests: every frame carries its number in a row of blocks that survives any codec."""
+
+from collections.abc import Sequence
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import numpy.typing as npt
+
+NUM_BITS = 8
+
+
+def numbered_frames(num_frames: int, height: int = 64, width: int = 96) -> npt.NDArray[np.uint8]:
+    """uint8 [T, H, W, 3]: a moving gradient over the number of the frame, binary, in blocks along the bottom."""
+    y, x = np.mgrid[0:height, 0:width]
+    frames = np.empty((num_frames, height, width, 3), np.uint8)
+    for number in range(num_frames):
+        frames[number, ..., 0] = (x * 2 + 5 * number) % 200 + 20
+        frames[number, ..., 1] = (y * 3 + 3 * number) % 160 + 40
+        frames[number, ..., 2] = 60
+        for bit, columns in enumerate(_blocks(width)):
+            frames[number, height // 2 :, columns] = 255 if number >> bit & 1 else 0
+    return frames
+
+
+def read_number(frame: npt.NDArray[np.uint8]) -> int:
+    """The number that `numbered_frames` wrote into an upright frame of any size."""
+    height, width = frame.shape[:2]
+    band = frame[height * 5 // 8 : height * 7 // 8].mean(axis=(0, 2))
+    bits = []
+    for columns in _blocks(width):
+        inner = max(1, (columns.stop - columns.start) // 4)
+        bits.append(band[columns.start + inner : columns.stop - inner].mean() > 128)
+    return sum(int(on) << bit for bit, on in enumerate(bits))
+
+
+def _blocks(width: int) -> list[slice]:
+    edges = np.linspace(0, width, NUM_BITS + 1).round().astype(int)
+    return [slice(int(a), int(b)) for a, b in zip(edges, edges[1:], strict=False)]
+
+
+def write_video(
+    path: Path,
+    num_frames: int = 80,
+    *,
+    height: int = 64,
+    width: int = 96,
+    codec: str = "libx264",
+    pixels: str = "yuv420p",
+    ticks_ms: Sequence[int] | None = None,
+    fps: int = 25,
+    options: dict[str, str] | None = None,
+    rotation: int = 0,
+    aspect: Fraction | None = None,
+    container_format: str | None = None,
+) -> Path:
+    """Encode numbered frames; `ticks_ms` are presentation times in milliseconds (default: `fps`, from 0)."""
+    if ticks_ms is None:
+        ticks_ms = [round(1000 * number / fps) for number in range(num_frames)]
+    with av.open(str(path), "w", format=container_format) as container:
+        stream = container.add_stream(codec, rate=fps, options=options or {})
+        stream.height, stream.width, stream.pix_fmt = height, width, pixels
+        clock = Fraction(1, fps) if path.suffix == ".avi" else Fraction(1, 1000)
+        stream.codec_context.time_base = clock
+        if aspect:
+            stream.codec_context.sample_aspect_ratio = aspect
+        if rotation:
+            stream.set_display_rotation(rotation)
+        for tick, pixels_of_frame in zip(ticks_ms, numbered_frames(num_frames, height, width), strict=True):
+            frame = av.VideoFrame.from_ndarray(pixels_of_frame, format="rgb24")
+            frame.time_base = clock
+            frame.pts = round(Fraction(tick, 1000) / clock)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    return path
+
+
+def cut_without_encoding(source: Path, path: Path, first_ms: int) -> Path:
+    """What `ffmpeg -ss -c copy` leaves: packets from an earlier keyframe on, hidden by an edit list."""
+    with av.open(str(source)) as reading, av.open(str(path), "w") as writing:
+        stream = reading.streams.video[0]
+        copy = writing.add_stream_from_template(stream)
+        shift = round(Fraction(first_ms, 1000) / stream.time_base)
+        for packet in reading.demux(stream):
+            if packet.size:
+                packet.pts, packet.dts = packet.pts - shift, packet.dts - shift
+                packet.stream = copy
+                writing.mux(packet)
+    return path
+
+
+def write_audio(path: Path) -> Path:
+    """A second of silence in a container that could hold a video."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("aac", rate=16000)
+        frame = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), format="fltp", layout="mono")
+        frame.sample_rate, frame.pts = 16000, 0
+        container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    return path
+
+
+def write_with_two_streams(path: Path, num_frames: int = 60) -> Path:
+    """A small black stream first, the numbered 96x64 stream second."""
+    with av.open(str(path), "w") as container:
+        small, large = (container.add_stream("libx264", rate=25) for _ in range(2))
+        (small.height, small.width), (large.height, large.width) = (32, 32), (64, 96)
+        small.pix_fmt = large.pix_fmt = "yuv420p"
+        for pixels in numbered_frames(num_frames):
+            container.mux(small.encode(av.VideoFrame.from_ndarray(np.zeros((32, 32, 3), np.uint8), format="rgb24")))
+            container.mux(large.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
+        for stream in (small, large):
+            container.mux(stream.encode(None))
+    return path
