@@ -34,11 +34,10 @@ def balance_table(sets: Mapping[str, Sequence[Sample]], source: Source) -> pd.Da
 
 
 def _classes(sample: Sample, source: Source) -> list[edits.AnswerClass]:
-    task, times = source.tasks.get(sample.task), source.times_of.get(sample.video_id)
-    if task is None or times is None or sample.task not in edits.CLASSES:
+    if kind_of(sample) not in source.kinds or sample.task not in edits.CLASSES:
         return []
     try:
-        return list(edits.CLASSES[sample.task](sample, task, len(times)))
+        return list(edits.CLASSES[sample.task](sample, source.tasks[sample.task]))
     except (KeyError, IndexError, TypeError, ValueError):
         return []  # an unreadable edit is named by its own rule
 

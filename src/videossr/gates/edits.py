@@ -48,14 +48,23 @@ def _grounding_faults(sample: Sample, task: Grounding, num_stored: int) -> Itera
         yield f"start {start} and length {length} are not both multiples of {task.align}"
     if not 0 <= start <= num_frames - length:
         yield f"interval {start}..{start + length} is outside the {num_frames} shown frames"
-    outside, inside = edit["stride"]
-    last = edit["offset"] + (num_frames - 1 - length) * outside + length * inside
-    if min(outside, inside) < 1 or edit["offset"] < 0 or last - max(0, inside - outside) >= num_stored:
-        yield f"shows stored frames beyond the {num_stored} there are"
+    yield from _pace_faults(edit, perturbation.pace, num_stored)
     if perturbation.donor and edit["params"].get("donor") in (None, sample.video_id):
         yield "names no other video as donor"
     if "order" in edit["params"]:
         yield from _order_faults(edit["params"]["order"], length)
+
+
+def _pace_faults(edit: Mapping[str, Any], pace: tuple[int, int], num_stored: int) -> Iterator[str]:
+    """The strides are those of the perturbation, and what they show is stored."""
+    outside, inside = edit["stride"]
+    if outside < 1 or outside * pace[1] != inside * pace[0]:
+        yield f"strides {outside} and {inside} are not in the proportion {pace[0]}:{pace[1]}"
+    # Between num_frames frames lie num_frames - 1 steps: an interval at the end of the clip has one step less.
+    num_inside = edit["length"] - (edit["start"] + edit["length"] >= edit["num_frames"])
+    last = edit["offset"] + (edit["num_frames"] - 1 - num_inside) * outside + num_inside * inside
+    if not 0 <= edit["offset"] <= last < num_stored:
+        yield f"shows stored frames {edit['offset']}..{last} of {num_stored}"
 
 
 def _order_faults(order: Sequence[int], length: int) -> Iterator[str]:
@@ -134,20 +143,20 @@ def _jigsaw_faults(sample: Sample, task: Jigsaw, num_stored: int) -> Iterator[st
         yield f"{num_clips} clips of {frames_per_clip} frames do not divide the {num_stored} stored frames"
 
 
-def _grounding_classes(sample: Sample, task: Grounding, num_stored: int) -> Iterator[AnswerClass]:
+def _grounding_classes(sample: Sample, task: Grounding) -> Iterator[AnswerClass]:
     places = (task.num_frames - sample.edit["length"]) // task.align + 1
     classes = min(_POSITION_CLASSES, places)
     part = sample.edit["start"] // task.align * classes // places + 1
     yield AnswerClass("position", f"part {part} of {classes}", 1 / classes)
 
 
-def _counting_classes(sample: Sample, task: Counting, num_stored: int) -> Iterator[AnswerClass]:
+def _counting_classes(sample: Sample, task: Counting) -> Iterator[AnswerClass]:
     max_frames, max_instances = _counting_limits(sample.variant, task)
     for kind, count in zip(shapes.KINDS, sample.answer.split(","), strict=True):
         yield AnswerClass(f"number of {kind}s", count, 1 / (max_frames * max_instances))
 
 
-def _jigsaw_classes(sample: Sample, task: Jigsaw, num_stored: int) -> Iterator[AnswerClass]:
+def _jigsaw_classes(sample: Sample, task: Jigsaw) -> Iterator[AnswerClass]:
     yield AnswerClass("order", sample.answer, 1 / (math.factorial(int(sample.variant)) - 1))
     for place, digit in enumerate(sample.answer, start=1):
         yield AnswerClass(f"place {place} goes to clip", digit, 1 / int(sample.variant))
@@ -161,8 +170,8 @@ FAULTS: dict[str, Callable[[Sample, Any, int], Iterator[str]]] = {
     "jigsaw": _jigsaw_faults,
 }
 
-# The same arguments -> what the answer says, for the balance of answers.
-CLASSES: dict[str, Callable[[Sample, Any, int], Iterator[AnswerClass]]] = {
+# (sample, its task) -> what the answer says, for the balance of answers.
+CLASSES: dict[str, Callable[[Sample, Any], Iterator[AnswerClass]]] = {
     "grounding": _grounding_classes,
     "counting": _counting_classes,
     "jigsaw": _jigsaw_classes,

@@ -10,7 +10,11 @@ import great_expectations as gx
 import pandas as pd
 from great_expectations.core.expectation_suite import ExpectationSuite
 from great_expectations.core.validation_definition import ValidationDefinition
-from great_expectations.data_context.types.base import ProgressBarsConfig
+from great_expectations.data_context.types.base import (
+    DataContextConfig,
+    InMemoryStoreBackendDefaults,
+    ProgressBarsConfig,
+)
 
 from videossr.gates.results import Check, GateFailure
 from videossr.gates.suites import Suite
@@ -26,10 +30,12 @@ class Finding:
 
 def open_context() -> Any:
     """A Great Expectations context in memory, without progress bars and analytics."""
-    context = gx.get_context(mode="ephemeral")
-    context.enable_analytics(False)
-    context.variables.progress_bars = ProgressBarsConfig(globally=False, metric_calculations=False)
-    return context
+    config = DataContextConfig(
+        store_backend_defaults=InMemoryStoreBackendDefaults(),
+        progress_bars=ProgressBarsConfig(globally=False, metric_calculations=False),
+        analytics_enabled=False,
+    )
+    return gx.get_context(project_config=config, mode="ephemeral")
 
 
 def run_suite(context: Any, table: str, rows: pd.DataFrame, suite: Suite, name_column: str) -> list[Finding]:

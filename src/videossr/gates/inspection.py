@@ -59,10 +59,13 @@ def _samples(
     sets: Mapping[str, Sequence[Sample]], source: Source, renders: pd.DataFrame, params: ValidateParams
 ) -> Iterator[Table]:
     clips = dict(zip(renders["kind"], renders["clips"], strict=True))
+    rules = {
+        "train": suites.samples_suite("train", source.kinds, params),
+        "viubench": suites.viubench_suite(source.kinds, params),
+    }
     for name, samples in sets.items():
         elsewhere = (sample.sample_id for other in sets if other != name for sample in sets[other])
-        rows = samples_table(samples, SETS[name], elsewhere, source, clips)
-        yield name, rows, suites.samples_suite(SETS[name], source.kinds, params), "sample_id"
+        yield name, samples_table(samples, SETS[name], elsewhere, source, clips), rules[name], "sample_id"
 
 
 def _result(findings: Sequence[Finding], statistics: Mapping[str, Any], context: Any) -> GateResult:
@@ -82,7 +85,7 @@ def _statistics(tables: Mapping[str, pd.DataFrame]) -> dict[str, Any]:
     return {
         "videos": len(manifest),
         "quarantined": len(quarantine),
-        "stored_videos": len(tables["store"]),
+        "videos_without_frames": len(set(manifest["video_id"]) - set(tables["store"]["video_id"])),
         "hours_of_video": round(float(manifest["duration_seconds"].clip(lower=0).sum()) / 3600, 3),
         "samples": {name: len(tables[name]) for name in SETS},
         "videos_by_split": _counts(manifest["split"]),
@@ -117,6 +120,6 @@ def _visible(renders: pd.DataFrame) -> dict[str, dict[str, float]]:
 
 
 def _largest(balance: pd.DataFrame) -> dict[str, dict[str, float]]:
-    columns = {"share": "share", "fair_share": "fair share", "num_answers": "answers"}
-    rows = balance.set_index("name")[list(columns)].rename(columns=columns).round(4)
+    columns = {"share": "share", "fair_share": "fair share", "num_answers": "answers", "ratio": "times its fair share"}
+    rows = balance.set_index("name")[list(columns)].rename(columns=columns).round(6)
     return {str(name): {str(key): value for key, value in row.items()} for name, row in rows.to_dict("index").items()}

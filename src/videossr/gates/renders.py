@@ -50,5 +50,6 @@ def _renderable(sample: Sample, source: Source) -> bool:
 
 def _rendered(name: str, sample: Sample, store: Any, source: Source) -> tuple[object, ...]:
     task = source.tasks[sample.task]
-    num_clips = len(task.render(sample, store))
-    return sample.sample_id, name, kind_of(sample), sample.video_id, num_clips, task.perceptibility(sample, store)
+    clips = {video: store[video] for video in videos_used(sample)}  # decoded once, not once a look
+    num_clips = len(task.render(sample, clips))
+    return sample.sample_id, name, kind_of(sample), sample.video_id, num_clips, task.perceptibility(sample, clips)

@@ -13,8 +13,7 @@ class ValidateParams:
 
     - `min_videos`: usable videos the source must hold; two, because training and benchmark share none.
     - `max_quarantined`: share of the source's files that may be unusable.
-    - `max_duplicates`: share of a set's samples that may repeat another one (same video, same edit). Short videos
-      allow few edits, so some repetition is honest; much of it means too few videos for that many samples.
+    - `max_duplicates`: share of a set's samples that may repeat another one (same video, same edit).
     - `max_imbalance`: how many times its fair share one class of answers may hold. Chance alone never fails a set:
       the excess must also be beyond what a fair draw gives once in 10,000.
     - `perceptibility_samples`: samples of each task and variant, in each set, that are rendered and compared with
@@ -25,7 +24,7 @@ class ValidateParams:
 
     min_videos: int = 2
     max_quarantined: float = 0.9
-    max_duplicates: float = 0.1
+    max_duplicates: float = 0.0
     max_imbalance: float = 3.0
     perceptibility_samples: int = 16
     perceptible_difference: float = 1.0

@@ -19,6 +19,7 @@ from great_expectations.expectations.metrics.map_metric_provider import (
 from great_expectations.expectations.row_conditions import Column
 
 from videossr import rewards
+from videossr.dataset import VIUBENCH
 from videossr.decode import REASONS
 from videossr.gates.results import ValidateParams
 
@@ -122,8 +123,17 @@ def store_suite() -> Suite:
     ]
 
 
+def viubench_suite(kinds: Iterable[str], params: ValidateParams) -> Suite:
+    """The rules of `samples_suite`, and that no column of the benchmark is left without a question."""
+    columns = expect.ExpectColumnDistinctValuesToContainSet(
+        column="kind", value_set=list(VIUBENCH), description="the benchmark has questions in all nine columns"
+    )
+    return [*samples_suite("bench", kinds, params), columns]
+
+
 def samples_suite(split: str, kinds: Iterable[str], params: ValidateParams) -> Suite:
     """The rules of one set of samples; `kinds` are the known "task/variant" names, `split` whose videos it may use."""
+    repeats = f"at most {params.max_duplicates:.0%} of the samples repeat another" if params.max_duplicates else ""
     return [
         expect.ExpectTableRowCountToBeBetween(min_value=1, description="the set is not empty"),
         expect.ExpectColumnValuesToMatchRegex(column="sample_id", regex=r"\S", description="every sample has an id"),
@@ -148,7 +158,7 @@ def samples_suite(split: str, kinds: Iterable[str], params: ValidateParams) -> S
         expect.ExpectCompoundColumnsToBeUnique(
             column_list=["task", "video_id", "edit"],
             mostly=1 - params.max_duplicates,
-            description=f"at most {params.max_duplicates:.0%} of the samples repeat another",
+            description=repeats or "no puzzle is given twice",
         ),
     ]
 

@@ -141,21 +141,21 @@ def kind_of(sample: Sample) -> str:
 
 def derived_answer(sample: Sample, source: Source) -> str | None:
     """The answer that follows from the edit and the stored times; None where the edit does not give one."""
-    task, times = source.tasks.get(sample.task), source.times_of.get(sample.video_id)
-    if task is None or times is None:
-        # Already named by the rule on tasks or on the store: one fault, one row, one rule.
-        return sample.answer
+    times = source.times_of.get(sample.video_id)
+    if times is None or kind_of(sample) not in source.kinds:
+        return sample.answer  # named by the rule on kinds or on the store: one fault, one rule
     try:
-        return str(task.answer(sample.edit, times))
+        return str(source.tasks[sample.task].answer(sample.edit, times))
     except (KeyError, IndexError, TypeError, ValueError):
         return None
 
 
 def edit_fault(sample: Sample, source: Source) -> str | None:
     """What is wrong with the edit under the parameters of its task, in words; None when nothing is."""
-    task, times = source.tasks.get(sample.task), source.times_of.get(sample.video_id)
-    if task is None or times is None or sample.task not in edits.FAULTS:
-        return None
+    times = source.times_of.get(sample.video_id)
+    if times is None or kind_of(sample) not in source.kinds or sample.task not in edits.FAULTS:
+        return None  # named by the rule on kinds or on the store
+    task = source.tasks[sample.task]
     try:
         return next(iter(edits.FAULTS[sample.task](sample, task, len(times))), None)
     except (KeyError, IndexError, TypeError, ValueError) as error:

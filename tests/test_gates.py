@@ -1,0 +1,397 @@
+import json
+import math
+import re
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from videossr.errors import ConfigError
+from videossr.frames import Clip
+from videossr.gates import GateFailure, GateResult, ValidateParams, validate, write_gate
+from videossr.gates.balance import chance_of
+from videossr.pretext import Counting, Grounding, Jigsaw, PretextTask
+from videossr.records import Footage, Rejected, Sample, Video
+
+TASKS: dict[str, PretextTask] = {
+    "grounding": Grounding(num_frames=16, min_length=3, max_length=5),
+    "counting": Counting(num_frames=16, min_gap=2),
+    "jigsaw": Jigsaw(frames_per_clip_6=4, frames_per_clip_8=2),
+}
+KINDS = (
+    *(f"grounding/{name}" for name in ("channel_swap", "rotate_180", "zoom_out", "mirror", "shuffle", "swap", "fast")),
+    *("counting/easy", "counting/hard", "jigsaw/6", "jigsaw/8"),
+)
+PER_KIND = 8
+# Every sample is rendered, so that what is named does not hang on a draw.
+PARAMS = ValidateParams(perceptibility_samples=PER_KIND)
+
+
+class MemoryStore(dict[str, Clip]):
+    def footage(self) -> list[Footage]:
+        return [Footage(name, tuple(clip.times.tolist())) for name, clip in sorted(self.items())]
+
+
+@dataclass
+class Data:
+    """Everything the gate looks at, in lists and dicts that a test may damage."""
+
+    manifest: list[Video]
+    quarantine: list[Rejected]
+    store: Any
+    train: list[Sample]
+    viubench: list[Sample]
+
+    def validate(self, params: ValidateParams = PARAMS, seed: int = 0) -> GateResult:
+        return validate(self.manifest, self.quarantine, self.store, self.train, self.viubench, TASKS, params, seed)
+
+    def only(self, name: str, kind: str) -> list[int]:
+        """Where the samples of a kind stand in a set."""
+        return [i for i, one in enumerate(getattr(self, name)) if f"{one.task}/{one.variant}" == kind]
+
+    def damage(self, name: str, kind: str, nth: int, **changes: Any) -> str:
+        """Replace fields of the nth sample of a kind; returns its sample_id."""
+        samples, i = getattr(self, name), self.only(name, kind)[nth]
+        samples[i] = replace(samples[i], **changes)
+        return str(samples[i].sample_id)
+
+    def edit(self, name: str, kind: str, nth: int) -> dict[str, Any]:
+        """A copy of the edit of the nth sample of a kind, down to the last list."""
+        copy: dict[str, Any] = json.loads(json.dumps(getattr(self, name)[self.only(name, kind)[nth]].edit))
+        return copy
+
+
+def video(number: int) -> Video:
+    split = "bench" if number % 3 == 0 else "train"
+    return Video(f"{number:016x}", f"{number}.mp4", "h264", 32, 32, 5.0, 10.0, 50, split)  # type: ignore[arg-type]
+
+
+def moving_noise(rng: np.random.Generator) -> Clip:
+    picture = rng.integers(0, 256, (32, 32, 3), np.uint8)
+    return Clip(np.stack([np.roll(picture, 2 * t, axis=1) for t in range(48)]), 0.2 * np.arange(48))
+
+
+def puzzles(name: str, footage: list[Footage], rng: np.random.Generator) -> list[Sample]:
+    """`PER_KIND` samples of every kind over the videos in turn, no puzzle twice."""
+    made: dict[str, Sample] = {}
+    names = [one.video_id for one in footage]
+    for kind in KINDS:
+        task, variant = kind.split("/")
+        while sum(key.startswith(kind) for key in made) < PER_KIND:
+            sample = TASKS[task].generate(footage[len(made) % len(footage)], variant, rng, names)
+            key = f"{kind} {sample.video_id} {json.dumps(sample.edit)}"
+            made.setdefault(key, replace(sample, sample_id=f"{name}-{len(made)}"))
+    return list(made.values())
+
+
+def sound_data() -> Data:
+    rng = np.random.default_rng(0)
+    manifest = [video(number) for number in range(12)]
+    store = MemoryStore({one.video_id: moving_noise(rng) for one in manifest})
+    sets = [
+        puzzles(name, [one for one in store.footage() if int(one.video_id, 16) % 3 in thirds], rng)
+        for name, thirds in (("train", (1, 2)), ("viubench", (0,)))
+    ]
+    return Data(manifest, [Rejected("notes.mp4", "not_a_video")], store, *sets)
+
+
+def named(breaches: Iterable[GateFailure]) -> dict[tuple[str, str], set[str]]:
+    """Which rows each (table, rule) names."""
+    return {(one.table, one.expectation): set(one.rows) for one in breaches}
+
+
+@pytest.fixture(scope="module")
+def sound() -> GateResult:
+    return sound_data().validate()
+
+
+# Each fault: a name, what it does to the data (returning the rows it breaks), and the one rule that must name them.
+SampleFault = tuple[Callable[[Data], set[str]], str]
+
+
+def a_repeated_id(data: Data) -> set[str]:
+    first = data.train[data.only("train", "jigsaw/6")[0]].sample_id
+    return {data.damage("train", "jigsaw/6", 1, sample_id=first)}
+
+
+def an_unknown_variant(data: Data) -> set[str]:
+    return {data.damage("train", "jigsaw/6", 2, variant="7")}
+
+
+def a_marker_too_many(data: Data) -> set[str]:
+    return {data.damage("train", "jigsaw/6", 3, question="<video>" * 7)}
+
+
+def a_number_json_has_not(data: Data) -> set[str]:
+    return {data.damage("train", "jigsaw/6", 4, edit={**data.edit("train", "jigsaw/6", 4), "weight": math.nan})}
+
+
+def an_identity_order(data: Data) -> set[str]:
+    edit = {**data.edit("train", "jigsaw/6", 5), "order": list(range(6))}
+    return {data.damage("train", "jigsaw/6", 5, edit=edit, answer="123456")}
+
+
+def a_shape_too_large(data: Data) -> set[str]:
+    edit = data.edit("train", "counting/easy", 0)
+    edit["shapes"][0]["size"] = 0.9
+    return {data.damage("train", "counting/easy", 0, edit=edit)}
+
+
+def shapes_on_top_of_each_other(data: Data) -> set[str]:
+    edit = data.edit("train", "counting/easy", 1)
+    edit["shapes"].append(dict(edit["shapes"][0]))
+    kind = edit["shapes"][0]["kind"]
+    kinds = Counter(shape["kind"] for shape in edit["shapes"])
+    assert kinds[kind] > 1
+    answer = ",".join(str(kinds[name]) for name in ("circle", "square", "triangle"))
+    return {data.damage("train", "counting/easy", 1, edit=edit, answer=answer)}
+
+
+def an_interval_beyond_the_clip(data: Data) -> set[str]:
+    edit = {**data.edit("train", "grounding/mirror", 0), "start": 14}
+    return {data.damage("train", "grounding/mirror", 0, edit=edit, answer="")}
+
+
+def an_edit_without_its_keys(data: Data) -> set[str]:
+    return {data.damage("train", "grounding/mirror", 1, edit={})}
+
+
+def frames_that_are_not_stored(data: Data) -> set[str]:
+    edit = {**data.edit("train", "grounding/fast", 0), "offset": 40}
+    return {data.damage("train", "grounding/fast", 0, edit=edit)}
+
+
+def a_video_without_frames(data: Data) -> set[str]:
+    return {data.damage("train", "jigsaw/8", 0, video_id=video(100).video_id)}
+
+
+def a_video_of_the_other_split(data: Data) -> set[str]:
+    return {data.damage("viubench", "counting/hard", 0, video_id=video(1).video_id)}
+
+
+def a_donor_of_the_other_split(data: Data) -> set[str]:
+    edit = data.edit("viubench", "grounding/swap", 0)
+    edit["params"]["donor"] = video(2).video_id
+    return {data.damage("viubench", "grounding/swap", 0, edit=edit)}
+
+
+def a_wrong_answer(data: Data) -> set[str]:
+    return {data.damage("train", "grounding/mirror", 2, answer="0.0-9.9")}
+
+
+def an_answer_its_reward_cannot_read(data: Data) -> set[str]:
+    return {data.damage("train", "grounding/mirror", 3, answer="1 to 2")}
+
+
+def a_repeated_puzzle(data: Data) -> set[str]:
+    i = data.only("train", "counting/hard")[0]
+    data.train.append(replace(data.train[i], sample_id="train-again"))
+    return {data.train[i].sample_id, "train-again"}
+
+
+MARKS = "reward gives the answer full marks"
+IN_RANGE = "the edit stays within the parameters of its task"
+SAMPLE_FAULTS: Mapping[Callable[[Data], set[str]], tuple[str, str]] = {
+    a_repeated_id: ("train", "no sample_id appears twice in a set"),
+    an_unknown_variant: ("train", "task and variant are known"),
+    a_marker_too_many: ("train", "the question holds one <video> marker for each clip that is rendered"),
+    a_number_json_has_not: ("train", "the edit is valid JSON"),
+    an_identity_order: ("train", IN_RANGE),
+    a_shape_too_large: ("train", IN_RANGE),
+    shapes_on_top_of_each_other: ("train", IN_RANGE),
+    an_interval_beyond_the_clip: ("train", IN_RANGE),
+    an_edit_without_its_keys: ("train", IN_RANGE),
+    frames_that_are_not_stored: ("train", IN_RANGE),
+    a_video_without_frames: ("train", "every video the sample uses is in the frame store"),
+    a_video_of_the_other_split: ("viubench", "every video the sample uses, donors included, is a bench video"),
+    a_donor_of_the_other_split: ("viubench", "every video the sample uses, donors included, is a bench video"),
+    a_wrong_answer: ("train", "the answer is what follows from the edit and the clock"),
+    an_answer_its_reward_cannot_read: ("train", f"the {MARKS}"),
+    a_repeated_puzzle: ("train", "no puzzle is given twice"),
+}
+
+
+@pytest.fixture(scope="module")
+def damaged() -> tuple[GateResult, dict[Callable[[Data], set[str]], set[str]]]:
+    """All faults of samples at once, each in rows of its own, and the rows of each."""
+    data = sound_data()
+    data.manifest.append(video(100))  # a training video that is not in the store
+    planted = {fault: fault(data) for fault in SAMPLE_FAULTS}
+    return data.validate(), planted
+
+
+def test_sound_data_passes_without_a_warning(sound: GateResult) -> None:
+    assert sound.success and not sound.failures and not sound.warnings
+    assert len(sound.checks) > 50 and all(check.success for check in sound.checks)
+
+
+@pytest.mark.parametrize("fault", SAMPLE_FAULTS, ids=lambda fault: fault.__name__)
+def test_the_rows_of_a_planted_fault_are_named_by_its_rule(fault: Any, damaged: Any) -> None:
+    result, planted = damaged
+    assert not result.success
+    assert planted[fault] <= named(result.failures)[SAMPLE_FAULTS[fault]]
+
+
+def test_no_row_without_a_fault_is_named(damaged: Any) -> None:
+    result, planted = damaged
+    of_samples = {key: rows for key, rows in named(result.failures).items() if key[0] in ("train", "viubench")}
+    for key, rows in of_samples.items():
+        assert rows <= set().union(*planted.values()), key
+    # A damaged edit or answer also breaks these two; every other rule names the rows of its own faults alone.
+    shared = {("train", f"the {rule}") for rule in ("answer is what follows from the edit and the clock", MARKS)}
+    for rule in set(SAMPLE_FAULTS.values()) - shared:
+        wanted = set().union(*(rows for fault, rows in planted.items() if SAMPLE_FAULTS[fault] == rule))
+        assert of_samples[rule] == wanted, rule
+
+
+def test_a_video_that_serves_both_sets_is_named_whether_as_source_or_as_donor(damaged: Any) -> None:
+    rule = ("store", "no video serves both training and benchmark, as donor too")
+    assert named(damaged[0].failures)[rule] == {video(1).video_id, video(2).video_id}
+
+
+def test_faults_of_the_source_of_the_store_and_of_the_columns_are_told_apart() -> None:
+    data = sound_data()
+    one, two, three, four, five = (video(number).video_id for number in (1, 2, 4, 5, 7))
+    data.manifest.append(replace(data.manifest[1]))
+    data.manifest[2] = replace(data.manifest[2], fps=math.nan)
+    data.manifest[4] = replace(data.manifest[4], duration_seconds=5.0)
+    data.manifest[5] = replace(data.manifest[5], split="test")  # type: ignore[arg-type]
+    data.quarantine += [Rejected("4.mp4", "corrupt"), Rejected("x.mp4", "fell_asleep")]
+    data.store = MisfitStore(data.store)
+    data.store[video(200).video_id] = data.store[one]
+    data.store.clocks[five] = (0.0, *data.store.clocks[five][:-1])
+    data.store.clocks[two] = data.store.clocks[two][:40]
+    data.viubench = [sample for sample in data.viubench if (sample.task, sample.variant) != ("jigsaw", "8")]
+    result = data.validate()
+    found = named(result.failures)
+    assert [one.detail for one in result.failures if one.table == "viubench"] == ["missing: jigsaw/8"]
+    assert found["manifest", "no video appears twice"] == {one}
+    assert found["manifest", "fps is a positive number"] == {two}
+    assert found["manifest", "every video is either for training or for the benchmark"] == {four}
+    assert found["quarantine", "no file is both rejected and used"] == {"4.mp4"}
+    assert found["quarantine", "every rejection has one of the known reasons"] == {"x.mp4"}
+    assert found["store", "no frame is shown after the video ends (two frames of tolerance)"] == {three}
+    assert found["store", "every stored video is in the manifest"] == {video(200).video_id}
+    assert found["store", "presentation times increase"] == {five}
+    assert found["store", "every video is stored with as many frames"] == {two}
+
+
+class MisfitStore(MemoryStore):
+    """A store whose index tells other times than its clips, as a damaged file would."""
+
+    def __init__(self, clips: Mapping[str, Clip]) -> None:
+        super().__init__(clips)
+        self.clocks = {one.video_id: one.times for one in MemoryStore(clips).footage()}
+
+    def footage(self) -> list[Footage]:
+        return [replace(one, times=self.clocks.get(one.video_id, one.times)) for one in super().footage()]
+
+
+def test_no_data_at_all_fails_instead_of_raising() -> None:
+    result = Data([], [], MemoryStore(), [], []).validate()
+    found = named(result.failures)
+    assert ("manifest", "the source holds at least 2 usable videos") in found
+    assert ("train", "the set is not empty") in found and ("viubench", "the set is not empty") in found
+
+
+def test_answers_that_one_guess_gets_right_too_often_fail_the_balance() -> None:
+    data = sound_data()
+    data.train = [sample for sample in data.train if sample.task != "jigsaw"]
+    clips = puzzles_with_one_order(data, 40)
+    data.train += clips
+    result = data.validate()
+    rows = {row for one in result.failures if one.table == "balance" for row in one.rows}
+    assert f"train jigsaw/6: order {clips[0].answer}" in rows
+    assert all(row.startswith("train jigsaw/6") for row in rows)
+
+
+def puzzles_with_one_order(data: Data, number: int) -> list[Sample]:
+    footage = [one for one in data.store.footage() if int(one.video_id, 16) % 3]
+    order = [3, 1, 4, 0, 5, 2]
+    made = []
+    for i in range(number):
+        sample = TASKS["jigsaw"].generate(footage[i % len(footage)], "6", np.random.default_rng(i))
+        edit = {**sample.edit, "order": order}
+        answer = TASKS["jigsaw"].answer(edit, footage[0].times)
+        made.append(replace(sample, sample_id=f"one-order-{i}", edit=edit, answer=answer))
+    return made
+
+
+def test_a_single_puzzle_that_cannot_be_seen_is_a_warning_that_names_it() -> None:
+    data = sound_data()
+    grey = data.train[data.only("train", "grounding/mirror")[0]].video_id
+    data.store[grey] = Clip(np.full((48, 32, 32, 3), 128, np.uint8), data.store[grey].times)
+    result = data.validate(replace(PARAMS, min_perceptible=0.5))
+    unseen = ("channel_swap", "rotate_180", "mirror", "shuffle", "fast")
+    for variant in unseen:
+        rule = f"grounding/{variant}: at least 50% of the renders differ visibly from the clean clip"
+        rows = {one.sample_id for one in data.train if one.variant == variant and one.video_id == grey}
+        assert rows and named(result.warnings)["renders", rule] == rows
+    assert result.success
+
+
+def test_a_kind_of_puzzle_that_is_mostly_invisible_fails_alone() -> None:
+    data = sound_data()
+    for name, clip in data.store.items():
+        # The same everywhere from left to right: a mirror shows nothing, all else does.
+        frames = np.broadcast_to(clip.frames[:, :, :1], clip.frames.shape)
+        data.store[name] = Clip(np.ascontiguousarray(frames), clip.times)
+    failed = {one.expectation.split(":")[0]: set(one.rows) for one in data.validate().failures}
+    mirrored = [one for one in (*data.train, *data.viubench) if one.variant == "mirror"]
+    assert failed["grounding/mirror"] == {one.sample_id for one in mirrored}
+    assert "grounding/rotate_180" not in failed
+
+
+def test_the_same_seed_gives_the_same_result(sound: GateResult) -> None:
+    assert sound_data().validate().to_json() == sound.to_json()
+
+
+def test_the_report_is_whole_offline_and_names_rows_as_text(tmp_path: Path, damaged: Any) -> None:
+    hostile = GateFailure("quarantine", "a rule", ("<script>alert(1)</script>.mp4",), "1 of 1 rows")
+    result = replace(damaged[0], failures=(*damaged[0].failures, hostile))
+    write_gate(result, tmp_path)
+    write_gate(result, tmp_path)  # a second run replaces the first
+    page = (tmp_path / "gate.html").read_text(encoding="utf-8")
+    assert not re.search(r"https?://|<script", page)
+    told = json.loads((tmp_path / "gate.json").read_text(encoding="utf-8"))
+    assert told["success"] is False and len(told["failures"]) == len(result.failures)
+    for failure in result.failures:
+        assert failure.expectation.replace("<", "&lt;").replace(">", "&gt;") in page
+    assert "train" in (tmp_path / "data_docs" / "index.html").read_text(encoding="utf-8")
+    assert {path.name for path in tmp_path.iterdir()} == {"gate.json", "gate.html", "data_docs"}
+
+
+def test_the_summary_is_one_sentence_with_the_first_rows(damaged: Any) -> None:
+    summary = damaged[0].summary()
+    assert "\n" not in summary and "the data is not fit to train on" in summary
+    assert damaged[0].failures[0].rows[0] in summary
+
+
+@given(st.integers(1, 60), st.data())
+def test_the_bound_on_chance_is_never_below_the_true_chance(total: int, data: st.DataObject) -> None:
+    count, labels = data.draw(st.integers(1, total)), data.draw(st.integers(1, 20))
+    fair = 1 / labels
+    tail = sum(math.comb(total, k) * fair**k * (1 - fair) ** (total - k) for k in range(count, total + 1))
+    assert chance_of(count, total, fair) >= min(1.0, tail) - 1e-9
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("min_videos", 1), ("min_perceptible", 1.5), ("max_imbalance", 0.5), ("perceptible_difference", 0.0)],
+)
+def test_a_threshold_out_of_its_range_is_told_in_one_sentence(field: str, value: float) -> None:
+    with pytest.raises(ConfigError, match=f"{field} must be .*got {value}"):
+        ValidateParams(**{field: value})  # type: ignore[arg-type]
+
+
+def test_parameters_are_read_without_importing_great_expectations() -> None:
+    code = "import sys, videossr.gates; sys.exit('great_expectations' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
