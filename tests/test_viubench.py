@@ -81,15 +81,17 @@ def test_questions_about_one_video_are_drawn_together() -> None:
     assert _width(viubench.summarise(tenfold, **QUICK), "mirror") == _width(alone, "mirror")
 
 
-def test_one_video_leaves_everything_open() -> None:
-    row = viubench.summarise(everywhere([1.0]), **QUICK)
+@pytest.mark.parametrize("num_videos", [1, viubench.MIN_VIDEOS - 1])
+def test_too_few_videos_leave_everything_open_however_well_they_agree(num_videos: int) -> None:
+    row = viubench.summarise(everywhere([1.0] * num_videos), **QUICK)
     assert row["ci95"]["overall"] == [0, 100]
-    gained = viubench.gain(everywhere([0.0]), everywhere([1.0]), **QUICK)
-    assert gained["overall"] == 100 and not gained["significant"]
+    gained = viubench.gain(everywhere([0.0] * num_videos), everywhere([1.0] * num_videos), **QUICK)
+    assert gained["overall"] == 100 and gained["ci95"] == [-100, 100]
+    assert not gained["significant"]
 
 
 def test_a_column_that_a_resample_misses_does_not_break_the_interval() -> None:
-    scores = {column: [0.5] for column in viubench.COLUMNS} | {"mirror": [0.0, 0.0, 1.0]}
+    scores = {column: [0.5] for column in viubench.COLUMNS} | {"mirror": [0.0, 0.0, 1.0] * 3}
     row = viubench.summarise(answered(scores), **QUICK)
     assert row["ci95"]["jigsaw_6"] == [50, 50]
     assert np.isfinite(row["ci95"]["overall"]).all()
@@ -117,7 +119,7 @@ def test_a_gain_that_chance_explains_is_not_significant() -> None:
 
 
 def test_a_loss_is_significant_too_and_negative() -> None:
-    gained = viubench.gain(everywhere([0.8] * 5), everywhere([0.2] * 5), **QUICK)
+    gained = viubench.gain(everywhere([0.8] * 8), everywhere([0.2] * 8), **QUICK)
     assert gained["significant"] and gained["ci95"][1] < 0
 
 
