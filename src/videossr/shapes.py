@@ -8,7 +8,7 @@ finds no room is not placed at all.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import cv2
@@ -22,14 +22,14 @@ CENTRAL = 0.7
 # Channels start at 50, so a black rim shows wherever the fill happens to be the colour of what lies behind it.
 RIM_RGB = (0, 0, 0)
 _RIM_WIDTH = 0.02
-_GAP = 0.02
-_TRIES_PER_SHAPE = 24
-_TRIES_PER_CROWD = 12
-_SHIFT = 6
+_GAP = 0.04
+_TRIES_PER_SHAPE = 20
+_TRIES_PER_CROWD = 16
+_SHIFT = 6  # OpenCV's coordinates in 64ths of a pixel
 
 # Radius of the smallest circle around a shape of size 1; the size is a disc's diameter, a square's or triangle's side.
 _REACH = {"circle": 0.5, "square": math.sqrt(0.5), "triangle": 1 / math.sqrt(3)}
-_CORNERS = {"square": 4, "triangle": 3}
+_CORNERS = {"circle": 64, "square": 4, "triangle": 3}
 
 
 def place(rng: np.random.Generator, kind: str, count: int) -> list[dict[str, Any]] | None:
@@ -37,10 +37,12 @@ def place(rng: np.random.Generator, kind: str, count: int) -> list[dict[str, Any
 
     Returns JSON-ready shapes {kind, cx, cy, size, angle, rgb}; None where no room was found for so many.
     """
-    for _ in range(_TRIES_PER_CROWD):
+    for attempt in range(_TRIES_PER_CROWD):
+        # Large shapes may block each other: each new attempt draws smaller ones.
+        largest = SIZE[1] - (SIZE[1] - SIZE[0]) * attempt / (_TRIES_PER_CROWD - 1)
         crowd: list[dict[str, Any]] = []
         while len(crowd) < count:
-            shape = _fitting(rng, kind, crowd)
+            shape = _fitting(rng, kind, largest, crowd)
             if shape is None:
                 break
             crowd.append(shape)
@@ -49,22 +51,17 @@ def place(rng: np.random.Generator, kind: str, count: int) -> list[dict[str, Any
     return None
 
 
-def _fitting(rng: np.random.Generator, kind: str, crowd: list[dict[str, Any]]) -> dict[str, Any] | None:
-    for draw in rng.random((_TRIES_PER_SHAPE, 3)).tolist():
-        size = SIZE[0] + draw[0] * (SIZE[1] - SIZE[0])
-        edge = max((1 - CENTRAL) / 2, reach(kind, size))
-        cx, cy = (edge + place * (1 - 2 * edge) for place in draw[1:])
+def _fitting(
+    rng: np.random.Generator, kind: str, largest: float, crowd: Sequence[Mapping[str, Any]]
+) -> dict[str, Any] | None:
+    for chance in rng.random((_TRIES_PER_SHAPE, 3)).tolist():
+        size = round(SIZE[0] + chance[0] * (largest - SIZE[0]), 4)
+        edge = max((1 - CENTRAL) / 2, reach(kind, size) + _GAP / 2)
+        cx, cy = (round(edge + place * (1 - 2 * edge), 4) for place in chance[1:])
         if all(_apart(kind, size, cx, cy, other) for other in crowd):
-            rgb = rng.integers(CHANNEL[0], CHANNEL[1] + 1, 3).tolist()
             angle = round(float(rng.uniform(0, 360)), 1)
-            return {
-                "kind": kind,
-                "cx": round(cx, 4),
-                "cy": round(cy, 4),
-                "size": round(size, 4),
-                "angle": angle,
-                "rgb": rgb,
-            }
+            rgb = rng.integers(CHANNEL[0], CHANNEL[1] + 1, 3).tolist()
+            return {"kind": kind, "cx": cx, "cy": cy, "size": size, "angle": angle, "rgb": rgb}
     return None
 
 
@@ -79,19 +76,19 @@ def _apart(kind: str, size: float, cx: float, cy: float, other: Mapping[str, Any
 
 
 def draw(frame: NDArray[np.uint8], shape: Mapping[str, Any]) -> None:
-    """Draw one shape into an RGB frame uint8 [H,W,3], in place: filled, with a thin dark rim, antialiased."""
+    """Draw one shape into an RGB frame uint8 [H,W,3], in place: filled, with a thin dark rim inside its outline."""
     height, width = frame.shape[:2]
     short = min(height, width)
-    centre = (shape["cx"] * width - 0.5, shape["cy"] * height - 0.5)
+    centre = np.array([shape["cx"] * width, shape["cy"] * height]) - 0.5
     radius = reach(shape["kind"], shape["size"]) * short
-    rim = max(1, round(_RIM_WIDTH * short))
-    if shape["kind"] == "circle":
-        point = (round(centre[0] * 2**_SHIFT), round(centre[1] * 2**_SHIFT))
-        for colour, thickness in ((shape["rgb"], cv2.FILLED), (RIM_RGB, rim)):
-            cv2.circle(frame, point, round((radius - rim / 2) * 2**_SHIFT), colour, thickness, cv2.LINE_AA, _SHIFT)
-        return
-    turns = np.deg2rad(shape["angle"]) + 2 * np.pi * np.arange(_CORNERS[shape["kind"]]) / _CORNERS[shape["kind"]]
-    corners = np.stack([np.cos(turns), np.sin(turns)], axis=1) * (radius - rim / 2) + centre
-    polygon = [np.rint(corners * 2**_SHIFT).astype(np.int32)]
-    cv2.fillPoly(frame, polygon, shape["rgb"], cv2.LINE_AA, _SHIFT)
-    cv2.polylines(frame, polygon, True, RIM_RGB, rim, cv2.LINE_AA, _SHIFT)
+    corners = _CORNERS[shape["kind"]]
+    # OpenCV's antialiasing lays half a pixel around what it fills.
+    for rgb, inset in ((RIM_RGB, 0.5), (shape["rgb"], 0.5 + max(1.0, _RIM_WIDTH * short))):
+        # What is taken off evenly along the sides is more than that off the corners.
+        polygon = _polygon(centre, radius - inset / math.cos(math.pi / corners), corners, shape["angle"])
+        cv2.fillPoly(frame, [np.rint(polygon * 2**_SHIFT).astype(np.int32)], rgb, cv2.LINE_AA, _SHIFT)
+
+
+def _polygon(centre: NDArray[np.float64], radius: float, corners: int, angle: float) -> NDArray[np.float64]:
+    turns = np.deg2rad(angle) + 2 * np.pi * np.arange(corners) / corners
+    return np.stack([np.cos(turns), np.sin(turns)], axis=1) * radius + centre
