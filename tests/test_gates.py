@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 from videossr.errors import ConfigError
 from videossr.frames import Clip
 from videossr.gates import GateFailure, GateResult, ValidateParams, validate, write_gate
-from videossr.gates.balance import chance_of
+from videossr.gates.balance import CHANCE, balance_table, least_share
+from videossr.gates.tables import Source, samples_table
 from videossr.pretext import Counting, Grounding, Jigsaw, PretextTask
 from videossr.records import Footage, Rejected, Sample, Video
 
@@ -375,12 +376,34 @@ def test_the_summary_is_one_sentence_with_the_first_rows(damaged: Any) -> None:
     assert damaged[0].failures[0].rows[0] in summary
 
 
-@given(st.integers(1, 60), st.data())
-def test_the_bound_on_chance_is_never_below_the_true_chance(total: int, data: st.DataObject) -> None:
-    count, labels = data.draw(st.integers(1, total)), data.draw(st.integers(1, 20))
-    fair = 1 / labels
-    tail = sum(math.comb(total, k) * fair**k * (1 - fair) ** (total - k) for k in range(count, total + 1))
-    assert chance_of(count, total, fair) >= min(1.0, tail) - 1e-9
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers(-3, 50) | st.floats() | st.text(max_size=3),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=3), inner, max_size=4),
+    max_leaves=6,
+)
+
+
+@given(st.sampled_from(KINDS), st.data())
+def test_an_edit_of_any_form_is_judged_without_an_error(kind: str, data: st.DataObject) -> None:
+    task, variant = kind.split("/")
+    footage = Footage(video(1).video_id, tuple(0.2 * i for i in range(48)))
+    sample = TASKS[task].generate(footage, variant, np.random.default_rng(0), [video(2).video_id])
+    key = data.draw(st.sampled_from(sorted(sample.edit)))
+    broken = replace(sample, edit=data.draw(JSON | st.builds(lambda value: {**sample.edit, key: value}, JSON)))
+    source = Source.of([video(1)], [footage], TASKS)
+    rows = samples_table([broken], "train", [], source, {})
+    assert rows["derived"][0] is None or isinstance(rows["derived"][0], str)
+    balance_table({"train": [broken]}, source)
+
+
+@given(st.integers(1, 60), st.integers(1, 20), st.data())
+def test_chance_explains_a_class_at_most_once_in_ten_thousand_below_its_proven_share(
+    total: int, num_classes: int, data: st.DataObject
+) -> None:
+    count = data.draw(st.integers(1, total))
+    share = least_share(count, total, num_classes)
+    tail = sum(math.comb(total, k) * share**k * (1 - share) ** (total - k) for k in range(count, total + 1))
+    assert 0 <= share <= count / total and tail * num_classes <= CHANCE * (1 + 1e-6)
 
 
 @pytest.mark.parametrize(

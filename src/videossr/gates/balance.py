@@ -10,16 +10,16 @@ from videossr.gates import edits
 from videossr.gates.tables import Source, kind_of
 from videossr.records import Sample
 
-# A fair draw passes for unfair once in this many sets; the bound below is loose, so in truth more rarely.
+# How often chance may make a balanced set fail; the bound below is loose, so in truth more rarely.
 CHANCE = 1e-4
 
-_COLUMNS = ("name", "set", "kind", "what", "class", "num_answers", "share", "fair_share", "ratio", "excess")
+_COLUMNS = ("name", "set", "kind", "what", "class", "num_answers", "share", "fair_share", "ratio", "proven_ratio")
 
 
 def balance_table(sets: Mapping[str, Sequence[Sample]], source: Source) -> pd.DataFrame:
     """One row for each thing an answer says (see `edits.CLASSES`), with the class most over-represented in it.
 
-    `ratio` is its share over its fair share; `excess` is the ratio where chance cannot explain it, else at most 1.
+    `ratio` is its share over its fair share, `proven_ratio` the part of it that chance does not explain.
     """
     counts: dict[tuple[str, str, str], Counter[str]] = defaultdict(Counter)
     fair: dict[tuple[str, str, str], float] = {}
@@ -38,25 +38,43 @@ def _classes(sample: Sample, source: Source) -> list[edits.AnswerClass]:
         return []
     try:
         return list(edits.CLASSES[sample.task](sample, source.tasks[sample.task]))
-    except (KeyError, IndexError, TypeError, ValueError):
+    except edits.UNREADABLE:
         return []  # an unreadable edit is named by its own rule
 
 
 def _worst(key: tuple[str, str, str], tally: Counter[str], fair_share: float) -> tuple[object, ...]:
     label, count = max(tally.items(), key=lambda item: (item[1], item[0]))
     total = sum(tally.values())
-    share = count / total
-    ratio = share / fair_share
-    excess = ratio if chance_of(count, total, fair_share) < CHANCE else min(ratio, 1.0)
-    return (f"{' '.join(key[:2])}: {key[2]} {label}", *key, label, total, share, fair_share, ratio, excess)
+    ratio = count / total / fair_share
+    proven_ratio = least_share(count, total, num_classes=1 / fair_share) / fair_share
+    return (
+        f"{' '.join(key[:2])}: {key[2]} {label}",
+        *key,
+        label,
+        total,
+        count / total,
+        fair_share,
+        ratio,
+        proven_ratio,
+    )
 
 
-def chance_of(count: int, total: int, fair_share: float) -> float:
-    """Upper bound (Chernoff) of the chance that any class of a fair draw of `total` gets `count` or more."""
-    share = count / total
-    if share <= fair_share:
-        return 1.0
-    divergence = share * math.log(share / fair_share)
-    if share < 1:
-        divergence += (1 - share) * math.log((1 - share) / (1 - fair_share))
-    return min(1.0, math.exp(-total * divergence) / fair_share)
+def least_share(count: int, total: int, num_classes: float) -> float:
+    """The least true share of a class that plausibly gave it `count` of `total`: a lower confidence bound (Chernoff).
+
+    Were the true share of every class at most this, one of the `num_classes` classes would get as many in fewer than
+    one of 10,000 sets.
+    """
+    share, tolerated = count / total, math.log(num_classes / CHANCE) / total
+    low, high = 0.0, share
+    for _ in range(60):
+        middle = (low + high) / 2
+        low, high = (low, middle) if _divergence(share, middle) < tolerated else (middle, high)
+    return low
+
+
+def _divergence(share: float, supposed: float) -> float:
+    """Kullback-Leibler divergence, in nats, of two coins that show heads with these shares (0 < supposed <= share)."""
+    heads = share * math.log(share / supposed) if supposed > 0 else math.inf
+    tails = (1 - share) * math.log((1 - share) / (1 - supposed)) if share < 1 else 0.0
+    return heads + tails

@@ -15,6 +15,9 @@ from videossr.perturb import PERTURBATIONS
 from videossr.pretext import Counting, Grounding, Jigsaw
 from videossr.records import Sample
 
+# What reading an edit may raise when it is not of its task's form.
+UNREADABLE = (AttributeError, IndexError, KeyError, TypeError, ValueError)
+
 _ROUNDING = 1e-3  # edits hold rounded numbers
 _POSITION_CLASSES = 5
 
@@ -30,7 +33,7 @@ class AnswerClass:
 
 def videos_used(sample: Sample) -> list[str]:
     """The video a sample is cut from and, where its edit names one, the donor of frames."""
-    params = sample.edit.get("params")
+    params = sample.edit.get("params") if isinstance(sample.edit, Mapping) else None
     donor = params.get("donor") if isinstance(params, Mapping) else None
     return [sample.video_id] if donor is None else [sample.video_id, str(donor)]
 
@@ -163,7 +166,7 @@ def _jigsaw_classes(sample: Sample, task: Jigsaw) -> Iterator[AnswerClass]:
 
 
 # (sample, its task, number of stored frames of its video) -> faults in words. An edit that cannot even be read raises
-# KeyError, IndexError, TypeError or ValueError.
+# one of UNREADABLE.
 FAULTS: dict[str, Callable[[Sample, Any, int], Iterator[str]]] = {
     "grounding": _grounding_faults,
     "counting": _counting_faults,

@@ -14,8 +14,8 @@ class ValidateParams:
     - `min_videos`: usable videos the source must hold; two, because training and benchmark share none.
     - `max_quarantined`: share of the source's files that may be unusable.
     - `max_duplicates`: share of a set's samples that may repeat another one (same video, same edit).
-    - `max_imbalance`: how many times its fair share one class of answers may hold. Chance alone never fails a set:
-      the excess must also be beyond what a fair draw gives once in 10,000.
+    - `max_imbalance`: how many times its fair share one class of answers may hold. Fair is an even spread over all
+      answers there are; only what chance does not explain counts (see `balance.least_share`).
     - `perceptibility_samples`: samples of each task and variant, in each set, that are rendered and compared with
       the clean clip.
     - `perceptible_difference`: mean absolute difference, 0..255, from which an edit counts as visible.

@@ -171,7 +171,7 @@ def _absent(column: str, rule: str) -> Expectation:
 def balance_suite(params: ValidateParams) -> Suite:
     return [
         expect.ExpectColumnValuesToBeBetween(
-            column="excess",
+            column="proven_ratio",
             max_value=params.max_imbalance,
             description=f"no class of answers holds more than {params.max_imbalance:g} times its fair share",
         )

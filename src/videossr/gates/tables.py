@@ -146,7 +146,7 @@ def derived_answer(sample: Sample, source: Source) -> str | None:
         return sample.answer  # named by the rule on kinds or on the store: one fault, one rule
     try:
         return str(source.tasks[sample.task].answer(sample.edit, times))
-    except (KeyError, IndexError, TypeError, ValueError):
+    except edits.UNREADABLE:
         return None
 
 
@@ -158,7 +158,7 @@ def edit_fault(sample: Sample, source: Source) -> str | None:
     task = source.tasks[sample.task]
     try:
         return next(iter(edits.FAULTS[sample.task](sample, task, len(times))), None)
-    except (KeyError, IndexError, TypeError, ValueError) as error:
+    except edits.UNREADABLE as error:
         return f"unreadable: {type(error).__name__} {error}"
 
 
