@@ -1,0 +1,73 @@
+"""The report: one page that tells someone who was not there what was done, on what, and whether it helped."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from videossr.errors import ConfigError
+from videossr.pretext import PretextTask
+from videossr.report import charts, page
+from videossr.report.evidence import Evidence, gather
+from videossr.report.sheets import Missing, Sheet, draw_sheet, draw_sheets
+
+__all__ = ["Evidence", "Missing", "ReportParams", "Sheet", "draw_sheet", "draw_sheets", "gather", "write_report"]
+
+
+@dataclass(frozen=True)
+class ReportParams:
+    """Params section `report`: the page's title; how sample sheets are drawn and by which lot they are chosen."""
+
+    title: str = "VideoSSR"
+    frames_per_strip: int = 16
+    thumbnail_pixels: int = 112
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not 2 <= self.frames_per_strip <= 64:
+            raise ConfigError(f"frames_per_strip must be 2..64, got {self.frames_per_strip}")
+        if not 16 <= self.thumbnail_pixels <= 1024:
+            raise ConfigError(f"thumbnail_pixels must be 16..1024, got {self.thumbnail_pixels}")
+        if self.seed < 0:
+            raise ConfigError(f"seed must not be negative, got {self.seed}")
+
+
+def write_report(evidence: Evidence, tasks: Mapping[str, PretextTask], params: ReportParams, reports_dir: Path) -> Path:
+    """Write `figures/*.png` and the self-contained `index.html` into `reports_dir`; returns the page's path.
+
+    The same evidence gives the same bytes.
+    """
+    sheets = draw_sheets(
+        tasks,
+        evidence.bench,
+        evidence.bench_footage,
+        evidence.store,
+        evidence.scored,
+        seed=params.seed,
+        frames_per_strip=params.frames_per_strip,
+        thumbnail_pixels=params.thumbnail_pixels,
+    )
+    for name, content in _figures(evidence, sheets).items():
+        _write(reports_dir / "figures" / name, content)
+    path = reports_dir / "index.html"
+    _write(path, page.render_page(params.title, evidence, sheets).encode())
+    return path
+
+
+def _figures(evidence: Evidence, sheets: Sequence[Sheet | Missing]) -> dict[str, bytes]:
+    figures = {"viubench.png": charts.png(charts.viubench_bars(evidence.results))}
+    curves = charts.training_curves(evidence.curves)
+    if curves is not None:
+        figures["training.png"] = charts.png(curves)
+    drawn = [sheet for sheet in sheets if isinstance(sheet, Sheet)]
+    for task in dict.fromkeys(sheet.sample.task for sheet in drawn):
+        of_task = [sheet for sheet in drawn if sheet.sample.task == task]
+        # Photographs, not lines: finer print than this only makes the file larger.
+        figures[f"samples_{task}.png"] = charts.png(charts.sample_sheets(of_task), dots_per_inch=100)
+    return figures
+
+
+def _write(path: Path, content: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(path.name + ".partial")
+    partial.write_bytes(content)
+    partial.replace(path)

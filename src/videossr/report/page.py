@@ -1,0 +1,117 @@
+"""The page itself: evidence, charts and sheets laid into one self-contained HTML file."""
+
+import base64
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib import resources
+from typing import Any
+
+import jinja2
+
+from videossr.benchmarks.viubench import COLUMNS, paper_table
+from videossr.perturb import PERTURBATIONS
+from videossr.records import Rejected, Sample, Video
+from videossr.report import charts, words
+from videossr.report.charts import Draw
+from videossr.report.evidence import Evidence
+from videossr.report.sheets import Missing, Sheet
+
+MAX_FILES_LISTED = 200
+
+
+@dataclass(frozen=True)
+class Chart:
+    """One chart as data URIs, for light and for dark pages."""
+
+    light: str
+    dark: str
+    alt: str
+
+
+def render_page(title: str, evidence: Evidence, sheets: Sequence[Sheet | Missing]) -> str:
+    """The whole page as HTML; every text that comes from files, videos or models is escaped."""
+    template = resources.files("videossr").joinpath("templates/report.html").read_text(encoding="utf-8")
+    environment = jinja2.Environment(
+        autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
+    )
+    environment.filters |= {"percent": words.percent, "signed": words.signed, "label": words.LABELS.__getitem__}
+    return environment.from_string(template).render(
+        title=title,
+        results=evidence.results,
+        rows=evidence.results["rows"],
+        gain=evidence.results["gain"],
+        answerers=words.ANSWERERS,
+        columns=["overall", *COLUMNS],
+        verdict=words.verdict(evidence.results),
+        remarks=_remarks(evidence.results),
+        caution=words.caution(evidence.results),
+        too_few=words.too_few(evidence.results),
+        videos=footage_facts(evidence.videos),
+        rejected=_by_reason(evidence.rejected),
+        max_files=MAX_FILES_LISTED,
+        puzzles=puzzle_counts(evidence.train, evidence.bench),
+        gate=evidence.gate,
+        training=words.trained(evidence.curves),
+        curves_chart=_chart(charts.training_curves(evidence.curves), "Curves of the training"),
+        bars_chart=_chart(charts.viubench_bars(evidence.results), "VIUBench scores with 95 % intervals"),
+        paper=paper_table(),
+        sheets=_by_task(sheets),
+        perturbations=PERTURBATIONS,
+    )
+
+
+def footage_facts(videos: Sequence[Video]) -> dict[str, Any]:
+    """Counts, lengths and sizes of the usable videos: what the page says of them."""
+    seconds = sorted(video.duration_seconds for video in videos)
+    pixels = sorted((video.width * video.height, f"{video.width} × {video.height}") for video in videos)
+    return {
+        "count": len(videos),
+        "train": sum(video.split == "train" for video in videos),
+        "bench": sum(video.split == "bench" for video in videos),
+        "minutes": sum(seconds) / 60,
+        "shortest": seconds[0] if seconds else 0.0,
+        "longest": seconds[-1] if seconds else 0.0,
+        "sizes": list(dict.fromkeys([pixels[0][1], pixels[-1][1]])) if pixels else [],
+        "codecs": Counter(video.codec for video in videos).most_common(),
+    }
+
+
+def puzzle_counts(train: Sequence[Sample], bench: Sequence[Sample]) -> list[tuple[str, str, int, int]]:
+    """(task, variant, training samples, benchmark questions), for every task and variant that has one."""
+    trained = Counter((sample.task, sample.variant) for sample in train)
+    asked = Counter((sample.task, sample.variant) for sample in bench)
+    order = {task: place for place, task in enumerate(charts.TASK_NAMES)}
+    keys = sorted(trained.keys() | asked.keys(), key=lambda key: (order.get(key[0], len(order)), key))
+    return [(*key, trained[key], asked[key]) for key in keys]
+
+
+def _remarks(results: Mapping[str, Any]) -> list[str]:
+    return [words.against_blind(results), words.columns_moved(results), words.unparsed(results)]
+
+
+def _by_reason(rejected: Sequence[Rejected]) -> dict[str, list[Rejected]]:
+    reasons: dict[str, list[Rejected]] = {}
+    for item in rejected:
+        reasons.setdefault(item.reason, []).append(item)
+    return reasons
+
+
+def _by_task(sheets: Sequence[Sheet | Missing]) -> dict[str, dict[str, list[Any]]]:
+    """Task -> what could be drawn (`drawn`) and what could not (`missing`)."""
+    tasks: dict[str, dict[str, list[Any]]] = {}
+    for sheet in sheets:
+        task = sheet.task if isinstance(sheet, Missing) else sheet.sample.task
+        kind = "missing" if isinstance(sheet, Missing) else "drawn"
+        tasks.setdefault(task, {"drawn": [], "missing": []})[kind].append(sheet)
+    return tasks
+
+
+def _chart(draw: Draw | None, alt: str) -> Chart | None:
+    if draw is None:
+        return None
+    light, dark = (
+        "data:image/svg+xml;base64," + base64.b64encode(charts.svg(draw, theme)).decode()
+        for theme in (charts.LIGHT, charts.DARK)
+    )
+    return Chart(light, dark, alt)
