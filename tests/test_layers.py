@@ -1,0 +1,115 @@
+"""A module imports its own level or lower, and every heavy dependency has its owners."""
+
+import ast
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+LEVELS = (
+    ("errors", "records", "rewards", "config", "parallel", "workspace"),
+    ("decode", "frames", "perturb", "shapes", "policy"),
+    ("pretext", "synth"),
+    ("ingest", "dataset", "gates"),
+    ("qwen", "newborn", "train"),
+    ("benchmarks", "evaluate", "report", "serving"),
+    ("recipe", "tracking", "served", "cli"),
+)
+LEVEL_OF = {name: level for level, names in enumerate(LEVELS) for name in names}
+MODELS = ("videossr.qwen", "videossr.newborn", "videossr.train")
+OWNERS = {
+    "prefect": ("flows",),
+    "dvc": ("flows",),
+    "mlflow": ("videossr.tracking", "videossr.served"),
+    "great_expectations": ("videossr.gates",),
+    "trl": ("videossr.train",),
+    "torch": MODELS,
+    "transformers": MODELS,
+    "decord": ("videossr.decode",),
+    "av": ("videossr.decode", "videossr.synth"),  # synth writes videos, decode alone reads them
+}
+
+
+def imports(source: str) -> Iterator[str]:
+    """Dotted names that a module imports, wherever in it; a relative import starts with a dot."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield from (f"{'.' * node.level}{node.module or ''}.{alias.name}" for alias in node.names)
+
+
+def faults(module: str, source: str) -> list[str]:
+    """What `module`, a dotted name, imports against the rules."""
+    return [f"{module} imports {name}: {rule}" for name in imports(source) if (rule := broken_rule(module, name))]
+
+
+def broken_rule(module: str, name: str) -> str | None:
+    package, part = name.split(".")[0], ".".join(module.split(".")[:2])
+    if name.startswith("."):
+        return "imports are absolute"
+    if part == "videossr.rewards" and package not in sys.stdlib_module_names:
+        return "rewards stand on the standard library alone"
+    if package in OWNERS and part not in OWNERS[package] and module.split(".")[0] not in OWNERS[package]:
+        return f"only {', '.join(OWNERS[package])} may"
+    if module.startswith("videossr.") and package == "flows":
+        return "the library knows nothing of the flows"
+    if module.startswith("videossr.") and package == "videossr":
+        own, other = module.split(".")[1], f"{name}.".split(".")[1]
+        if LEVEL_OF.get(other, 0) > LEVEL_OF[own]:
+            return f"{other} is at level {LEVEL_OF[other]}, {own} at {LEVEL_OF[own]}"
+    return None
+
+
+def modules() -> dict[str, Path]:
+    files = {path.relative_to(ROOT / "src"): path for path in (ROOT / "src/videossr").rglob("*.py")}
+    files |= {path.relative_to(ROOT): path for path in (ROOT / "flows").rglob("*.py")}
+    return {".".join(name.with_suffix("").parts).removesuffix(".__init__"): path for name, path in files.items()}
+
+
+def test_every_module_has_a_level() -> None:
+    names = {name.split(".")[1] for name in modules() if name.startswith("videossr.")}
+    assert names <= set(LEVEL_OF), "give the new module a level in LEVELS"
+
+
+def test_every_module_imports_its_own_level_or_lower_and_owns_what_it_imports() -> None:
+    assert [fault for name, path in modules().items() for fault in faults(name, path.read_text(encoding="utf-8"))] == []
+
+
+@pytest.mark.parametrize(
+    ("module", "source"),
+    [
+        ("videossr.frames", "from videossr.dataset import build_train"),
+        ("videossr.pretext.jigsaw", "from videossr import rewards, evaluate"),
+        ("videossr.train.grpo", "import videossr.tracking"),
+        ("videossr.rewards", "import numpy as np"),
+        ("videossr.rewards", "from videossr.errors import VideoSSRError"),
+        ("videossr.gates.report", "def draw():\n    from mlflow.entities import Run"),
+        ("videossr.evaluate", "import torch.nn"),
+        ("videossr.qwen", "from trl import GRPOTrainer"),
+        ("videossr.ingest", "import av"),
+        ("videossr.cli", "from prefect import flow"),
+        ("videossr.cli", "from flows.runtime import run_stage"),
+        ("videossr.tracking", "import dvc.api"),
+        ("flows.validate", "import great_expectations as gx"),
+        ("videossr.dataset", "from .records import Sample"),
+    ],
+)
+def test_a_planted_import_is_a_fault(module: str, source: str) -> None:
+    assert len(faults(module, source)) == 1
+
+
+@pytest.mark.parametrize(
+    ("module", "source"),
+    [
+        ("videossr.synth", "import av"),
+        ("videossr.gates.suites", "import great_expectations"),
+        ("videossr.rewards", "import re\nfrom dataclasses import dataclass"),
+        ("flows.pipeline", "import prefect\nfrom dvc.repo import Repo\nfrom videossr import tracking"),
+        ("videossr.train.stage", "import torch, trl\nfrom videossr.dataset import read_samples"),
+    ],
+)
+def test_an_import_within_the_rules_is_none(module: str, source: str) -> None:
+    assert faults(module, source) == []
