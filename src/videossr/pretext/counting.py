@@ -23,7 +23,7 @@ _QUESTION = (
     "<video>\nCircles, squares and triangles, each of one colour, were drawn into some frames of this video. How many "
     "of each over all frames? Answer with circles,squares,triangles as three counts and nothing else, such as 2,4,1."
 )
-_TRIES = 20
+_TRIES = 60
 
 
 @dataclass(frozen=True)
@@ -104,7 +104,8 @@ class Counting:
                 chosen = [self._spread(count, rng) for count in wanted]
                 if len({frame for frames in chosen for frame in frames}) == sum(wanted):
                     return chosen
-            wanted[int(np.argmax(wanted))] -= 1
+            most_wanted = int(np.argmax(wanted))
+            wanted[most_wanted] = max(1, wanted[most_wanted] - 1)
 
     def _spread(self, count: int, rng: np.random.Generator) -> list[int]:
         """`count` frames more than `min_gap` apart, every such choice equally likely."""
