@@ -1,0 +1,192 @@
+"""Qwen-VL as a video policy: chat template, processor with true time stamps, features once a prompt, greedy replies.
+
+Any checkpoint of the family loads by name or folder; `newborn` makes a random one of a few million parameters through
+the same classes, so that a laptop walks the very path that `Qwen/Qwen3-VL-8B-Instruct` walks.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoModelForImageTextToText, AutoProcessor, PreTrainedModel, ProcessorMixin
+from transformers.video_utils import VideoMetadata
+
+from videossr.errors import PolicyError
+from videossr.frames import Clip
+from videossr.policy import VIDEO_MARKER, Prompt
+
+SYSTEM_PROMPT = "Answer directly, in the format asked for."
+MILLISECONDS = 1000  # the clock handed to the processor: whole milliseconds keep presentation times true
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """One prompt as tensors, its videos included.
+
+    `input_ids` and `mm_token_type_ids` are int64 [P] (type 2 marks video tokens); `pixel_values_videos` is float32
+    [patches, channels * temporal * patch * patch]; `video_grid_thw` is int64 [clips, 3].
+    """
+
+    input_ids: torch.Tensor
+    mm_token_type_ids: torch.Tensor
+    pixel_values_videos: torch.Tensor
+    video_grid_thw: torch.Tensor
+
+    def __len__(self) -> int:
+        return len(self.input_ids)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Left-padded prompts: `tokens` are the model's keyword arguments, `features` the vision tower's output."""
+
+    tokens: dict[str, torch.Tensor]
+    features: Any
+
+
+def load_processor(name_or_path: str | Path) -> ProcessorMixin:
+    """Load the processor beside a checkpoint.
+
+    Raises PolicyError when there is none by that name, or when it cannot take videos.
+    """
+    try:
+        processor = AutoProcessor.from_pretrained(str(name_or_path), trust_remote_code=False)
+    except (OSError, ValueError) as error:
+        raise PolicyError(_not_loadable(name_or_path, error)) from None
+    if getattr(processor, "video_processor", None) is None:
+        raise PolicyError(f"{name_or_path} has no video processor: choose a video model such as Qwen3-VL or Qwen2.5-VL")
+    return processor
+
+
+def load_model(name_or_path: str | Path, dtype: str = "auto") -> PreTrainedModel:
+    """Load a video-language model by hub name or folder; its code never comes from the checkpoint.
+
+    Raises PolicyError when there is none by that name.
+    """
+    try:
+        return AutoModelForImageTextToText.from_pretrained(str(name_or_path), dtype=dtype, trust_remote_code=False)
+    except (OSError, ValueError) as error:
+        raise PolicyError(_not_loadable(name_or_path, error)) from None
+
+
+def _not_loadable(name_or_path: str | Path, error: Exception) -> str:
+    reason = str(error).strip().splitlines()[0]
+    return (
+        f"no model can be loaded from '{name_or_path}' ({reason}): "
+        "give a folder with a checkpoint, a name that is in the local hub cache, or 'newborn'"
+    )
+
+
+def chat(text: str) -> list[dict[str, Any]]:
+    """One user turn as content blocks: a video block at each `<video>` marker, text between them."""
+    blocks: list[dict[str, str]] = []
+    for i, piece in enumerate(text.split(VIDEO_MARKER)):
+        blocks += [{"type": "video"}] if i else []
+        blocks += [{"type": "text", "text": piece}] if piece else []
+    return [
+        {"role": "system", "content": [{"type": "text", "text": SYSTEM_PROMPT}]},
+        {"role": "user", "content": blocks},
+    ]
+
+
+def encode(processor: Any, prompt: Prompt) -> Encoded:
+    """Run template, tokenizer and video processor once for one prompt, with the clips' own presentation times.
+
+    Frames must already have the model's grid (sides in multiples of 32): they are not resampled in time or space.
+    """
+    text = processor.apply_chat_template(chat(prompt.text), add_generation_prompt=True, tokenize=False)
+    out = processor(
+        text=[text],
+        videos=[torch.from_numpy(clip.frames).permute(0, 3, 1, 2) for clip in prompt.clips],
+        video_metadata=[_metadata(clip) for clip in prompt.clips],
+        do_sample_frames=False,
+        do_resize=False,
+        cap_pixels_per_frame=False,
+        return_tensors="pt",
+    )
+    return Encoded(out["input_ids"][0], out["mm_token_type_ids"][0], out["pixel_values_videos"], out["video_grid_thw"])
+
+
+def _metadata(clip: Clip) -> VideoMetadata:
+    indices = [round(seconds * MILLISECONDS) for seconds in clip.times]
+    height, width = clip.frames.shape[1:3]
+    return VideoMetadata(
+        total_num_frames=indices[-1] + 1, fps=MILLISECONDS, frames_indices=indices, height=height, width=width
+    )
+
+
+def video_features(model: Any, encoded: Sequence[Encoded]) -> Any:
+    """One pass of the vision tower over the clips of several prompts; the output goes in as `mm_encoder_outputs`."""
+    device, base = model.device, backbone(model)
+    pixels = torch.cat([item.pixel_values_videos for item in encoded]).to(device)
+    grids = torch.cat([item.video_grid_thw for item in encoded]).to(device)
+    return base.get_video_features(pixels, grids, return_dict=True)
+
+
+def left_padded(model: Any, encoded: Sequence[Encoded], pad_token_id: int) -> Batch:
+    """Stack prompts of different lengths, padded on the left as generation wants them, with their vision features."""
+    width = max(len(item) for item in encoded)
+    ids = torch.full((len(encoded), width), pad_token_id)
+    types = torch.zeros(len(encoded), width, dtype=torch.long)
+    mask = torch.zeros(len(encoded), width, dtype=torch.long)
+    for row, item in enumerate(encoded):
+        ids[row, width - len(item) :] = item.input_ids
+        types[row, width - len(item) :] = item.mm_token_type_ids
+        mask[row, width - len(item) :] = 1
+    grids = torch.cat([item.video_grid_thw for item in encoded])
+    tokens = {"input_ids": ids, "attention_mask": mask, "mm_token_type_ids": types, "video_grid_thw": grids}
+    return Batch(
+        tokens={name: tensor.to(model.device) for name, tensor in tokens.items()},
+        features=video_features(model, encoded),
+    )
+
+
+def backbone(model: Any) -> Any:
+    """The module that owns the vision tower: below the language-model head, and below a PEFT wrapper if any."""
+    inner = model.get_base_model() if hasattr(model, "get_base_model") else model
+    return inner.model
+
+
+def vision_token_ids(model: Any) -> list[int]:
+    """Tokens that stand for pixels: a reply that holds one would claim features which do not exist."""
+    names = ("image_token_id", "video_token_id", "vision_start_token_id", "vision_end_token_id")
+    return [getattr(model.config, name) for name in names if getattr(model.config, name, None) is not None]
+
+
+@dataclass(frozen=True)
+class QwenPolicy:
+    """A `Policy` over a model and its processor: greedy decoding, no chain of thought (paper, section 4.1)."""
+
+    model: Any
+    processor: Any
+    max_new_tokens: int = 32
+
+    @torch.inference_mode()
+    def respond(self, prompts: Sequence[Prompt]) -> list[str]:
+        encoded = [encode(self.processor, prompt) for prompt in prompts]
+        tokenizer = self.processor.tokenizer
+        batch = left_padded(self.model, encoded, tokenizer.pad_token_id)
+        self.model.eval()
+        out = self.model.generate(
+            **batch.tokens,
+            mm_encoder_outputs={"video": batch.features},
+            do_sample=False,
+            max_new_tokens=self.max_new_tokens,
+            pad_token_id=tokenizer.pad_token_id,
+            suppress_tokens=vision_token_ids(self.model),
+        )
+        replies = out[:, batch.tokens["input_ids"].shape[1] :]
+        return tokenizer.batch_decode(replies, skip_special_tokens=True)
+
+
+def load_policy(name_or_path: str | Path, max_new_tokens: int = 32) -> QwenPolicy:
+    """Load a checkpoint as a policy that answers questions.
+
+    Raises PolicyError when the name is unknown or the model takes no video.
+    """
+    processor = load_processor(name_or_path)
+    model = load_model(name_or_path)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    return QwenPolicy(model.to(device), processor, max_new_tokens)

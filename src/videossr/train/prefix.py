@@ -1,0 +1,149 @@
+"""Log-probabilities of a group's completions, paying for their common prompt once.
+
+A group is one prompt with G completions. Laid side by side, G rows of prompt + completion repeat the prompt G times;
+here a group is one row:
+
+    prompt[:-1] | last, c1[:-1] | last, c2[:-1] | ... | last, cG[:-1]        ("last" is the prompt's last token)
+
+where a token sees the prompt and its own branch, and nothing else, and every branch continues the prompt's positions.
+That is the same function of the same weights, so values and gradients agree with the padded rows to rounding
+(tests/test_prefix.py), at P + G*C tokens instead of G*(P + C).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch.nn.functional import pad
+
+from videossr.qwen import Encoded, backbone, left_padded, video_features
+
+IGNORED = -100  # a label that is not scored
+
+
+@dataclass(frozen=True)
+class Group:
+    """One encoded prompt and its completions: int64 tensors [C_i], of uneven lengths, none empty."""
+
+    prompt: Encoded
+    completions: Sequence[torch.Tensor]
+
+
+@dataclass(frozen=True)
+class Packed:
+    """B groups as B rows of N tokens.
+
+    `input_ids` int64 [B, N]; `labels` int64 [B, N], already shifted, `IGNORED` where nothing is scored;
+    `positions` int64 [4, B, N] (text position, then temporal, height, width); `mask` bool [B, 1, N, N], true where a
+    query may see a key.
+    """
+
+    input_ids: torch.Tensor
+    labels: torch.Tensor
+    positions: torch.Tensor
+    mask: torch.Tensor
+
+
+def pack(model: Any, groups: Sequence[Group], pad_token_id: int) -> Packed:
+    """Lay out groups for one forward pass."""
+    rows = [_row(model, group) for group in groups]
+    width = max(len(ids) for ids, *_ in rows)
+    ids, labels, positions, segments = zip(*rows, strict=True)
+
+    def stack(tensors: Sequence[torch.Tensor], fill: int) -> torch.Tensor:
+        return torch.stack([pad(t, (0, width - t.shape[-1]), value=fill) for t in tensors])
+
+    packed_positions = stack(positions, 0).transpose(0, 1)
+    mask = _branch_mask(stack(segments, -1))
+    return Packed(stack(ids, pad_token_id), stack(labels, IGNORED), packed_positions, mask)
+
+
+def _row(model: Any, group: Group) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Token ids [N], labels [N], positions [4, N] and segments [N] (0 is the prompt, i the i-th branch)."""
+    prompt = group.prompt
+    stem, last = prompt.input_ids[:-1], prompt.input_ids[-1:]
+    stem_positions = prompt_positions(model, prompt)
+    ids, labels = [stem], [torch.full_like(stem, IGNORED)]
+    positions, segments = [stem_positions[:, :-1]], [torch.zeros_like(stem)]
+    for branch, completion in enumerate(group.completions, start=1):
+        completion = completion.cpu()
+        ids.append(torch.cat([last, completion[:-1]]))
+        labels.append(completion)
+        positions.append(stem_positions[:, -1:] + torch.arange(len(completion)))
+        segments.append(torch.full_like(completion, branch))
+    return torch.cat(ids), torch.cat(labels), torch.cat(positions, dim=1), torch.cat(segments)
+
+
+def prompt_positions(model: Any, prompt: Encoded) -> torch.Tensor:
+    """Positions int64 [4, P] of a prompt: the text position, then the three of multimodal rotary embedding."""
+    rope, _ = backbone(model).get_rope_index(
+        prompt.input_ids[None], mm_token_type_ids=prompt.mm_token_type_ids[None], video_grid_thw=prompt.video_grid_thw
+    )
+    return torch.cat([torch.arange(len(prompt))[None], rope[:, 0]])
+
+
+def _branch_mask(segments: torch.Tensor) -> torch.Tensor:
+    """From segments [B, N] (-1 is padding) to a mask [B, 1, N, N]: causal, and inside the prompt or the own branch."""
+    length = segments.shape[1]
+    causal = torch.ones(length, length, dtype=torch.bool).tril()
+    query, key = segments[:, :, None], segments[:, None, :]
+    # Padding sees its own segment too: a row that sees nothing has no softmax.
+    return ((key == 0) | (query == key))[:, None] & causal
+
+
+def shared_logps(
+    model: Any, groups: Sequence[Group], pad_token_id: int, features: Any = None
+) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """Log-probabilities and entropies of every completion token, one packed forward for all `groups`.
+
+    Returns float [sum of G, longest C] twice, zero beyond each completion's end, rows in the order of the groups'
+    completions; the entropy is None where the model's fused head computes none. The model must carry TRL's fused head.
+    """
+    packed = pack(model, groups, pad_token_id)
+    device = model.device
+    features = video_features(model, [group.prompt for group in groups]) if features is None else features
+    out = model(
+        input_ids=packed.input_ids.to(device),
+        position_ids=packed.positions.to(device),
+        attention_mask=packed.mask.to(device),
+        mm_encoder_outputs={"video": features},
+        shift_labels=packed.labels.to(device),
+        fused_lm_head=True,
+    )
+    scored = (packed.labels != IGNORED).to(device)
+    lengths = [len(completion) for group in groups for completion in group.completions]
+    return _unpack(out.log_probs, scored, lengths), _unpack(out.entropy, scored, lengths)
+
+
+def _unpack(values: torch.Tensor | None, scored: torch.Tensor, lengths: Sequence[int]) -> torch.Tensor | None:
+    """From values [B, N] at the scored places to one row a completion, zero-padded on the right."""
+    if values is None:
+        return None
+    rows = values[scored].split(list(lengths))
+    return torch.nn.utils.rnn.pad_sequence(list(rows), batch_first=True)
+
+
+def padded_logps(model: Any, groups: Sequence[Group], pad_token_id: int) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """The same as `shared_logps` done the usual way: every completion beside its own copy of prompt and video."""
+    prompts = [group.prompt for group in groups for _ in group.completions]
+    completions = [completion.cpu() for group in groups for completion in group.completions]
+    batch = left_padded(model, prompts, pad_token_id)
+    device, width = model.device, max(len(completion) for completion in completions)
+    tails = torch.stack([pad(c, (0, width - len(c)), value=pad_token_id) for c in completions]).to(device)
+    alive = torch.stack([pad(torch.ones_like(c), (0, width - len(c))) for c in completions]).to(device)
+    ids = torch.cat([batch.tokens["input_ids"], tails], dim=1)
+    labels = torch.cat(
+        [torch.full_like(batch.tokens["input_ids"], IGNORED), tails.masked_fill(alive == 0, IGNORED)], dim=1
+    )
+    out = model(
+        input_ids=ids,
+        attention_mask=torch.cat([batch.tokens["attention_mask"], alive], dim=1),
+        mm_token_type_ids=torch.cat([batch.tokens["mm_token_type_ids"], torch.zeros_like(tails)], dim=1),
+        video_grid_thw=batch.tokens["video_grid_thw"],
+        mm_encoder_outputs={"video": batch.features},
+        labels=labels,
+        fused_lm_head=True,
+    )
+    entropy = None if out.entropy is None else out.entropy[:, -width:]
+    return out.log_probs[:, -width:], entropy

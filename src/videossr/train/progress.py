@@ -1,0 +1,71 @@
+"""What training says while it runs: a progress bar, a metrics file, and whoever else wants the numbers."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+from transformers import TrainerCallback
+
+RENAMED = {"frac_reward_zero_std": "zero_variance", "grad_norm": "gradient_norm", "step_time": "step_seconds"}
+KEPT = ("loss", "reward", "reward_std", "kl", "entropy", "learning_rate", "completions/mean_length", *RENAMED)
+PER_TASK = ("reward/", "zero_variance/", "parsed/", "skill/")
+
+
+class RunLog:
+    """One JSON line a step on disk; a step that is run again after a restart replaces the line it wrote before."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        if path.exists() and not path.read_text(encoding="utf-8").endswith("\n"):
+            self._write("\n")  # a kill tore the last line: the next one starts afresh
+
+    def append(self, row: dict[str, float]) -> None:
+        self._write(json.dumps(row) + "\n")
+
+    def _write(self, text: str) -> None:
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(text)
+
+    def read(self) -> list[dict[str, float]]:
+        if not self.path.exists():
+            return []
+        lines = self.path.read_text(encoding="utf-8").splitlines()
+        by_step = {row["step"]: row for row in map(json.loads, filter(_whole, lines))}
+        return [by_step[step] for step in sorted(by_step)]
+
+
+def _whole(line: str) -> bool:
+    """Rows hold no nested objects, so a line that a kill tore never ends in a brace."""
+    return line.endswith("}")
+
+
+class Progress(TrainerCallback):
+    """Feeds every logged step to the bar, to the run log, and to `log_metrics(metrics, step)`."""
+
+    def __init__(self, run_log: RunLog, log_metrics: Callable[[dict[str, float], int], None]) -> None:
+        self.run_log = run_log
+        self.log_metrics = log_metrics
+        self.bar: tqdm[Any] | None = None
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **unused: Any) -> None:
+        self.bar = tqdm(desc="GRPO", total=state.max_steps, initial=state.global_step, unit="step", mininterval=1)
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **unused: Any) -> None:
+        metrics = {
+            RENAMED.get(name, name): float(value)
+            for name, value in (logs or {}).items()
+            if value is not None and (name in KEPT or name.startswith(PER_TASK))
+        }
+        if "reward" not in metrics:
+            return
+        self.run_log.append({"step": state.global_step, **metrics})
+        self.log_metrics(metrics, state.global_step)
+        if self.bar is not None:
+            self.bar.update(state.global_step - self.bar.n)
+            self.bar.set_postfix(reward=f"{metrics['reward']:.3f}", refresh=False)
+
+    def on_train_end(self, args: Any, state: Any, control: Any, **unused: Any) -> None:
+        if self.bar is not None:
+            self.bar.close()

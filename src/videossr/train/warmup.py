@@ -1,0 +1,95 @@
+"""The supervised warm start: a new-born policy learns the language of the answers before it is reinforced."""
+
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from tqdm import tqdm
+from trl.trainer.utils import add_fused_lm_head
+
+from videossr.policy import Prompt
+from videossr.qwen import encode
+from videossr.records import Sample
+from videossr.train.params import WarmupParams
+from videossr.train.prefix import Group, shared_logps
+
+log = logging.getLogger(__name__)
+
+
+def warm_up(
+    model: Any,
+    processor: Any,
+    samples: Sequence[Sample],
+    render: Callable[[Sample], Prompt],
+    params: WarmupParams,
+    seed: int,
+    checkpoint: Path,
+) -> list[dict[str, float]]:
+    """Minimise the negative log-likelihood of the right answers, in place; returns the loss of every step.
+
+    Writes `checkpoint` every `params.checkpoint_every` steps and starts from it where it exists, on the same course.
+    """
+    add_fused_lm_head(model)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=params.learning_rate, betas=(0.9, 0.98), weight_decay=0.01)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, params.learning_rate, total_steps=max(params.steps, 2), pct_start=0.1
+    )
+    curve = _restore(checkpoint, model, optimizer, schedule)
+    model.train()
+    batches = _batches(samples, params, seed, start=len(curve))
+    for batch in tqdm(batches, "warm start", total=params.steps, initial=len(curve), unit="step", mininterval=1):
+        loss = _loss(model, processor, [(render(sample), sample.answer) for sample in batch])
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        schedule.step()
+        optimizer.zero_grad()
+        curve.append({"step": len(curve) + 1, "loss": loss.item()})
+        if len(curve) % params.checkpoint_every == 0:
+            _save(checkpoint, model, optimizer, schedule, curve)
+    return curve
+
+
+def _batches(samples: Sequence[Sample], params: WarmupParams, seed: int, start: int) -> Iterator[list[Sample]]:
+    """Step t draws its samples from (seed, t) alone, so that a restart goes on where it stopped."""
+    for step in range(start, params.steps):
+        chosen = np.random.default_rng([seed, step]).integers(len(samples), size=params.batch_size)
+        yield [samples[i] for i in chosen]
+
+
+def _loss(model: Any, processor: Any, batch: Sequence[tuple[Prompt, str]]) -> torch.Tensor:
+    """Mean negative log-likelihood per answer token, end token included."""
+    tokenizer = processor.tokenizer
+    groups = [
+        Group(encode(processor, prompt), [tokenizer(answer + tokenizer.eos_token, return_tensors="pt").input_ids[0]])
+        for prompt, answer in batch
+    ]
+    logps, _ = shared_logps(model, groups, tokenizer.pad_token_id)
+    return -logps.sum() / sum(len(group.completions[0]) for group in groups)
+
+
+def _save(checkpoint: Path, model: Any, optimizer: Any, schedule: Any, curve: list[dict[str, float]]) -> None:
+    state = {
+        "model": model.state_dict(),
+        "optimizer": optimizer.state_dict(),
+        "schedule": schedule.state_dict(),
+        "curve": curve,
+    }
+    checkpoint.parent.mkdir(parents=True, exist_ok=True)
+    half = checkpoint.with_suffix(".half")
+    torch.save(state, half)
+    half.replace(checkpoint)
+
+
+def _restore(checkpoint: Path, model: Any, optimizer: Any, schedule: Any) -> list[dict[str, float]]:
+    if not checkpoint.exists():
+        return []
+    state = torch.load(checkpoint, weights_only=True, map_location=model.device)
+    model.load_state_dict(state["model"])
+    optimizer.load_state_dict(state["optimizer"])
+    schedule.load_state_dict(state["schedule"])
+    log.info("warm start goes on from step %d", len(state["curve"]))
+    return state["curve"]
