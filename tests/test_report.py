@@ -296,6 +296,11 @@ def test_series_that_were_not_logged_are_left_out(evidence: Evidence, curves: di
     assert ('alt="Curves of the training"' in html) == bool(curves.get("grpo"))
 
 
+def test_the_proof_that_the_loss_sees_the_video_is_told() -> None:
+    assert any("up to 0.38 nats" in sentence for sentence in words.trained({**CURVES, "sight_nats": 0.375}))
+    assert not any("nats" in sentence for sentence in words.trained(CURVES))
+
+
 def test_a_curve_is_drawn_from_the_rows_that_have_it() -> None:
     rows = [{"step": 1, "loss": 3.0}, {"step": 2, "reward": 1.0}, {"step": 3, "loss": None}, {"step": 4, "loss": 1.0}]
     assert words.series(rows, "loss") == [(1, 3.0), (4, 1.0)]

@@ -118,8 +118,8 @@ def unparsed(results: Mapping[str, Any]) -> str:
     )
 
 
-def trained(curves: Mapping[str, Sequence[Mapping[str, float]]]) -> list[str]:
-    """What the curves start and end at: warm-up loss, reward of the first and last tenth of the GRPO steps."""
+def trained(curves: Mapping[str, Any]) -> list[str]:
+    """What train.json tells: warm-up loss, whether the loss sees the video, reward at both ends of the GRPO steps."""
     sentences = []
     warmup = series(curves.get("warmup", []), "loss")
     if warmup:
@@ -130,6 +130,11 @@ def trained(curves: Mapping[str, Sequence[Mapping[str, float]]]) -> list[str]:
         )
     else:
         sentences.append("There was no warm start: the policy had been trained before and went straight to GRPO.")
+    if "sight_nats" in curves:
+        sentences.append(
+            "Before GRPO began it was proved that the loss depends on what is seen: other pixels in the video's place "
+            f"moved the log-probabilities of the right answers by up to {curves['sight_nats']:.2g} nats."
+        )
     reward = series(curves.get("grpo", []), "reward")
     if reward:
         first, last = ends([value for _, value in reward])
