@@ -188,6 +188,8 @@ def _refusal(path: Path, root: Path) -> tuple[str, str] | None:
     try:
         target = path.resolve(strict=True)
         mode = target.stat().st_mode
+    except RuntimeError:
+        return "unreadable", "a link that leads to itself"
     except OSError as error:
         return "unreadable", error.strerror or ""
     if not target.is_relative_to(root):

@@ -31,8 +31,7 @@ def in_processes(
             yield from _until_death(function, left, workers, held)
             return
         except BrokenProcessPool:
-            while held:
-                yield _alone(function, held.popleft(), on_death)
+            yield from _one_by_one(function, held, on_death)
 
 
 def _until_death(function: Callable[[T], R], left: Iterator[T], workers: int, held: deque[T]) -> Iterator[R]:
@@ -51,11 +50,16 @@ def _until_death(function: Callable[[T], R], left: Iterator[T], workers: int, he
             yield result
 
 
-def _alone(function: Callable[[T], R], item: T, on_death: Callable[[T], R] | None) -> R:
-    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
-        try:
-            return pool.submit(function, item).result()
-        except BrokenProcessPool:
-            if on_death is None:
-                raise
-            return on_death(item)
+def _one_by_one(function: Callable[[T], R], held: deque[T], on_death: Callable[[T], R] | None) -> Iterator[R]:
+    """Empty `held` in a process that runs nothing else, a new one after each death."""
+    while held:
+        with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+            try:
+                while held:
+                    result = pool.submit(function, held[0]).result()
+                    held.popleft()
+                    yield result
+            except BrokenProcessPool:
+                if on_death is None:
+                    raise
+                yield on_death(held.popleft())

@@ -83,7 +83,9 @@ def draw_video(params: SynthParams, seed: int, number: int) -> npt.NDArray[np.ui
 
 
 def _write(path: Path, frames: npt.NDArray[np.uint8], fps: int) -> None:
-    options = {"preset": "veryfast", "crf": "18", "threads": "1", "bf": "2"}
+    # Nothing that looks ahead: on small pictures x264's lookahead gives other bytes from run to run.
+    fixed = "qp=20:keyint=48:min-keyint=48:scenecut=0:bframes=2:b-adapt=0:rc-lookahead=0:mbtree=0:aq-mode=0:weightp=0"
+    options = {"preset": "veryfast", "threads": "1", "x264-params": fixed}
     with av.open(str(path), "w", format="mp4") as container:
         stream = container.add_stream("libx264", rate=fps, options=options)
         stream.height, stream.width = frames.shape[1:3]

@@ -1,0 +1,239 @@
+"""A folder of anything becomes a manifest of what can be used and a list of what cannot, and why."""
+
+import os
+import shutil
+import time
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+from videos import write_audio, write_video
+
+from videossr.decode import REASONS
+from videossr.errors import ConfigError, SourceError
+from videossr.ingest import (
+    IngestParams,
+    Inventory,
+    ingest,
+    read_manifest,
+    read_quarantine,
+    require_usable,
+    write_manifest,
+    write_quarantine,
+)
+from videossr.parallel import in_processes
+from videossr.records import Rejected
+
+SMALL = {"height": 32, "width": 32, "options": {"preset": "ultrafast"}}
+
+
+def take_in(
+    source: Path, tmp_path: Path, workers: int = 1, bench_fraction: float = 0.3, min_frames: int = 16
+) -> Inventory:
+    params = IngestParams(str(source), bench_fraction=bench_fraction)
+    return ingest(params, tmp_path / "made_videos", workers, min_frames=min_frames)
+
+
+def reasons(inventory: Inventory) -> dict[str, str]:
+    return {Path(item.path).name: item.reason for item in inventory.rejected}
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    """Five good videos of different content in two folders."""
+    folder = tmp_path / "my videos"
+    (folder / "deep" / "er").mkdir(parents=True)
+    for number, name in enumerate(["a.mp4", "b.MKV", "c.webm", "deep/d.mov", "deep/er/e.avi"]):
+        codec = "libvpx" if name.endswith("webm") else "mpeg4" if name.endswith("avi") else "libx264"
+        options = {} if codec != "libx264" else {"preset": "ultrafast"}
+        kind = "matroska" if name.endswith("MKV") else None
+        path = folder / name
+        write_video(path, 30 + number, height=32, width=32, codec=codec, options=options, container_format=kind)
+    (folder / "notes.txt").write_text("no video")
+    return folder
+
+
+def test_every_video_below_the_folder_is_listed_with_its_facts(source: Path, tmp_path: Path) -> None:
+    inventory = take_in(source, tmp_path)
+    assert inventory.rejected == []
+    assert [Path(v.path).name for v in inventory.videos] == ["a.mp4", "b.MKV", "c.webm", "d.mov", "e.avi"]
+    assert [v.codec for v in inventory.videos] == ["h264", "h264", "vp8", "h264", "mpeg4"]
+    for video in inventory.videos:
+        assert (video.width, video.height, len(video.video_id)) == (32, 32, 16)
+        assert video.fps == pytest.approx(25, rel=1e-2)
+        assert video.duration_seconds == pytest.approx(video.num_frames / 25, rel=1e-2)
+    assert (tmp_path / "made_videos").is_dir() and not any((tmp_path / "made_videos").iterdir())
+
+
+def test_the_result_does_not_depend_on_workers(source: Path, tmp_path: Path) -> None:
+    assert take_in(source, tmp_path, workers=1) == take_in(source, tmp_path, workers=3)
+
+
+def test_bad_files_are_quarantined_with_a_reason(source: Path, tmp_path: Path) -> None:
+    whole = (source / "a.mp4").read_bytes()
+    (source / "text.mp4").write_text("this is no video\n" * 9)
+    (source / "empty.mp4").write_bytes(b"")
+    (source / "half.mp4").write_bytes(whole[: len(whole) // 2])
+    (source / "copy.mp4").write_bytes(whole)
+    write_audio(source / "song.mp4")
+    write_video(source / "two frames.mp4", 2, **SMALL)
+    inventory = take_in(source, tmp_path)
+    assert reasons(inventory) == {
+        "text.mp4": "not_a_video",
+        "empty.mp4": "not_a_video",
+        "half.mp4": "not_a_video",
+        "copy.mp4": "duplicate",
+        "song.mp4": "no_video_stream",
+        "two frames.mp4": "too_short",
+    }
+    assert len(inventory.videos) == 5
+    assert all(item.reason in REASONS and item.detail for item in inventory.rejected)
+    assert any("a.mp4" in item.detail for item in inventory.rejected if item.reason == "duplicate")
+
+
+def test_odd_names_are_read_or_refused_never_a_crash(source: Path, tmp_path: Path) -> None:
+    names = [
+        'it\'s a "name".mp4',
+        "new\nline.mp4",
+        "..up..mp4",
+        "-rf.mp4",
+        "%03d.mp4",
+        "concat:x.mp4",
+        "ünï.mp4",
+        ".mp4.mp4",
+    ]
+    for number, name in enumerate(names):
+        write_video(source / name, 40 + number, **SMALL)
+    bad = os.fsencode(source) + b"/bad\xff.mp4"
+    shutil.copy(source / "a.mp4", bad)
+    inventory = take_in(source, tmp_path)
+    assert reasons(inventory) == {"bad\\xff.mp4": "bad_name"}
+    assert {Path(v.path).name for v in inventory.videos} >= set(names)
+    write_manifest(tmp_path / "manifest.parquet", inventory.videos)
+    assert all(Path(v.path).is_file() for v in read_manifest(tmp_path / "manifest.parquet"))
+
+
+def test_links_and_special_files_are_refused(source: Path, tmp_path: Path) -> None:
+    outside = write_video(tmp_path / "outside.mp4", 50, **SMALL)
+    (source / "out.mp4").symlink_to(outside)
+    (source / "outfolder").symlink_to(tmp_path)
+    (source / "broken.mp4").symlink_to(source / "nothing")
+    (source / "loop.mp4").symlink_to(source / "loop.mp4")
+    (source / "device.mp4").symlink_to("/dev/zero")
+    (source / "inside.mp4").symlink_to(source / "a.mp4")
+    os.mkfifo(source / "pipe.mp4")
+    inventory = take_in(source, tmp_path)
+    assert reasons(inventory) == {
+        "out.mp4": "outside_source",
+        "outfolder": "outside_source",
+        "broken.mp4": "unreadable",
+        "loop.mp4": "unreadable",
+        "device.mp4": "outside_source",
+        "inside.mp4": "duplicate",
+        "pipe.mp4": "unreadable",
+    }
+    assert len(inventory.videos) == 5
+
+
+def test_the_first_half_of_a_hash_names_and_the_second_splits(source: Path, tmp_path: Path) -> None:
+    before = take_in(source, tmp_path).videos
+    write_video(source / "another.mp4", 60, **SMALL)
+    after = {v.video_id: v.split for v in take_in(source, tmp_path).videos}
+    moved = [v for v in before if after[v.video_id] != v.split]
+    assert len(moved) <= 1  # one may move where a half would have been empty
+
+
+@pytest.mark.parametrize("bench_fraction", [0.0001, 0.9999])
+def test_two_videos_are_enough_for_both_halves(source: Path, tmp_path: Path, bench_fraction: float) -> None:
+    for name in ("c.webm", "deep/d.mov", "deep/er/e.avi"):
+        (source / name).unlink()
+    inventory = take_in(source, tmp_path, bench_fraction=bench_fraction)
+    assert Counter(v.split for v in inventory.videos) == {"train": 1, "bench": 1}
+
+
+def test_frames_are_counted_within_the_span_that_is_stored(source: Path, tmp_path: Path) -> None:
+    inventory = take_in(source, tmp_path, min_frames=29)
+    assert reasons(inventory) == {"a.mp4": "too_short", "b.MKV": "too_short", "c.webm": "too_short"}
+
+
+def test_a_source_that_is_no_folder_of_videos_is_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "one.mp4").write_bytes(b"")
+    (tmp_path / "made_videos").mkdir()
+    (tmp_path / "bad.yaml").write_text("num_videos: [")
+    for source, words in {
+        "empty": "no videos under",
+        "absent": "does not exist",
+        "one.mp4": "is one file",
+        "made_videos": "is emptied",
+        "bad.yaml": "not valid YAML",
+    }.items():
+        with pytest.raises(SourceError, match=words):
+            take_in(tmp_path / source, tmp_path)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_a_folder_that_may_not_be_read_is_one_sentence(source: Path, tmp_path: Path) -> None:
+    source.chmod(0)
+    with pytest.raises(SourceError, match="cannot be read"):
+        take_in(source, tmp_path)
+    source.chmod(0o755)
+
+
+def test_a_source_without_one_usable_video_says_how_many_and_why(tmp_path: Path) -> None:
+    (tmp_path / "source").mkdir()
+    for name in ("a.mp4", "b.mp4"):
+        (tmp_path / "source" / name).write_text("no video, but " + name)
+    inventory = take_in(tmp_path / "source", tmp_path)
+    with pytest.raises(SourceError, match=r"none of the 2 files .*2 not_a_video"):
+        require_usable(inventory, "source")
+
+
+def test_a_description_makes_its_videos(tmp_path: Path) -> None:
+    description = tmp_path / "made.yaml"
+    description.write_text("num_videos: 4\nmin_seconds: 2\nmax_seconds: 3\nsize_pixels: 32\n")
+    inventory = take_in(description, tmp_path)
+    assert len(inventory.videos) == 4 and inventory.rejected == []
+    assert {Path(v.path).parent for v in inventory.videos} == {tmp_path / "made_videos"}
+    description.write_text("num_vidoes: 4\n")
+    with pytest.raises(ConfigError, match="did you mean 'num_videos'"):
+        take_in(description, tmp_path)
+
+
+def test_tables_come_back_as_they_were_written(source: Path, tmp_path: Path) -> None:
+    inventory = take_in(source, tmp_path)
+    write_manifest(tmp_path / "data" / "manifest.parquet", inventory.videos)
+    assert read_manifest(tmp_path / "data" / "manifest.parquet") == inventory.videos
+    rejected = [Rejected("a\nb.mp4", "too_short", "2 frames"), Rejected("c", "corrupt")]
+    for rows in (rejected, []):
+        write_quarantine(tmp_path / "data" / "quarantine.parquet", rows)
+        assert read_quarantine(tmp_path / "data" / "quarantine.parquet") == rows
+    assert not list((tmp_path / "data").glob("*.partial"))
+
+
+def test_parameters_out_of_range_are_refused() -> None:
+    for wrong in ({"bench_fraction": 0.0}, {"bench_fraction": 1.0}, {"seed": -1}):
+        with pytest.raises(ConfigError):
+            IngestParams("x", **wrong)
+
+
+def _square_or_die(number: int) -> int:
+    time.sleep(0.2 * (number == 0))
+    if number == 5:
+        os._exit(9)
+    return number * number
+
+
+def test_a_process_that_dies_costs_one_item_and_no_order() -> None:
+    results = list(in_processes(_square_or_die, range(14), 2, on_death=lambda number: -number))
+    assert results == [-5 if number == 5 else number * number for number in range(14)]
+
+
+def test_real_clips_are_taken_in(tmp_path: Path) -> None:
+    clips = Path(__file__).parents[2] / "shared" / "videos"
+    if not clips.is_dir():
+        pytest.skip("the real clips are not here")
+    inventory = ingest(IngestParams(str(clips)), tmp_path / "made_videos", workers=1)
+    assert reasons(inventory) == {} and len(inventory.videos) == 7
+    assert np.all([v.num_frames >= 48 for v in inventory.videos])
