@@ -1,0 +1,108 @@
+"""The shared prefix is exact: the same log-probabilities and gradients as one padded row a completion."""
+
+import pytest
+import tiny
+import torch
+from peft import LoraConfig, get_peft_model
+from transformers import GenerationConfig
+from trl.trainer.utils import add_fused_lm_head
+
+from videossr.policy import Prompt
+from videossr.pretext import TASKS
+from videossr.qwen import encode, load_model, load_processor
+from videossr.train.prefix import Group, pack, padded_logps, shared_logps
+from videossr.train.rollout import repeated_rollout, shared_rollout
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tiny.write_newborn(tmp_path_factory.mktemp("newborn"))
+
+
+@pytest.fixture(scope="module")
+def processor(folder):
+    return load_processor(folder)
+
+
+def encoded(processor, place):
+    sample = tiny.samples(4)[place]
+    return encode(processor, Prompt(sample.question, tuple(TASKS[sample.task]().render(sample, tiny.clips()))))
+
+
+def groups_of(processor, *lengths_by_place):
+    generator = torch.Generator().manual_seed(0)
+    vocabulary = len(processor.tokenizer)
+    return [
+        Group(encoded(processor, place), [torch.randint(7, vocabulary, (n,), generator=generator) for n in lengths])
+        for place, lengths in lengths_by_place
+    ]
+
+
+def forward_and_gradient(model, groups, logps):
+    model.zero_grad()
+    values, entropy = logps(model, groups, 0)
+    # Every completion token weighs differently, so that no error cancels.
+    (values * torch.linspace(0.1, 1, values.numel()).view_as(values)).sum().backward()
+    gradient = torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None])
+    return values.detach(), entropy.detach(), gradient
+
+
+@pytest.mark.parametrize("checkpointing", [False, True], ids=["stored", "recomputed"])
+@pytest.mark.parametrize("lora", [False, True], ids=["full", "lora"])
+@pytest.mark.parametrize(
+    "layout",
+    [((0, (3, 12, 7, 1)),), ((3, (5, 2, 9, 4)),), ((0, (3, 12, 7, 1)), (3, (5, 2, 9, 4)))],
+    ids=["one clip", "eight clips", "two groups"],
+)
+def test_shared_and_padded_rows_agree_in_value_and_gradient(folder, processor, layout, lora, checkpointing):
+    model = load_model(folder, "float64")
+    add_fused_lm_head(model, outputs=("log_probs", "entropy"))
+    if lora:
+        torch.manual_seed(0)
+        model = get_peft_model(model, LoraConfig(r=4, target_modules=["q_proj", "v_proj"], init_lora_weights=False))
+    if checkpointing:
+        model.gradient_checkpointing_enable({"use_reentrant": False})
+    model.train()
+    groups = groups_of(processor, *layout)
+    shared, shared_entropy, shared_gradient = forward_and_gradient(model, groups, shared_logps)
+    padded, padded_entropy, padded_gradient = forward_and_gradient(model, groups, padded_logps)
+    # The fused head returns float32: its last digit is as near as these can be.
+    torch.testing.assert_close(shared, padded, rtol=0, atol=1e-6)
+    torch.testing.assert_close(shared_entropy, padded_entropy, rtol=0, atol=1e-6)
+    assert (shared_gradient - padded_gradient).norm() <= 1e-6 * padded_gradient.norm()
+
+
+def test_a_branch_sees_the_prompt_and_itself_but_no_other_branch(folder, processor):
+    model = load_model(folder, "float32")
+    (group,) = groups_of(processor, (0, (3, 4)))
+    packed = pack(model, [group], 0)
+    stem = len(group.prompt) - 1
+    sees = packed.mask[0, 0]
+    assert sees[stem + 3, :stem].all() and sees[stem + 6, :stem].all()
+    assert not sees[stem + 3 :, stem : stem + 3].any()
+    assert not sees[:stem, stem:].any()
+
+
+def test_the_rollout_of_a_shared_prefix_is_the_rollout_of_every_row(folder, processor):
+    model = load_model(folder, "float32").eval()
+    prompts = [encoded(processor, 0), encoded(processor, 3)]
+    config = GenerationConfig(max_new_tokens=10, do_sample=False, eos_token_id=None, pad_token_id=0)
+    with torch.no_grad():
+        shared = shared_rollout(model, prompts, 3, config, 0)
+        repeated = repeated_rollout(model, prompts, 3, config, 0)
+    assert shared.shape == (6, 10)
+    assert torch.equal(shared, repeated)
+
+
+def test_sampled_rollouts_share_one_distribution(folder, processor):
+    model = load_model(folder, "float32").eval()
+    prompt = encoded(processor, 1)
+    config = GenerationConfig(max_new_tokens=1, do_sample=True, top_k=0, eos_token_id=None, pad_token_id=0)
+    with torch.no_grad():
+        torch.manual_seed(0)
+        shared = shared_rollout(model, [prompt], 4000, config, 0).flatten()
+        repeated = torch.cat([repeated_rollout(model, [prompt], 200, config, 0) for _ in range(20)]).flatten()
+    size = len(processor.tokenizer)
+    frequencies = torch.stack([torch.bincount(drawn, minlength=size) / len(drawn) for drawn in (shared, repeated)])
+    # Two samples of 4,000 from one distribution over some 500 near-equal tokens are this far apart in total variation.
+    assert 0.5 * (frequencies[0] - frequencies[1]).abs().sum() < 0.25
