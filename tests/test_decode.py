@@ -6,6 +6,7 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+from av.video.reformatter import Interpolation
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from videos import (
@@ -21,6 +22,7 @@ from videossr.decode import REASONS, Clip, _read_seeking, decode, presentation_t
 from videossr.errors import DecodeError
 
 SIZE = (64, 96)
+AREA = Interpolation.AREA | Interpolation.ACCURATE_RND | Interpolation.BITEXACT
 B_FRAMES = {"x264-params": "keyint=20:min-keyint=20:scenecut=0:bframes=3:b-pyramid=normal"}
 OPEN_GOP = {"x264-params": "keyint=12:min-keyint=12:scenecut=0:bframes=3:open-gop=1:b-adapt=0"}
 HEVC = {"x265-params": "keyint=12:min-keyint=12:scenecut=0:bframes=4:open-gop=1:log-level=none", "preset": "ultrafast"}
@@ -59,7 +61,9 @@ def every_frame(path: Path) -> list[np.ndarray]:
     with av.open(str(path)) as container:
         container.streams.video[0].thread_count = 1
         frames = container.decode(video=0)
-        return [f.reformat(format="rgb24", width=96, height=64, interpolation="AREA").to_ndarray() for f in frames]
+        return [
+            f.reformat(format="rgb24", width=96, height=64, interpolation=AREA, threads=1).to_ndarray() for f in frames
+        ]
 
 
 @pytest.mark.parametrize("name", KINDS)
@@ -132,6 +136,22 @@ def test_the_probe_tells_codec_size_rate_and_length(videos: dict[str, Path]) -> 
     probed = probe(videos["vp9.webm"])
     assert (probed.codec, probed.width, probed.height, len(probed.times)) == ("vp9", 96, 64, 80)
     assert probed.fps == pytest.approx(25, rel=1e-3) and probed.duration_seconds == pytest.approx(3.2, rel=1e-3)
+
+
+@pytest.mark.parametrize(("space", "matrix", "tag"), [("ITU709", "bt709", 1), ("ITU601", "smpte170m", 6)])
+def test_the_colour_matrix_that_a_file_names_is_used(tmp_path: Path, space: str, matrix: str, tag: int) -> None:
+    colours = np.array([[230, 30, 20], [20, 220, 40], [20, 40, 230], [200, 200, 200]], np.uint8)
+    picture = np.repeat(np.repeat(colours.reshape(2, 2, 3), 32, 0), 32, 1)
+    with av.open(str(tmp_path / "a.mp4"), "w") as container:
+        stream = container.add_stream("libx264", rate=25, options={"crf": "4", "colorspace": matrix})
+        stream.height, stream.width, stream.pix_fmt = 64, 64, "yuv444p"
+        stream.codec_context.colorspace = tag
+        for _ in range(4):
+            frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
+            container.mux(stream.encode(frame.reformat(format="yuv444p", dst_colorspace=space)))
+        container.mux(stream.encode(None))
+    clip = decode(tmp_path / "a.mp4", presentation_times(tmp_path / "a.mp4"), size=(64, 64))
+    assert np.abs(clip.frames[2, [8, 8, 40, 40], [8, 40, 8, 40]].astype(int) - colours).max() <= 4
 
 
 def test_colours_and_sides_are_kept(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from av.container import InputContainer
 from av.packet import Packet
 from av.stream import Disposition
 from av.video.frame import VideoFrame
+from av.video.reformatter import Interpolation
 from av.video.stream import VideoStream
 
 from videossr.errors import DecodeError
@@ -43,6 +44,7 @@ REASONS: dict[str, str] = {
     "unsupported": "no decoder for this codec, or the chosen decoder disagrees with the container",
 }
 
+_SCALING = Interpolation.AREA | Interpolation.ACCURATE_RND | Interpolation.BITEXACT  # the same on every processor
 MAX_SOURCE_PIXELS = 8192 * 8192
 # Only these demuxers, only local files: a text file named .mp4 may otherwise be a playlist that opens other files.
 _OPTIONS = {"format_whitelist": "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts", "protocol_whitelist": "file"}
@@ -349,7 +351,7 @@ def _read_by_number(path: Path, index: npt.NDArray[np.intp], size: tuple[int, in
 def _pixels(frame: VideoFrame, size: tuple[int, int]) -> Pixels:
     """One upright RGB frame, uint8 [H, W, 3]: scaled first, then turned, so that little is turned."""
     height, width = size[::-1] if frame.rotation % 180 else size
-    scaled = frame.reformat(width=width, height=height, format="rgb24", interpolation="AREA").to_ndarray()
+    scaled = frame.reformat(width=width, height=height, format="rgb24", interpolation=_SCALING, threads=1).to_ndarray()
     # The display matrix turns counterclockwise, as rot90 does.
     return np.ascontiguousarray(np.rot90(scaled, frame.rotation // 90))
 

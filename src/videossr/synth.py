@@ -17,6 +17,7 @@ import av
 import cv2
 import numpy as np
 import numpy.typing as npt
+from av.video.reformatter import Interpolation
 from tqdm import tqdm
 
 from videossr.errors import ConfigError
@@ -24,6 +25,7 @@ from videossr.parallel import in_processes
 
 Image = npt.NDArray[np.float32]  # [H, W, 3 or 4], colours 0..255, the fourth channel an opacity 0..1
 
+_CONVERSION = Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.BITEXACT
 _SKIES = ((176, 208, 250), (160, 196, 244), (186, 200, 246), (150, 214, 240))
 _GROUNDS = ((176, 128, 62), (150, 98, 58), (142, 132, 50), (188, 106, 66), (120, 116, 44), (168, 142, 92))
 
@@ -90,8 +92,9 @@ def _write(path: Path, frames: npt.NDArray[np.uint8], fps: int) -> None:
         stream = container.add_stream("libx264", rate=fps, options=options)
         stream.height, stream.width = frames.shape[1:3]
         stream.pix_fmt = "yuv420p"
-        for frame in frames:
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
+        for pixels in frames:
+            frame = av.VideoFrame.from_ndarray(pixels, format="rgb24")
+            container.mux(stream.encode(frame.reformat(format="yuv420p", interpolation=_CONVERSION, threads=1)))
         container.mux(stream.encode(None))
 
 
