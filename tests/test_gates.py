@@ -189,7 +189,7 @@ def a_wrong_answer(data: Data) -> set[str]:
 
 
 def an_answer_its_reward_cannot_read(data: Data) -> set[str]:
-    return {data.damage("train", "grounding/mirror", 3, answer="1 to 2")}
+    return {data.damage("train", "grounding/mirror", 3, answer="<script>alert(1)</script>")}
 
 
 def a_repeated_puzzle(data: Data) -> set[str]:
@@ -366,7 +366,8 @@ def test_the_report_is_whole_offline_and_names_rows_as_text(tmp_path: Path, dama
     assert told["success"] is False and len(told["failures"]) == len(result.failures)
     for failure in result.failures:
         assert failure.expectation.replace("<", "&lt;").replace(">", "&gt;") in page
-    assert "train" in (tmp_path / "data_docs" / "index.html").read_text(encoding="utf-8")
+    docs = [path.read_text(encoding="utf-8") for path in (tmp_path / "data_docs").rglob("*.html")]
+    assert any("&lt;script&gt;alert(1)" in doc for doc in docs) and not any("<script>alert(1)" in doc for doc in docs)
     assert {path.name for path in tmp_path.iterdir()} == {"gate.json", "gate.html", "data_docs"}
 
 

@@ -1,5 +1,6 @@
 """Great Expectations at work: a silent context in memory, one suite held against one table, the Data Docs."""
 
+import html
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -51,14 +52,26 @@ def run_suite(context: Any, table: str, rows: pd.DataFrame, suite: Suite, name_c
         suite=context.suites.add(ExpectationSuite(name=table, expectations=list(suite))),
     )
     result = context.validation_definitions.add(definition).run(
-        batch_parameters={"dataframe": rows},
+        batch_parameters={"dataframe": _escaped(rows)},
         result_format={
             "result_format": "COMPLETE",
             "unexpected_index_column_names": [name_column],
             "return_unexpected_index_query": False,
         },
     )
-    return [_finding(table, one, name_column) for one in result.results]
+    order = [expectation.description for expectation in suite]  # Great Expectations sorts its results by columns
+    results = sorted(result.results, key=lambda one: order.index(one.expectation_config.description))
+    return [_finding(table, one, name_column) for one in results]
+
+
+def _escaped(rows: pd.DataFrame) -> pd.DataFrame:
+    # Data Docs write values into their pages as they are: a file's name would run as a script in the reader's browser.
+    texts = {name: column for name, column in rows.items() if not pd.api.types.is_numeric_dtype(column)}
+    return rows.assign(**{str(name): [_escape(value) for value in column] for name, column in texts.items()})
+
+
+def _escape(value: Any) -> Any:
+    return html.escape(value, quote=False) if isinstance(value, str) else value
 
 
 def _finding(table: str, one: Any, name_column: str) -> Finding:
@@ -70,7 +83,7 @@ def _finding(table: str, one: Any, name_column: str) -> Finding:
     check = Check(table, rule, kind, bool(one.success), num_rows, len(unexpected))
     if one.success and not unexpected:
         return Finding(check, None)
-    names = tuple(dict.fromkeys(str(row[name_column]) for row in unexpected))
+    names = tuple(dict.fromkeys(html.unescape(str(row[name_column])) for row in unexpected))
     return Finding(check, GateFailure(table, rule, names, _detail(one.result, unexpected, name_column)))
 
 
@@ -84,7 +97,7 @@ def _detail(found: Mapping[str, Any], unexpected: Sequence[Mapping[str, Any]], n
 
 
 def _short(value: Any, width: int = 80) -> str:
-    text = repr(value.item() if hasattr(value, "item") else value)
+    text = html.unescape(repr(value.item() if hasattr(value, "item") else value))
     return text if len(text) <= width else text[: width - 3] + "..."
 
 

@@ -27,6 +27,5 @@ def write_html(result: GateResult, path: Path) -> None:
 def _write(path: Path, text: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(path.name + ".partial")
-    # Names of files may hold bytes that are no text; a report must be writable all the same.
-    partial.write_text(text, encoding="utf-8", errors="backslashreplace")
+    partial.write_text(text, encoding="utf-8")
     partial.replace(path)

@@ -77,7 +77,8 @@ class GateFailure:
     def sentence(self, max_rows: int = 3) -> str:
         """The failure in one line, naming at most `max_rows` rows."""
         named = ", ".join(self.rows[:max_rows]) + (", ..." if len(self.rows) > max_rows else "")
-        return f"{self.table}: {self.expectation} ({self.detail})" + (f": {named}" if named else "")
+        line = f"{self.table}: {self.expectation} ({self.detail})" + (f": {named}" if named else "")
+        return " ".join(line.split())  # a file's name may hold line breaks
 
 
 @dataclass(frozen=True)

@@ -33,7 +33,7 @@ class AnswerScoresOne(MulticolumnMapMetricProvider):
     condition_domain_keys = ("batch_id", "table", "column_list", "row_condition", "condition_parser", "ignore_row_if")
     condition_value_keys = ()
 
-    @multicolumn_condition_partial(engine=PandasExecutionEngine)  # type: ignore[untyped-decorator]
+    @multicolumn_condition_partial(engine=PandasExecutionEngine)
     def _pandas(cls, column_list: pd.DataFrame, **_: Any) -> pd.Series:
         tasks, answers = (column_list[name] for name in column_list.columns)
         return pd.Series([scores_one(*pair) for pair in zip(tasks, answers, strict=True)], index=column_list.index)
