@@ -16,29 +16,20 @@ Only this package imports great_expectations, and only when `validate` or `write
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
 
-from videossr.frames import Clip
 from videossr.gates import report
 from videossr.gates.results import Check, GateFailure, GateResult, ValidateParams
+from videossr.gates.tables import StoredFootage
 from videossr.pretext import PretextTask
-from videossr.records import Footage, Rejected, Sample, Video
+from videossr.records import Rejected, Sample, Video
 
 __all__ = ["Check", "GateFailure", "GateResult", "StoredFootage", "ValidateParams", "validate", "write_gate"]
-
-
-class StoredFootage(Protocol):
-    """What the gate needs of a frame store: clips by video id, and every clock without reading a frame."""
-
-    def __getitem__(self, video_id: str, /) -> Clip: ...
-
-    def footage(self) -> list[Footage]: ...
 
 
 def validate(
     manifest: Sequence[Video],
     quarantine: Sequence[Rejected],
-    store: Any,
+    store: StoredFootage,
     train: Sequence[Sample],
     viubench: Sequence[Sample],
     tasks: Mapping[str, PretextTask],

@@ -14,6 +14,7 @@ from videossr.gates.results import GateResult, ValidateParams
 from videossr.gates.tables import (
     SETS,
     Source,
+    StoredFootage,
     manifest_table,
     quarantine_table,
     samples_table,
@@ -29,7 +30,7 @@ Table = tuple[str, pd.DataFrame, suites.Suite, str]
 def inspect(
     manifest: Sequence[Video],
     quarantine: Sequence[Rejected],
-    store: Any,
+    store: StoredFootage,
     sets: Mapping[str, Sequence[Sample]],
     tasks: Mapping[str, Any],
     params: ValidateParams,

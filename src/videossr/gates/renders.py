@@ -2,21 +2,20 @@
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
 from videossr.gates.edits import videos_used
-from videossr.gates.tables import Source, derived_answer, edit_fault, kind_of
+from videossr.gates.tables import Source, StoredFootage, derived_answer, edit_fault, kind_of
 from videossr.records import Sample
 
 _COLUMNS = ("sample_id", "set", "kind", "video_id", "clips", "difference")
 
 
 def renders_table(
-    sets: Mapping[str, Sequence[Sample]], store: Any, source: Source, num_each: int, rng: np.random.Generator
+    sets: Mapping[str, Sequence[Sample]], store: StoredFootage, source: Source, num_each: int, rng: np.random.Generator
 ) -> pd.DataFrame:
     """One row a rendered sample: how many clips it shows, and how much the edit changes what is seen (0..255).
 
@@ -48,7 +47,7 @@ def _renderable(sample: Sample, source: Source) -> bool:
     )
 
 
-def _rendered(name: str, sample: Sample, store: Any, source: Source) -> tuple[object, ...]:
+def _rendered(name: str, sample: Sample, store: StoredFootage, source: Source) -> tuple[object, ...]:
     task = source.tasks[sample.task]
     clips = {video: store[video] for video in videos_used(sample)}  # decoded once, not once a look
     num_clips = len(task.render(sample, clips))

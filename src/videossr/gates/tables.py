@@ -10,16 +10,25 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from functools import cached_property
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import pandas as pd
 
+from videossr.frames import Clip
 from videossr.gates import edits
+from videossr.policy import VIDEO_MARKER
 from videossr.records import Footage, Rejected, Sample, Video
 
-VIDEO_MARKER = "<video>"
 SETS = {"train": "train", "viubench": "bench"}  # a set of samples -> the split whose videos it may use
+
+
+class StoredFootage(Protocol):
+    """What the gate needs of a frame store: clips by video id, and every clock without reading a frame."""
+
+    def __getitem__(self, video_id: str, /) -> Clip: ...
+
+    def footage(self) -> list[Footage]: ...
 
 
 @dataclass(frozen=True)
