@@ -1,0 +1,40 @@
+"""The registered model as MLflow serves it: a question and videos in, an answer out. Code, not a pickle.
+
+MLflow copies this file into the model and runs it on loading (`mlflow.pyfunc`, "models from code"); the package
+`videossr` must be installed where the model is loaded.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from mlflow.models import set_model
+from mlflow.pyfunc.model import PythonModel
+
+from videossr import config
+from videossr.frames import FramesParams
+from videossr.policy import Policy
+from videossr.qwen import load_policy
+from videossr.serving import ask
+
+
+class ServedPolicy(PythonModel):
+    """`predict` takes a table with the columns `question` (text) and `videos` (paths), and returns `answer`."""
+
+    policy: Policy
+    frames: FramesParams
+
+    def load_context(self, context: Any) -> None:
+        """Load the checkpoint, and the way of reading videos that it was trained with."""
+        self.policy = load_policy(context.artifacts["checkpoint"])
+        self.frames = config.build(FramesParams, context.model_config, "model_config")
+
+    def predict(self, context: Any, model_input: pd.DataFrame, params: Mapping[str, Any] | None = None) -> pd.DataFrame:
+        """Answer every row; raises DecodeError for a video that cannot be read."""
+        asked = zip(model_input["question"], model_input["videos"], strict=True)
+        prompts = [ask(question, [Path(video) for video in videos], self.frames) for question, videos in asked]
+        return pd.DataFrame({"answer": self.policy.respond(prompts)})
+
+
+set_model(ServedPolicy())

@@ -1,0 +1,340 @@
+"""Runs, metrics, lineage and the model registry: the only importer of MLflow.
+
+Everything lies under `<project>/mlruns`: `mlflow.db` (SQLite) and the artifacts beside it. One experiment and one
+registered model, both named `videossr`; the alias `champion` names the version that answers.
+
+MLflow is imported inside the functions: it decides about telemetry while it is imported, and takes a second.
+"""
+
+import contextlib
+import hashlib
+import importlib.metadata
+import json
+import logging
+import subprocess
+import time
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from videossr.errors import PolicyError
+from videossr.workspace import settle
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+logger = logging.getLogger(__name__)
+
+NAME = "videossr"
+CHAMPION = "champion"
+_POLICY_TAG = "videossr.policy"
+_SERVING_REQUIREMENTS = ("torch", "torchvision", "transformers", "av", "numpy", "opencv-python-headless")
+
+
+class Run:
+    """One MLflow run. Its first trouble with MLflow is logged and ends the recording, never the work it records."""
+
+    def __init__(self, client: "MlflowClient | None", run_id: str) -> None:
+        self._client = client
+        self.run_id = run_id
+
+    def metrics(self, values: Mapping[str, float], step: int = 0) -> None:
+        """Record numbers at a step of a curve, in one write."""
+        from mlflow.entities import Metric
+
+        now = int(time.time() * 1000)
+        rows = [Metric(name, float(value), now, step) for name, value in values.items()]
+        self._record(lambda client: client.log_batch(self.run_id, metrics=rows))
+
+    def params(self, values: Mapping[str, Any]) -> None:
+        """Record parameters, nested ones by dotted names. A resumed run keeps those that it has."""
+        from mlflow.entities import Param
+
+        rows = [Param(name, str(value)) for name, value in flat(values).items()]
+        self._record(lambda client: client.log_batch(self.run_id, params=rows))
+
+    def artifacts(self, paths: Sequence[Path], folder: str | None = None) -> None:
+        """Copy files, or whole folders, to the run."""
+        for path in paths:
+            self._record(partial(_log_artifact, run_id=self.run_id, path=path, folder=folder))
+
+    def end(self, status: str) -> None:
+        """Close the run as FINISHED, FAILED or KILLED."""
+        self._record(lambda client: client.set_terminated(self.run_id, status))
+
+    def _record(self, write: Callable[["MlflowClient"], object]) -> None:
+        if self._client is None:
+            return
+        try:
+            write(self._client)
+        except _trouble() as error:
+            logger.warning("MLflow records no more of this run (%s); the files under reports/ have all of it", error)
+            self._client = None
+
+
+@contextlib.contextmanager
+def stage_run(project: Path, stage: str, params: Mapping[str, Any], resume: Path | None = None) -> Iterator[Run]:
+    """Record one execution of a stage: its parameters, tags and, through the yielded `Run`, its results.
+
+    `resume` is a file that remembers the run's id: a stage that was killed goes on in the same run.
+    The run ends FINISHED, FAILED when the body raises, KILLED when it is interrupted.
+    """
+    run = _begin(project, stage, resume)
+    run.params(params)
+    status = "KILLED"
+    try:
+        yield run
+        status = "FINISHED"
+    except Exception:
+        status = "FAILED"
+        raise
+    finally:
+        run.end(status)
+
+
+@dataclass(frozen=True)
+class Lineage:
+    """What a model was made of: the code's commit, the hash of `dvc.lock`, each output's hash there, the parameters."""
+
+    commit: str
+    lock: str
+    data: Mapping[str, str]
+    params: Mapping[str, Any]
+
+    @property
+    def policy(self) -> str:
+        """The hash by which DVC knows `models/policy`."""
+        return self.data["models/policy"]
+
+
+def lineage(project: Path) -> Lineage:
+    """Read the lineage of what lies in the project now.
+
+    Raises PolicyError when no policy has been trained.
+    """
+    lock = project / "dvc.lock"
+    data = locked_outputs(project)
+    if "models/policy" not in data:
+        raise PolicyError("there is no trained policy to register: run the pipeline first (make run)")
+    params = yaml.safe_load((project / "params.yaml").read_text(encoding="utf-8"))
+    return Lineage(_commit(project), hashlib.sha256(lock.read_bytes()).hexdigest(), data, params)
+
+
+def locked_outputs(project: Path) -> dict[str, str]:
+    """Path -> MD5 of every output that `dvc.lock` knows; empty before the first stage."""
+    lock = project / "dvc.lock"
+    if not lock.exists():
+        return {}
+    stages = yaml.safe_load(lock.read_text(encoding="utf-8")).get("stages") or {}
+    return {out["path"]: out["md5"] for stage in stages.values() for out in stage.get("outs", [])}
+
+
+@dataclass(frozen=True)
+class Version:
+    """A version in the registry: its number, the run that registered it, and the DVC hash of its policy."""
+
+    number: int
+    run_id: str
+    policy: str
+
+
+def register(
+    project: Path, policy_dir: Path, origin: Lineage, serving: Mapping[str, Any], results: Mapping[str, Any]
+) -> Version:
+    """Register the policy as a new version of the model `videossr`, or find the version that it already is.
+
+    The checkpoint is copied beside the run, so that later training cannot change a registered model. `serving` says how
+    videos are read at inference (`served.py`); `results` is `reports/viubench.json`, its scores become metrics.
+    """
+    known = next((version for version in versions(project) if version.policy == origin.policy), None)
+    if known is not None:
+        return known
+    mlflow = _fluent(project)
+    with mlflow.start_run(run_name=f"register-{origin.policy[:8]}") as run, warnings.catch_warnings():
+        # An input example would be asked of the model here and now; the signature is given instead.
+        warnings.filterwarnings("ignore", message=".*input example.*")
+        mlflow.set_tags({**_tags("promote", origin.commit), "dvc.lock": origin.lock})
+        mlflow.log_dict({"commit": origin.commit, "dvc.lock": origin.lock, "data": dict(origin.data)}, "lineage.json")
+        mlflow.log_dict(dict(origin.params), "params.yaml")
+        info = mlflow.pyfunc.log_model(
+            name="policy",
+            python_model=str(Path(__file__).with_name("served.py")),
+            artifacts={"checkpoint": str(policy_dir)},
+            model_config=dict(serving),
+            signature=_signature(),
+            pip_requirements=[f"{name}=={importlib.metadata.version(name)}" for name in _SERVING_REQUIREMENTS],
+            metadata={"dvc.lock": origin.lock, "policy.md5": origin.policy},
+        )
+        after = results["rows"]["after"]
+        for name in [*results["columns"], "overall"]:
+            mlflow.log_metric(f"viubench/{name}", after[name], model_id=info.model_id)
+    return _create_version(client(project), run.info.run_id, info.model_id, origin)
+
+
+def _create_version(store: "MlflowClient", run_id: str, model_id: str, origin: Lineage) -> Version:
+    # The tags come into being with the version, so that a version without lineage never exists.
+    hashes = {f"md5:{path}": md5 for path, md5 in origin.data.items()}
+    tags = {_POLICY_TAG: origin.policy, "git.commit": origin.commit, "dvc.lock": origin.lock, **hashes}
+    if not store.search_registered_models(f"name = '{NAME}'"):
+        store.create_registered_model(NAME, description="Post-trained on puzzles cut out of unlabelled videos.")
+    return _version(store.create_model_version(NAME, f"models:/{model_id}", run_id, tags, model_id=model_id))
+
+
+def versions(project: Path) -> list[Version]:
+    """Every registered version, oldest first."""
+    found = client(project).search_model_versions(f"name = '{NAME}'")
+    return sorted((_version(item) for item in found), key=lambda version: version.number)
+
+
+def champion(project: Path) -> Version | None:
+    """The version that the alias names, or None before the first promotion."""
+    registered = client(project).search_registered_models(f"name = '{NAME}'")
+    number = registered[0].aliases.get(CHAMPION) if registered else None
+    return _version(client(project).get_model_version(NAME, number)) if number else None
+
+
+def crown(project: Path, version: Version, reason: str) -> None:
+    """Move the alias `champion` to a version, and write beside it why."""
+    store = client(project)
+    store.set_registered_model_alias(NAME, CHAMPION, str(version.number))
+    store.set_model_version_tag(NAME, str(version.number), "videossr.crowned", reason)
+
+
+def keep(project: Path, version: Version, files: Sequence[Path], folder: str) -> None:
+    """Copy files to the run that registered a version."""
+    Run(client(project), version.run_id).artifacts(files, folder)
+
+
+def kept(project: Path, version: Version, path: str) -> Path | None:
+    """The local path of a file that `keep` stored, or None."""
+    store = client(project)
+    folder = str(Path(path).parent)
+    if path not in {item.path for item in store.list_artifacts(version.run_id, folder)}:
+        return None
+    return Path(store.download_artifacts(version.run_id, path))
+
+
+def checkpoint(project: Path, version: Version) -> Path:
+    """The folder of a version's checkpoint, for `qwen.load_policy`.
+
+    Raises PolicyError when its files are gone: MLflow stores absolute paths, which a moved project leaves behind.
+    """
+    from mlflow.exceptions import MlflowException
+
+    try:
+        model = Path(_fluent(project).artifacts.download_artifacts(f"models:/{NAME}/{version.number}"))
+    except (MlflowException, OSError) as error:
+        raise PolicyError(
+            f"the files of version {version.number} are gone ({error}): train and promote again"
+        ) from None
+    return model / "artifacts" / "policy"
+
+
+def load_champion(project: Path) -> Any:
+    """Load `models:/videossr@champion` as an MLflow pyfunc model: `predict` takes the columns question and videos.
+
+    Raises PolicyError before the first promotion.
+    """
+    if champion(project) is None:
+        raise PolicyError("the registry has no champion yet: run the pipeline and promote its model (make demo)")
+    return _fluent(project).pyfunc.load_model(f"models:/{NAME}@{CHAMPION}")
+
+
+def client(project: Path) -> "MlflowClient":
+    """An MLflow client on the project's own database, which is made when it is missing."""
+    settle(project)
+    from mlflow import MlflowClient
+
+    (project / "mlruns").mkdir(exist_ok=True)
+    # MLflow announces every table and every version that it creates.
+    for name in ("mlflow", "alembic"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    return MlflowClient(tracking_uri=database(project), registry_uri=database(project))
+
+
+def database(project: Path) -> str:
+    """The URI of the project's MLflow database."""
+    return f"sqlite:///{project / 'mlruns' / 'mlflow.db'}"
+
+
+def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested parameters by dotted names; a list is JSON."""
+    rows: dict[str, Any] = {}
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            rows |= flat(value, f"{prefix}{name}.")
+        else:
+            rows[prefix + name] = json.dumps(value) if isinstance(value, list | tuple) else value
+    return rows
+
+
+def _log_artifact(client: "MlflowClient", run_id: str, path: Path, folder: str | None) -> None:
+    client.log_artifact(run_id, str(path), folder)
+
+
+def _begin(project: Path, stage: str, resume: Path | None) -> Run:
+    try:
+        store = client(project)
+        experiment = _experiment(project, store)
+        known = resume.read_text(encoding="utf-8") if resume is not None and resume.exists() else ""
+        if known:
+            store.update_run(known, status="RUNNING")
+            return Run(store, known)
+        run_id = store.create_run(experiment, run_name=stage, tags=_tags(stage, _commit(project))).info.run_id
+        if resume is not None:
+            resume.parent.mkdir(parents=True, exist_ok=True)
+            resume.write_text(run_id, encoding="utf-8")
+    except _trouble() as error:
+        logger.warning("MLflow cannot record this run (%s); the files under reports/ will have all of it", error)
+        return Run(None, "")
+    return Run(store, run_id)
+
+
+def _experiment(project: Path, store: "MlflowClient") -> str:
+    found = store.get_experiment_by_name(NAME)
+    return found.experiment_id if found else store.create_experiment(NAME, str(project / "mlruns" / "artifacts"))
+
+
+def _fluent(project: Path) -> Any:
+    store = client(project)
+    import mlflow
+
+    mlflow.set_tracking_uri(database(project))
+    mlflow.set_registry_uri(database(project))
+    mlflow.set_experiment(experiment_id=_experiment(project, store))
+    return mlflow
+
+
+def _trouble() -> tuple[type[Exception], ...]:
+    from mlflow.exceptions import MlflowException
+    from sqlalchemy.exc import SQLAlchemyError
+
+    return MlflowException, SQLAlchemyError, OSError
+
+
+def _signature() -> Any:
+    from mlflow.models import ModelSignature
+    from mlflow.types import ColSpec, Schema
+    from mlflow.types.schema import Array, DataType
+
+    asked = Schema([ColSpec(DataType.string, "question"), ColSpec(Array(DataType.string), "videos")])
+    return ModelSignature(inputs=asked, outputs=Schema([ColSpec(DataType.string, "answer")]))
+
+
+def _version(item: Any) -> Version:
+    return Version(int(item.version), item.run_id, item.tags.get(_POLICY_TAG, ""))
+
+
+def _tags(stage: str, commit: str) -> dict[str, str]:
+    return {"dvc.stage": stage, "git.commit": commit, "mlflow.source.git.commit": commit}
+
+
+def _commit(project: Path) -> str:
+    command = ["git", "-C", str(project), "describe", "--always", "--abbrev=40", "--exclude=*", "--dirty"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    return done.stdout.strip() if done.returncode == 0 else "not in git"
