@@ -1,0 +1,28 @@
+"""Stage ingest: from the source to the manifest of usable videos and the quarantine of the others."""
+
+from collections import Counter
+from pathlib import Path
+
+from flows.runtime import run_stage, section
+from videossr import config
+from videossr.frames import FramesParams
+from videossr.ingest import IngestParams, ingest, require_usable, write_manifest, write_quarantine
+from videossr.tracking import stage_run
+from videossr.workspace import root, workers
+
+
+def main() -> None:
+    params = config.build(IngestParams, section("ingest"), "ingest")
+    frames = config.build(FramesParams, section("frames"), "frames")
+    with stage_run(root(), "ingest", {"ingest": section("ingest")}) as run:
+        inventory = ingest(params, Path("data/made_videos"), workers(), frames.num_frames, frames.span)
+        write_quarantine(Path("data/quarantine.parquet"), inventory.rejected)
+        require_usable(inventory, params.source)
+        write_manifest(Path("data/manifest.parquet"), inventory.videos)
+        splits = Counter(f"videos/{video.split}" for video in inventory.videos)
+        reasons = Counter(f"rejected/{item.reason}" for item in inventory.rejected)
+        run.metrics({**splits, **reasons, "videos": len(inventory.videos), "rejected": len(inventory.rejected)})
+
+
+if __name__ == "__main__":
+    run_stage(main, "ingest")

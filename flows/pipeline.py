@@ -1,0 +1,130 @@
+"""Walk the graph of `dvc.yaml` with Prefect: one task a stage, retries, hard timeouts, logs; DVC decides what is stale.
+
+`python -m flows.pipeline` uses the Prefect server that `make prefect` started, or one of its own while it runs.
+"""
+
+import argparse
+import os
+import signal
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from flows import preflight, runtime, stages
+from flows.promote import promote as registered
+from videossr.errors import VideoSSRError
+from videossr.workspace import root, settle
+
+settle(root())  # before Prefect, which reads its settings while it is imported
+
+from prefect import flow, get_run_logger, task  # noqa: E402
+from prefect.cache_policies import NO_CACHE  # noqa: E402
+from prefect.client.orchestration import get_client  # noqa: E402
+from prefect.states import Failed  # noqa: E402
+
+STOPPED = "stopped by a signal: finished stages are kept, the same command goes on from here"
+
+
+# `cache_policy`: dvc.lock is the one truth about what need not run again.
+@task(task_run_name="{stage}", cache_policy=NO_CACHE, retry_delay_seconds=2)
+async def run_stage(stage: str, force: bool) -> Any:
+    """Run one stage through DVC; returns `ran` or `unchanged`. A person's mistake fails at once and is not retried."""
+    with tempfile.TemporaryDirectory(prefix="videossr-") as handoff:
+        runtime.pack_context(Path(handoff, runtime.CONTEXT_FILE))
+        ended = await stages.run(stage, force, _child_environment(handoff), get_run_logger().info)
+        sentence = Path(handoff, runtime.SENTENCE_FILE)
+        if sentence.exists():
+            return Failed(message=sentence.read_text(encoding="utf-8"))
+    if stages.stopped():
+        return Failed(message=STOPPED)
+    if ended.code != 0:
+        raise RuntimeError(f"stage {stage} exited with {ended.code}: its last words are in the log above")
+    return "unchanged" if ended.skipped else "ran"
+
+
+@flow(name="pipeline")
+def pipeline(
+    force: bool = False, retries: int = 1, timeout_seconds: float = 7 * 24 * 3600, promote: bool = False
+) -> Any:
+    """Bring every output of `dvc.yaml` up to date; with `promote`, register the model afterwards.
+
+    Returns what each stage did. `timeout_seconds` is for each stage: when it is over, its processes are killed.
+    """
+    try:
+        preflight.check(root())
+    except VideoSSRError as error:
+        return Failed(message=str(error))
+    with _stopping_children():
+        futures: dict[str, Any] = {}
+        for stage, needs in stages.graph(root()).items():
+            bounded: Any = run_stage.with_options(timeout_seconds=timeout_seconds, retries=retries)
+            futures[stage] = bounded.submit(stage, force, wait_for=[futures[need] for need in needs])
+        for future in futures.values():
+            future.wait()
+    failed = {stage: future.state for stage, future in futures.items() if not future.state.is_completed()}
+    for stage, state in failed.items():
+        return Failed(message=f"{stage} stopped: {state.message}")
+    done = {stage: future.result() for stage, future in futures.items()}
+    if set(done.values()) == {"unchanged"}:
+        get_run_logger().info("nothing to do: every stage is up to date")
+    if promote:
+        promoted: Any = registered(return_state=True)
+        if not promoted.is_completed():
+            return Failed(message=f"promote stopped: {promoted.message}")
+        done["promote"] = promoted.result()
+    return done
+
+
+def _child_environment(handoff: str) -> dict[str, str]:
+    # The server may be this process's own: its address is known to the client only.
+    with get_client(sync_client=True) as client:
+        url = str(client.api_url)
+    return {
+        **os.environ,
+        runtime.HANDOFF: handoff,
+        "PREFECT_API_URL": url,
+        # DVC calls `python`: it must be the one that runs this.
+        "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")]),
+        "PYTHONUNBUFFERED": "1",
+    }
+
+
+@contextmanager
+def _stopping_children() -> Iterator[None]:
+    """Inside, SIGTERM and SIGINT stop the stages' processes at once; Prefect's own handlers would wait for them."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        stages.stop()
+
+    for number in before:
+        signal.signal(number, stop)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m flows.pipeline", description=pipeline.__doc__)
+    parser.add_argument("--force", action="store_true", help="run every stage, also those that are up to date")
+    parser.add_argument("--promote", action="store_true", help="register the model, and crown it if it is better")
+    parser.add_argument("--retries", type=int, default=1, help="how often a stage that crashed is tried again")
+    asked = parser.parse_args()
+    try:
+        preflight.check(root())
+    except VideoSSRError as error:
+        sys.exit(str(error))
+    runtime.use_running_server()
+    state: Any = pipeline(force=asked.force, retries=asked.retries, promote=asked.promote, return_state=True)
+    if not state.is_completed():
+        sys.exit(str(state.message))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,143 @@
+"""How a stage runs: as plain Python where no Prefect server answers, as a visible flow run where one does.
+
+`dvc repro` on a bare machine never imports Prefect. Below the pipeline, a stage joins the task that started it.
+"""
+
+import errno
+import json
+import logging
+import os
+import sys
+import urllib.error
+import urllib.request
+import warnings
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+
+from videossr import config
+from videossr.errors import VideoSSRError
+from videossr.workspace import root, settle
+
+PARAMS = Path("params.yaml")
+# Set by the pipeline for its children: a folder with the context of the task, where a child leaves its sentence.
+HANDOFF = "VIDEOSSR_HANDOFF"
+CONTEXT_FILE, SENTENCE_FILE = "context.pkl", "sentence.txt"
+
+
+def section(name: str) -> Mapping[str, Any]:
+    """One section of the run's `params.yaml`."""
+    return config.load(PARAMS)[name]
+
+
+def run_stage(stage: Callable[[], None], name: str) -> None:
+    """Run a stage's body and exit: 0 when it ended well, 1 with one sentence where a person can mend it."""
+    settle(root())
+    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    logging.getLogger("videossr").setLevel(logging.INFO)
+    warnings.filterwarnings("ignore", category=FutureWarning)  # between libraries; the person can do nothing
+    run = _as_flow if _answers(os.environ.get("PREFECT_API_URL")) else _plainly
+    sentence = run(stage, name)
+    if sentence:
+        _hand_back(sentence)
+        sys.exit(f"{name} stopped: {sentence}")
+
+
+def sentence_of(error: Exception) -> str | None:
+    """The one sentence for a person, where the error is one that a person can mend."""
+    if isinstance(error, VideoSSRError):
+        return str(error)
+    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        where = f" while writing {error.filename}" if error.filename else ""
+        return f"the disk is full{where}: free some space and run again, finished stages are kept"
+    if isinstance(error, PermissionError):
+        return f"permission denied at {error.filename}: make it accessible and run again"
+    return None
+
+
+def _plainly(stage: Callable[[], None], name: str) -> str | None:
+    try:
+        stage()
+    except (VideoSSRError, OSError) as error:
+        sentence = sentence_of(error)
+        if sentence is None:
+            raise
+        return sentence
+    return None
+
+
+def _as_flow(stage: Callable[[], None], name: str) -> str | None:
+    from prefect import flow
+    from prefect.states import Failed
+
+    @flow(name=name, flow_run_name=name, log_prints=False)
+    def visible() -> Any:
+        sentence = _plainly(stage, name)
+        return Failed(message=sentence) if sentence else None
+
+    handoff = os.environ.get(HANDOFF)
+    if handoff is None:
+        return _ended(visible(return_state=True))
+    with _in_task_of(Path(handoff) / CONTEXT_FILE, visible):
+        return _ended(visible(return_state=True))
+
+
+def pack_context(path: Path) -> None:
+    """Write the running task's context for a child process to join it: Prefect's own format, read back within this run.
+
+    The flow and the task are left out: pickled by value, they would bring the whole pipeline's imports to every stage.
+    """
+    import cloudpickle
+    from prefect.context import serialize_context
+
+    context = serialize_context()
+    del context["flow_run_context"]["flow"], context["task_run_context"]["task"]
+    path.write_bytes(cloudpickle.dumps(context))
+
+
+def _in_task_of(path: Path, child: Any) -> AbstractContextManager[None]:
+    import cloudpickle
+    from prefect import Task
+    from prefect.context import hydrated_context
+
+    context = cloudpickle.loads(path.read_bytes())
+    context["flow_run_context"]["flow"] = child
+    context["task_run_context"]["task"] = Task(child.fn)
+    return hydrated_context(context)
+
+
+def _ended(state: Any) -> str | None:
+    if state.is_completed():
+        return None
+    if state.is_failed() and state.data is None and state.message:
+        return str(state.message)
+    state.result(raise_on_failure=True)
+    return f"Prefect ended the run as {state.name}"
+
+
+def use_running_server() -> None:
+    """Record on the server that `make prefect` started, if it runs: on loopback, and of this project only."""
+    url = f"http://127.0.0.1:{os.environ.get('VIDEOSSR_PREFECT_PORT', '4200')}/api"
+    if "PREFECT_API_URL" in os.environ or not _answers(url):
+        return
+    with urllib.request.urlopen(f"{url}/admin/settings", timeout=5) as reply:
+        home = json.load(reply).get("home")
+    if home and Path(home).resolve() == (root() / ".prefect").resolve():
+        os.environ["PREFECT_API_URL"] = url
+
+
+def _answers(url: str | None) -> bool:
+    if not url or os.environ.get("VIDEOSSR_PREFECT") == "off":
+        return False
+    try:
+        with urllib.request.urlopen(f"{url.rstrip('/')}/health", timeout=2) as reply:
+            return bool(reply.status == 200)
+    except (urllib.error.URLError, OSError, ValueError):
+        return False
+
+
+def _hand_back(sentence: str) -> None:
+    handoff = os.environ.get(HANDOFF)
+    if handoff is not None:
+        (Path(handoff) / SENTENCE_FILE).write_text(sentence, encoding="utf-8")

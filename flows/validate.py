@@ -1,0 +1,43 @@
+"""Stage validate: the gate. Its report is written before it stops the graph."""
+
+from pathlib import Path
+
+from flows.runtime import run_stage, section
+from videossr import config
+from videossr.dataset import PretextParams, read_samples
+from videossr.errors import GateFailed
+from videossr.frames import FrameStore
+from videossr.gates import ValidateParams, validate, write_gate
+from videossr.ingest import read_manifest, read_quarantine
+from videossr.tracking import stage_run
+from videossr.workspace import root
+
+REPORTS = Path("reports")
+# What training waits for: its content is constant, so a stricter threshold alone makes no one train again.
+PASSED = Path("data/gate.passed")
+
+
+def main() -> None:
+    params = config.build(ValidateParams, section("validate"), "validate")
+    pretext = config.build(PretextParams, section("pretext"), "pretext")
+    with stage_run(root(), "validate", {"validate": section("validate")}) as run:
+        result = validate(
+            read_manifest(Path("data/manifest.parquet")),
+            read_quarantine(Path("data/quarantine.parquet")),
+            FrameStore(Path("data/frames")),
+            read_samples(Path("data/samples/train.parquet")),
+            read_samples(Path("data/samples/viubench.parquet")),
+            pretext.tasks,
+            params,
+            pretext.seed,
+        )
+        write_gate(result, REPORTS)
+        run.metrics({"failures": len(result.failures), "warnings": len(result.warnings), "rules": len(result.checks)})
+        run.artifacts([REPORTS / "gate.html", REPORTS / "gate.json"])
+        if not result.success:
+            raise GateFailed(f"{result.summary()}; every row is named in {REPORTS / 'gate.html'}")
+        PASSED.write_text("passed\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    run_stage(main, "validate")
