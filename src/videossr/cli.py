@@ -1,0 +1,243 @@
+"""The command `videossr`: what a person does beside `make demo` and the stages."""
+
+import json
+import logging
+import os
+import shutil
+import socket
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from videossr.errors import ConfigError, SourceError, VideoSSRError
+from videossr.records import Sample
+from videossr.workspace import root, settle
+
+PARAMS = Path("params.yaml")
+RESULTS = Path("reports/viubench.json")
+ROWS = {
+    "random": "blind: random guess",
+    "constant": "blind: best constant answer",
+    "before": "policy before GRPO",
+    "after": "policy after GRPO",
+}
+
+app = typer.Typer(
+    help="Post-train a video-language model on your own videos, without labels. `make demo` runs everything once.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+
+@app.command()
+def use(
+    source: Annotated[Path, typer.Argument(help="a folder of videos, or a YAML of videos to be made")],
+) -> None:
+    """Set the videos of the run: writes `ingest.source` in params.yaml, and nothing else there."""
+    from ruamel.yaml import YAML
+
+    if not source.expanduser().exists():
+        raise SourceError(f"the source must exist, '{source}' does not: name a folder of videos")
+    absolute = source.expanduser().resolve()
+    named = absolute.relative_to(root()) if absolute.is_relative_to(root()) else absolute
+    yaml = YAML()
+    yaml.preserve_quotes = True
+    yaml.width = 4096
+    params = yaml.load(_existing(PARAMS).read_text(encoding="utf-8"))
+    params["ingest"]["source"] = str(named)
+    partial = PARAMS.with_name(PARAMS.name + ".partial")
+    with partial.open("w", encoding="utf-8") as file:
+        yaml.dump(params, file)
+    partial.replace(PARAMS)
+    print(f"ingest.source is now {named}: `make run` takes it from there")
+
+
+@app.command()
+def recipe(path: Annotated[Path, typer.Argument(help="a whole run, for example recipes/videossr-8b.yaml")]) -> None:
+    """Make a recipe the run: checks it, then copies it over params.yaml."""
+    from videossr.recipe import load_recipe
+
+    load_recipe(path)
+    shutil.copyfile(path, PARAMS)
+    print(f"params.yaml is now {path}: `make run` runs it, `git diff params.yaml` shows what changed")
+
+
+@app.command()
+def check(path: Annotated[Path, typer.Argument(help="the params file")] = PARAMS) -> None:
+    """Check a params file: every section, every key, every range."""
+    from videossr.recipe import load_recipe
+
+    load_recipe(path)
+    print(f"{path} is a run: all parameters are known and within their ranges")
+
+
+@app.command()
+def samples(
+    task: Annotated[str, typer.Option(help="grounding, counting or jigsaw")] = "grounding",
+    variant: Annotated[str, typer.Option(help="for example mirror, easy or 6; empty draws each there is")] = "",
+    count: Annotated[int, typer.Option(min=1, help="puzzles of each variant")] = 1,
+    seed: Annotated[int, typer.Option(min=0, help="another seed draws other puzzles")] = 0,
+    out: Annotated[Path, typer.Option(help="the picture to write")] = Path("samples.png"),
+) -> None:
+    """Draw puzzles from the stored videos: what a policy is shown, where the edit is, and the right answer."""
+    from videossr.dataset import TrainSet, build_train
+    from videossr.frames import FrameStore
+    from videossr.pretext import TASKS
+    from videossr.recipe import load_recipe
+    from videossr.report import charts, draw_sheet
+
+    run, store = load_recipe(PARAMS), FrameStore(Path("data/frames"))
+    if task not in TASKS:
+        raise ConfigError(f"task must be one of {', '.join(TASKS)}, got '{task}'")
+    kinds = [f"{task}/{name}" for name in ([variant] if variant else TASKS[task].variants)]
+    wanted = TrainSet(count * len(kinds), dict.fromkeys(kinds, 1.0))
+    drawn = sorted(build_train(replace(run.pretext, train=wanted, seed=seed), store.footage()), key=_kind_order(kinds))
+    sizes = run.report.frames_per_strip, run.report.thumbnail_pixels
+    sheets = [draw_sheet(run.pretext.tasks[task], sample, store, {}, *sizes) for sample in drawn]
+    out.write_bytes(charts.png(charts.sample_sheets(sheets)))
+    for sample in drawn:
+        print(f"{sample.task}/{sample.variant} of {sample.video_id}: {sample.answer}")
+    print(f"{len(drawn)} puzzles drawn in {out}")
+
+
+@app.command()
+def answer(
+    video: Annotated[list[Path], typer.Argument(help="one video or several")],
+    question: Annotated[str, typer.Option("--question", "-q", help="what to ask; `<video>` marks where a video goes")],
+) -> None:
+    """Ask the champion of the registry about video files."""
+    import pandas as pd
+
+    from videossr import tracking
+
+    for path in video:
+        if not path.is_file():
+            raise SourceError(f"a video must be a file, '{path}' is none")
+    asked = pd.DataFrame({"question": [question], "videos": [[str(path) for path in video]]})
+    print(tracking.load_champion(root()).predict(asked)["answer"][0])
+
+
+@app.command()
+def results() -> None:
+    """Show VIUBench as it was last measured, and what is in the registry."""
+    from videossr import tracking
+
+    measured = json.loads(_existing(RESULTS).read_text(encoding="utf-8"))
+    console = Console()
+    console.print(_table(measured))
+    console.print(gain_sentence(measured["gain"]))
+    champion = tracking.champion(root())
+    known = tracking.versions(root())
+    if known:
+        named = f"version {champion.number}" if champion else "none yet"
+        console.print(f"registry: {len(known)} version(s) of the model 'videossr', champion: {named}")
+    console.print(
+        f"\n  the report        file://{(root() / 'reports' / 'index.html')}\n"
+        f"  the gate          file://{(root() / 'reports' / 'gate.html')}\n"
+        "  runs and models   make mlflow    then http://127.0.0.1:5000\n"
+        "  the pipeline      make prefect   then http://127.0.0.1:4200\n"
+        "  your own videos   make demo SOURCE=some/folder\n"
+        "  ask the champion  .venv/bin/videossr answer VIDEO -q 'QUESTION'",
+        soft_wrap=True,
+        highlight=False,
+    )
+
+
+@app.command()
+def ui(
+    which: Annotated[str, typer.Argument(help="mlflow or prefect")],
+    port: Annotated[int, typer.Option(help="port on 127.0.0.1; 0 takes the usual one")] = 0,
+) -> None:
+    """Serve MLflow's or Prefect's pages of this project, on this machine only."""
+    from videossr.tracking import database
+
+    usual = {"mlflow": 5000, "prefect": 4200}
+    if which not in usual:
+        raise ConfigError(f"there are pages of {' and '.join(usual)}, not of '{which}'")
+    port = port or usual[which]
+    _require_free(port, which)
+    settle(root())
+    (root() / "mlruns").mkdir(exist_ok=True)
+    commands = {
+        "mlflow": ["-m", "mlflow", "server", "--backend-store-uri", database(root()), "--workers", "1"],
+        "prefect": ["-m", "prefect", "server", "start"],
+    }
+    os.environ["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"] = "false"
+    os.environ["PREFECT_UI_API_URL"] = f"http://127.0.0.1:{port}/api"
+    print(f"{which} at http://127.0.0.1:{port} (Ctrl-C ends it)", flush=True)
+    command = [sys.executable, *commands[which], "--host", "127.0.0.1", "--port", str(port)]
+    os.execv(sys.executable, command)
+
+
+def gain_sentence(gain: dict[str, Any]) -> str:
+    """What training gained on VIUBench, and whether that is more than chance, in plain words."""
+    low, high = gain["ci95"]
+    measured = (
+        f"GRPO changed the overall score by {gain['overall']:+.1f} points (95 % interval {low:+.1f} to {high:+.1f})"
+    )
+    if not gain["significant"]:
+        return f"{measured}: NOT significant, the interval includes zero"
+    return f"{measured}: significant" if gain["overall"] > 0 else f"{measured}: significantly WORSE"
+
+
+def _table(measured: dict[str, Any]) -> Table:
+    table = Table(title=f"VIUBench, percent [95 % interval], {measured['rows']['after']['n']} questions a row")
+    table.add_column("")
+    for name in ("overall", "counting", "grounding", "jigsaw"):
+        table.add_column(name, justify="right")
+    for name, label in ROWS.items():
+        row = measured["rows"][name]
+        low, high = row["ci95"]["overall"]
+        groups = [_mean(row, columns) for columns in _groups(measured["columns"])]
+        table.add_row(label, f"{row['overall']:.1f} [{low:.1f}, {high:.1f}]", *[f"{value:.1f}" for value in groups])
+    return table
+
+
+def _groups(columns: Sequence[str]) -> list[list[str]]:
+    counting = [name for name in columns if name.startswith("counting")]
+    jigsaw = [name for name in columns if name.startswith("jigsaw")]
+    return [counting, [name for name in columns if name not in counting + jigsaw], jigsaw]
+
+
+def _mean(row: dict[str, Any], columns: Sequence[str]) -> float:
+    return float(sum(row[name] for name in columns) / len(columns))
+
+
+def _kind_order(kinds: Sequence[str]) -> Callable[[Sample], int]:
+    return lambda sample: kinds.index(f"{sample.task}/{sample.variant}")
+
+
+def _existing(path: Path) -> Path:
+    if not path.exists():
+        remedy = "run from the project root" if path == PARAMS else "run the pipeline first (make run)"
+        raise ConfigError(f"there is no {path} here: {remedy}")
+    return path
+
+
+def _require_free(port: int, which: str) -> None:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError as error:
+            raise ConfigError(
+                f"port {port} cannot be used ({error.strerror}): choose another (videossr ui {which} --port N)"
+            ) from None
+
+
+def main() -> NoReturn:
+    """Run the command; a person's mistake is one sentence and exit code 1."""
+    settle(root())
+    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    try:
+        app()
+    except VideoSSRError as error:
+        sys.exit(f"videossr: {error}")
+    sys.exit(0)
