@@ -3,6 +3,7 @@
 import hashlib
 import pickle
 import tarfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -118,6 +119,36 @@ def test_shards_hold_a_fixed_number_of_videos(
     write_store(videos, tmp_path / "frames", PARAMS, workers=1)
     assert {path.name for path in (tmp_path / "frames").glob("*.tar")} == {"shard-00000.tar", "shard-00001.tar"}
     assert [len(clip) for clip in FrameStore(tmp_path / "frames").values()] == [12] * 4
+
+
+def test_a_killed_run_goes_on_behind_its_last_whole_shard(
+    videos: list[Video], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("videossr.frames.VIDEOS_PER_SHARD", 2)
+    ordered = sorted(videos, key=lambda v: v.video_id)
+    write_store(videos, tmp_path / "whole", PARAMS, workers=1)
+    building = tmp_path / "frames.partial"
+
+    def killed_at_the_third(function: object, items: list[Video], workers: int) -> Iterator[object]:
+        yield from map(function, items[:3])
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("videossr.frames.in_processes", killed_at_the_third)
+        with pytest.raises(KeyboardInterrupt):
+            write_store(videos, tmp_path / "frames", PARAMS, workers=1)
+    assert not (tmp_path / "frames").exists() and (building / "shard-00000.tar").exists()
+    Path(ordered[0].path).rename(tmp_path / "moved.mp4")  # what is stored is not read again
+    try:
+        assert write_store(videos, tmp_path / "frames", PARAMS, workers=1) == []
+    finally:
+        (tmp_path / "moved.mp4").rename(ordered[0].path)
+    assert contents(tmp_path / "frames") == contents(tmp_path / "whole")
+
+
+def test_no_videos_make_an_empty_store(tmp_path: Path) -> None:
+    assert write_store([], tmp_path / "frames", PARAMS, workers=1) == []
+    assert FrameStore(tmp_path / "frames").footage() == []
 
 
 def test_a_missing_or_damaged_store_says_so(videos: list[Video], tmp_path: Path) -> None:

@@ -6,15 +6,15 @@ on the videos and `FramesParams` alone, never on the number of workers.
 """
 
 import hashlib
-import io
+import json
 import math
 import shutil
 import tarfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
@@ -144,20 +144,24 @@ class FrameStore(Mapping[str, Clip]):
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        path = root / "index.parquet"
         try:
-            rows = pq.read_table(path).to_pylist()
+            table = pq.read_table(root / "index.parquet").sort_by("video_id")
         except (FileNotFoundError, pa.ArrowInvalid) as error:
             raise StoreError(f"no frame store at {root} ({error}): run the frames stage") from None
-        self._rows = {row["video_id"]: row for row in sorted(rows, key=lambda row: str(row["video_id"]))}
+        self._rows = {video_id: row for row, video_id in enumerate(table["video_id"].to_pylist())}
+        self._shards = table["shard"].to_numpy()
+        self._offsets = table["offset"].to_numpy()
+        self._sizes = _matrix(table, "sizes")
+        self._times = _matrix(table, "times")
 
     def __getitem__(self, video_id: str) -> Clip:
         row = self._rows[video_id]
-        path = self.root / _shard_name(row["shard"])
+        path = self.root / _shard_name(self._shards[row])
         try:
             with path.open("rb") as shard:
-                frames = [simplejpeg.decode_jpeg(data, "RGB") for data in _members(shard, row["offset"], row["sizes"])]
-            return Clip(np.stack(frames), np.array(row["times"], np.float64))
+                members = _members(shard, int(self._offsets[row]), self._sizes[row].tolist())
+                frames = [simplejpeg.decode_jpeg(data, "RGB") for data in members]
+            return Clip(np.stack(frames), self._times[row].copy())
         except (OSError, ValueError) as error:
             raise StoreError(f"{path} is damaged at video {video_id} ({error}): run the frames stage again") from None
 
@@ -169,11 +173,25 @@ class FrameStore(Mapping[str, Clip]):
 
     def footage(self) -> list[Footage]:
         """Names and clocks of all stored videos, ordered by video id; no frame is read."""
-        return [Footage(video_id, tuple(row["times"])) for video_id, row in self._rows.items()]
+        return [Footage(video_id, tuple(self._times[row].tolist())) for video_id, row in self._rows.items()]
+
+
+def _matrix(table: pa.Table, column: str) -> npt.NDArray[Any]:
+    """A list column as [videos, frames]: every video of a store has the same number of frames."""
+    values = table[column].combine_chunks().flatten().to_numpy()
+    return values.reshape(table.num_rows, len(values) // max(1, table.num_rows))
 
 
 def _shard_name(shard: int) -> str:
     return f"shard-{shard:05d}.tar"
+
+
+def _rows_name(shard: int) -> str:
+    return f"shard-{shard:05d}.rows.parquet"
+
+
+def _skipped_name(shard: int) -> str:
+    return f"shard-{shard:05d}.skipped.parquet"
 
 
 def _members(shard: BinaryIO, offset: int, sizes: Sequence[int]) -> Iterator[bytes]:
@@ -195,32 +213,60 @@ class _Encoded:
 def write_store(videos: Sequence[Video], root: Path, params: FramesParams, workers: int) -> list[Rejected]:
     """Decode `params.num_frames` frames of every video into a frame store at `root`; returns what was skipped.
 
-    The store is written beside `root` and renamed when whole; a store that was there before is replaced.
+    The store is written beside `root` and renamed when whole; a store that was there before is replaced. After a kill,
+    the same call goes on behind the last whole shard.
     """
-    partial_root = root.with_name(root.name + ".partial")
-    shutil.rmtree(partial_root, ignore_errors=True)
-    partial_root.mkdir(parents=True)
     ordered = sorted(videos, key=lambda video: video.video_id)
-    encoded = in_processes(partial(_encode_video, params=params), ordered, workers)
-    progress = tqdm(zip(ordered, encoded, strict=True), total=len(ordered), desc="frames", unit="video")
+    groups = [ordered[i : i + VIDEOS_PER_SHARD] for i in range(0, len(ordered), VIDEOS_PER_SHARD)]
+    building = _begin(root, ordered, params)
+    done = [(building / _rows_name(shard)).exists() for shard in range(len(groups))]
+    left = [video for group, whole in zip(groups, done, strict=True) if not whole for video in group]
+    encoded = in_processes(partial(_encode_video, params=params), left, workers, on_death=_crashed)
+    progress = iter(tqdm(encoded, total=len(ordered), initial=len(ordered) - len(left), desc="frames", unit="video"))
+    for shard, group in enumerate(groups):
+        if not done[shard]:
+            _write_shard(building, shard, zip(group, progress, strict=False))
+    next(progress, None)  # all are read: the bar and the processes end
+    return _finish(building, root, len(groups))
+
+
+def _begin(root: Path, ordered: Sequence[Video], params: FramesParams) -> Path:
+    """The folder to write to; whole shards in it are kept where they belong to the same videos and parameters."""
+    plan = json.dumps([VIDEOS_PER_SHARD, asdict(params), [(video.video_id, video.path) for video in ordered]])
+    building = root.with_name(root.name + ".partial")
+    plan_path = building / "plan.json"
+    if not plan_path.exists() or plan_path.read_text(encoding="utf-8") != plan:
+        shutil.rmtree(building, ignore_errors=True)
+        building.mkdir(parents=True)
+        plan_path.write_text(plan, encoding="utf-8")
+    return building
+
+
+def _write_shard(building: Path, shard: int, results: Iterable[tuple[Video, _Encoded | Rejected]]) -> None:
     rows: list[dict[str, object]] = []
     rejected: list[Rejected] = []
-    shard: BinaryIO | None = None
-    for number, (video, result) in enumerate(progress):
-        if number % VIDEOS_PER_SHARD == 0:
-            _close(shard)
-            shard = (partial_root / _shard_name(number // VIDEOS_PER_SHARD)).open("wb")
-        if isinstance(result, Rejected):
-            rejected.append(result)
-            continue
-        assert shard is not None
-        rows.append(_append(shard, number // VIDEOS_PER_SHARD, video, result))
-    _close(shard)
-    write_table(partial_root / "index.parquet", pa.Table.from_pylist(rows, _INDEX_SCHEMA))
-    write_quarantine(partial_root / "skipped.parquet", rejected)
+    with (building / _shard_name(shard)).open("wb") as tar:
+        for video, result in results:
+            if isinstance(result, Rejected):
+                rejected.append(result)
+            else:
+                rows.append(_append(tar, shard, video, result))
+        tar.write(bytes(2 * _BLOCK))  # the end of a tar archive
+    write_quarantine(building / _skipped_name(shard), rejected)
+    # The rows come last: they say that the shard is whole.
+    write_table(building / _rows_name(shard), pa.Table.from_pylist(rows, _INDEX_SCHEMA))
+
+
+def _finish(building: Path, root: Path, num_shards: int) -> list[Rejected]:
+    tables = [pq.read_table(building / _rows_name(shard)) for shard in range(num_shards)]
+    write_table(building / "index.parquet", pa.concat_tables([_INDEX_SCHEMA.empty_table(), *tables]))
+    rejected = [item for shard in range(num_shards) for item in read_quarantine(building / _skipped_name(shard))]
+    write_quarantine(building / "skipped.parquet", rejected)
+    for name in ("plan.json", *(f(shard) for shard in range(num_shards) for f in (_rows_name, _skipped_name))):
+        (building / name).unlink()
     if root.exists():
         shutil.rmtree(root)
-    partial_root.replace(root)
+    building.replace(root)
     return rejected
 
 
@@ -242,13 +288,6 @@ def _append(shard: BinaryIO, number: int, video: Video, encoded: _Encoded) -> di
     }
 
 
-def _close(shard: BinaryIO | None) -> None:
-    """End a tar archive: two empty blocks."""
-    if shard is not None:
-        shard.write(bytes(2 * _BLOCK))
-        shard.close()
-
-
 def _encode_video(video: Video, params: FramesParams) -> _Encoded | Rejected:
     try:
         return _encode(video, params)
@@ -256,10 +295,15 @@ def _encode_video(video: Video, params: FramesParams) -> _Encoded | Rejected:
         return Rejected(video.path, error.reason, error.detail)
 
 
+def _crashed(video: Video) -> Rejected:
+    return Rejected(video.path, "crashed_decoder", "the process that decoded it died")
+
+
 def _encode(video: Video, params: FramesParams) -> _Encoded:
     path = Path(video.path)
     try:
-        digest = hashlib.file_digest(io.BytesIO(path.read_bytes()), "sha256").hexdigest()
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         raise DecodeError("unreadable", error.strerror or "") from None
     if not digest.startswith(video.video_id):
