@@ -1,9 +1,13 @@
 """The store: evenly spaced, distinct frames with true times, the same bytes however they are written."""
 
 import hashlib
+import os
 import pickle
+import shutil
 import tarfile
-from collections.abc import Iterator
+import time
+from dataclasses import replace
+from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -112,38 +116,32 @@ def test_writing_again_replaces_the_whole_store(videos: list[Video], tmp_path: P
     assert not root.with_name("frames.partial").exists()
 
 
-def test_shards_hold_a_fixed_number_of_videos(
-    videos: list[Video], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("videossr.frames.VIDEOS_PER_SHARD", 3)
-    write_store(videos, tmp_path / "frames", PARAMS, workers=1)
+def test_shards_hold_a_fixed_number_of_videos(videos: list[Video], tmp_path: Path) -> None:
+    write_store(videos, tmp_path / "frames", PARAMS, workers=1, videos_per_shard=3)
     assert {path.name for path in (tmp_path / "frames").glob("*.tar")} == {"shard-00000.tar", "shard-00001.tar"}
     assert [len(clip) for clip in FrameStore(tmp_path / "frames").values()] == [12] * 4
 
 
-def test_a_killed_run_goes_on_behind_its_last_whole_shard(
-    videos: list[Video], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("videossr.frames.VIDEOS_PER_SHARD", 2)
-    ordered = sorted(videos, key=lambda v: v.video_id)
-    write_store(videos, tmp_path / "whole", PARAMS, workers=1)
-    building = tmp_path / "frames.partial"
-
-    def killed_at_the_third(function: object, items: list[Video], workers: int) -> Iterator[object]:
-        yield from map(function, items[:3])
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch:
-        patch.setattr("videossr.frames.in_processes", killed_at_the_third)
-        with pytest.raises(KeyboardInterrupt):
-            write_store(videos, tmp_path / "frames", PARAMS, workers=1)
-    assert not (tmp_path / "frames").exists() and (building / "shard-00000.tar").exists()
-    Path(ordered[0].path).rename(tmp_path / "moved.mp4")  # what is stored is not read again
-    try:
-        assert write_store(videos, tmp_path / "frames", PARAMS, workers=1) == []
-    finally:
-        (tmp_path / "moved.mp4").rename(ordered[0].path)
-    assert contents(tmp_path / "frames") == contents(tmp_path / "whole")
+def test_a_killed_run_goes_on_behind_its_last_whole_shard(videos: list[Video], tmp_path: Path) -> None:
+    copies = [replace(v, path=str(shutil.copy(v.path, tmp_path))) for v in sorted(videos, key=lambda v: v.video_id)]
+    root, building = tmp_path / "frames", tmp_path / "frames.partial"
+    third = Path(copies[2].path)
+    third.unlink()
+    os.mkfifo(third)  # whoever reads it waits for ever, in the middle of the second shard
+    run = get_context("spawn").Process(target=write_store, args=(copies, root, PARAMS, 1, 2))
+    run.start()
+    deadline = time.monotonic() + 60
+    while not (building / "shard-00000.rows.parquet").exists() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    run.kill()
+    run.join()
+    assert not root.exists()
+    third.unlink()
+    shutil.copy(next(v.path for v in videos if v.video_id == copies[2].video_id), third)
+    Path(copies[0].path).unlink()  # what is stored is not read again
+    assert write_store(copies, root, PARAMS, workers=1, videos_per_shard=2) == []
+    write_store(videos, tmp_path / "whole", PARAMS, workers=1, videos_per_shard=2)
+    assert contents(root) == contents(tmp_path / "whole")
 
 
 def test_no_videos_make_an_empty_store(tmp_path: Path) -> None:

@@ -210,15 +210,17 @@ class _Encoded:
     jpegs: list[bytes]
 
 
-def write_store(videos: Sequence[Video], root: Path, params: FramesParams, workers: int) -> list[Rejected]:
+def write_store(
+    videos: Sequence[Video], root: Path, params: FramesParams, workers: int, videos_per_shard: int = VIDEOS_PER_SHARD
+) -> list[Rejected]:
     """Decode `params.num_frames` frames of every video into a frame store at `root`; returns what was skipped.
 
     The store is written beside `root` and renamed when whole; a store that was there before is replaced. After a kill,
     the same call goes on behind the last whole shard.
     """
     ordered = sorted(videos, key=lambda video: video.video_id)
-    groups = [ordered[i : i + VIDEOS_PER_SHARD] for i in range(0, len(ordered), VIDEOS_PER_SHARD)]
-    building = _begin(root, ordered, params)
+    groups = [ordered[i : i + videos_per_shard] for i in range(0, len(ordered), videos_per_shard)]
+    building = _begin(root, [[(video.video_id, video.path) for video in group] for group in groups], params)
     done = [(building / _rows_name(shard)).exists() for shard in range(len(groups))]
     left = [video for group, whole in zip(groups, done, strict=True) if not whole for video in group]
     encoded = in_processes(partial(_encode_video, params=params), left, workers, on_death=_crashed)
@@ -230,9 +232,9 @@ def write_store(videos: Sequence[Video], root: Path, params: FramesParams, worke
     return _finish(building, root, len(groups))
 
 
-def _begin(root: Path, ordered: Sequence[Video], params: FramesParams) -> Path:
+def _begin(root: Path, groups: Sequence[Sequence[tuple[str, str]]], params: FramesParams) -> Path:
     """The folder to write to; whole shards in it are kept where they belong to the same videos and parameters."""
-    plan = json.dumps([VIDEOS_PER_SHARD, asdict(params), [(video.video_id, video.path) for video in ordered]])
+    plan = json.dumps([asdict(params), groups])
     building = root.with_name(root.name + ".partial")
     plan_path = building / "plan.json"
     if not plan_path.exists() or plan_path.read_text(encoding="utf-8") != plan:
