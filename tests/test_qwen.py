@@ -22,7 +22,9 @@ def grey_clip(times):
 def test_the_rendered_prompt_is_this_one(folder):
     """Golden: a transformers release that moves a token or a time stamp must be noticed."""
     processor = load_processor(folder)
-    prompt = Prompt("Clip 1: <video>\nClip 2: <video>\nOrder?", (grey_clip([0, 0.5, 1.1, 2.0]), grey_clip([0.25, 0.75])))
+    prompt = Prompt(
+        "Clip 1: <video>\nClip 2: <video>\nOrder?", (grey_clip([0, 0.5, 1.1, 2.0]), grey_clip([0.25, 0.75]))
+    )
     ids = encode(processor, prompt).input_ids
     picture = "<|vision_start|><|video_pad|><|vision_end|>"
     assert processor.tokenizer.decode(ids) == (

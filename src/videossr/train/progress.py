@@ -8,7 +8,8 @@ from typing import Any
 from tqdm import tqdm
 from transformers import TrainerCallback
 
-RENAMED = {"frac_reward_zero_std": "zero_variance", "grad_norm": "gradient_norm", "step_time": "step_seconds"}
+SECONDS = "step_seconds"
+RENAMED = {"frac_reward_zero_std": "zero_variance", "grad_norm": "gradient_norm", "step_time": SECONDS}
 KEPT = ("loss", "reward", "reward_std", "kl", "entropy", "learning_rate", "completions/mean_length", *RENAMED)
 PER_TASK = ("reward/", "zero_variance/", "parsed/", "skill/")
 
@@ -60,7 +61,9 @@ class Progress(TrainerCallback):
         }
         if "reward" not in metrics:
             return
-        self.run_log.append({"step": state.global_step, **metrics})
+        # The run log is compared between runs, so what a clock says stays out of it.
+        told = {name: value for name, value in metrics.items() if name != SECONDS}
+        self.run_log.append({"step": state.global_step, **told})
         self.log_metrics(metrics, state.global_step)
         if self.bar is not None:
             self.bar.update(state.global_step - self.bar.n)

@@ -26,6 +26,7 @@ from videossr.frames import Clip
 from videossr.newborn import newborn
 from videossr.policy import Prompt
 from videossr.pretext import TASKS
+from videossr.pretext.floors import blind_floors
 from videossr.qwen import load_model, load_processor, vision_token_ids
 from videossr.records import Sample
 from videossr.train.grpo import VideoGRPOTrainer
@@ -149,7 +150,7 @@ def _trainer(
     ]
     trainer = VideoGRPOTrainer(
         model=model,
-        reward_funcs=verified_reward(params.reward, params.grpo.group_size),
+        reward_funcs=verified_reward(params.reward, params.grpo.group_size, blind_floors(samples)),
         args=_config(params, work, vision_token_ids(model)),
         train_dataset=Dataset.from_list(rows),
         processing_class=load_processor(name),
@@ -193,11 +194,12 @@ def _config(params: TrainParams, work: Path, suppressed: list[int]) -> GRPOConfi
     )
 
 
-def verified_reward(kind: str, group_size: int) -> Callable[..., list[float]]:
+def verified_reward(kind: str, group_size: int, floors: Mapping[str, float]) -> Callable[..., list[float]]:
     """The reward TRL calls: each completion scored by arithmetic, with metrics per task.
 
-    `kind` is `smooth` or `strict` (paper, Table 4). Logs per task the mean reward, the share of replies that parse, and
-    the share of groups whose rewards are all equal and so teach nothing.
+    `kind` is `smooth` or `strict` (paper, Table 4). Logs per task the mean reward, the skill (how much of the way from
+    the blind floor to 1 the smooth reward has come), the share of replies that parse, and the share of groups whose
+    rewards are all equal and so teach nothing.
     """
     score = {"smooth": rewards.score, "strict": rewards.strict}[kind]
 
@@ -209,10 +211,13 @@ def verified_reward(kind: str, group_size: int) -> Callable[..., list[float]]:
         **unused: Any,
     ) -> list[float]:
         scores = [score(t, c, a) for t, c, a in zip(task, completions, answer, strict=True)]
+        smooth = [rewards.score(t, c, a) for t, c, a in zip(task, completions, answer, strict=True)]
         for name in sorted(set(task)):
             mine = [i for i, t in enumerate(task) if t == name]
             groups = [[scores[i] for i in mine[at : at + group_size]] for at in range(0, len(mine), group_size)]
             log_metric(f"reward/{name}", sum(scores[i] for i in mine) / len(mine))
+            floor = floors[name]
+            log_metric(f"skill/{name}", (sum(smooth[i] for i in mine) / len(mine) - floor) / (1 - floor))
             log_metric(f"zero_variance/{name}", sum(max(g) == min(g) for g in groups) / len(groups))
             log_metric(f"parsed/{name}", sum(rewards.parsed(name, completions[i], answer[i]) for i in mine) / len(mine))
         return scores

@@ -1,0 +1,192 @@
+"""Training on video: the loss sees the pixels, groups stay whole, a kill loses nothing, mistakes are one sentence."""
+
+import json
+import signal
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import tiny
+import torch
+
+from videossr.errors import ConfigError, PolicyError, TrainingError
+from videossr.newborn import NewbornParams
+from videossr.policy import Prompt
+from videossr.pretext import TASKS
+from videossr.qwen import load_model, load_policy
+from videossr.train import stage
+from videossr.train.params import GrpoParams, TrainParams, WarmupParams
+from videossr.train.progress import RunLog
+from videossr.train.stage import last_whole_checkpoint, train, verified_reward
+
+GRPO = GrpoParams(
+    steps=4,
+    prompts_per_step=4,
+    prompts_per_forward=2,
+    group_size=4,
+    learning_rate=1e-3,
+    max_completion_tokens=8,
+    checkpoint_every=2,
+    gradient_checkpointing=False,
+    bf16=False,
+)
+PARAMS = TrainParams(
+    newborn=tiny.TINY, warmup=WarmupParams(steps=30, batch_size=4, learning_rate=5e-3, checkpoint_every=10), grpo=GRPO
+)
+
+
+def run(folder, params=PARAMS, samples=None, log_metrics=lambda metrics, step: None):
+    samples = [s for s in tiny.samples(64) if s.task == "counting"] if samples is None else samples
+    return train(
+        params,
+        samples,
+        tiny.clips(),
+        folder / "start",
+        folder / "policy",
+        folder / "work",
+        folder / "train.json",
+        log_metrics,
+    )
+
+
+def weights(folder):
+    return load_model(folder, "float32").state_dict()
+
+
+def same_weights(one, other, tolerance=1e-5):
+    first, second = weights(one), weights(other)
+    return all(torch.allclose(first[name], second[name], rtol=0, atol=tolerance) for name in first)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("trained")
+    logged = []
+    report = run(folder, log_metrics=lambda metrics, step: logged.append((step, metrics)))
+    return folder, report, logged
+
+
+def test_training_leaves_the_policy_before_and_after_and_its_curves(trained):
+    folder, report, logged = trained
+    assert not same_weights(folder / "start", folder / "policy", tolerance=1e-4)
+    told = json.loads((folder / "train.json").read_text())
+    assert [row["step"] for row in told["grpo"]] == [1, 2, 3, 4] == [step for step, _ in logged]
+    assert len(told["warmup"]) == 30
+    assert {"reward", "loss", "kl", "zero_variance"} <= set(told["grpo"][0])
+    assert max(row["skill/counting"] for row in told["grpo"]) > -1, (
+        "the warm start must have taught the policy to count aloud"
+    )
+    assert told["sight_nats"] == report.sight_nats > 0
+
+
+def test_the_trained_policy_loads_and_answers(trained):
+    sample = tiny.samples(1)[0]
+    prompt = Prompt(sample.question, tuple(TASKS[sample.task]().render(sample, tiny.clips())))
+    assert len(load_policy(trained[0] / "policy", 4).respond([prompt])) == 1
+
+
+def test_a_second_run_of_the_same_parameters_and_data_is_the_same(trained, tmp_path):
+    run(tmp_path)
+    assert same_weights(trained[0] / "policy", tmp_path / "policy", tolerance=0)
+    assert (trained[0] / "train.json").read_bytes() == (tmp_path / "train.json").read_bytes()
+
+
+def test_shared_and_repeated_prompts_train_the_same_policy(trained, tmp_path):
+    run(tmp_path, replace(PARAMS, shared_prefix="off"))
+    assert same_weights(trained[0] / "policy", tmp_path / "policy", tolerance=2e-3)
+
+
+def test_verify_runs_both_ways_and_agrees(trained, tmp_path, caplog):
+    caplog.set_level("INFO", logger="videossr")
+    run(tmp_path, replace(PARAMS, shared_prefix="verify"))
+    assert "shared prefix verified" in caplog.text
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("after", ["warm start", "GRPO"])
+def test_a_killed_run_ends_as_if_it_had_not_been(trained, tmp_path, after):
+    """Kill -9 as soon as a checkpoint of the phase exists, then run again."""
+    script = f"import sys; sys.path[:0] = {sys.path!r}; import test_train, pathlib; test_train.run(pathlib.Path({str(tmp_path)!r}))"
+    process = subprocess.Popen([sys.executable, "-c", script], stderr=subprocess.DEVNULL)
+    pattern = {"warm start": "work/*/warmup.pt", "GRPO": "work/*/grpo/checkpoint-2/WHOLE"}[after]
+    while process.poll() is None and not list(tmp_path.glob(pattern)):
+        pass
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not (tmp_path / "train.json").exists()
+    run(tmp_path)
+    assert same_weights(trained[0] / "policy", tmp_path / "policy")
+
+
+def test_a_checkpoint_torn_by_a_kill_is_passed_over(tmp_path):
+    for step, whole in ((2, True), (10, False)):
+        (tmp_path / f"checkpoint-{step}").mkdir()
+        if whole:
+            (tmp_path / f"checkpoint-{step}" / "WHOLE").touch()
+    assert last_whole_checkpoint(tmp_path) == str(tmp_path / "checkpoint-2")
+    assert not (tmp_path / "checkpoint-10").exists()
+
+
+def test_a_torn_line_of_the_run_log_is_passed_over_and_the_step_run_again(tmp_path):
+    path = tmp_path / "log.jsonl"
+    path.write_text('{"step": 1, "reward": 0.5}\n{"step": 2, "rew')
+    log = RunLog(path)
+    log.append({"step": 2, "reward": 0.25})
+    assert [row["reward"] for row in log.read()] == [0.5, 0.25]
+
+
+def test_a_blind_loss_is_refused(trained, tmp_path):
+    """A model whose vision tower says nothing has a loss that no pixel moves."""
+    blind = load_model(trained[0] / "start", "float32")
+    for name, parameter in blind.model.visual.named_parameters():
+        if "merger" in name:
+            parameter.data.zero_()
+    blind.save_pretrained(tmp_path / "blind")
+    load_policy(trained[0] / "start").processor.save_pretrained(tmp_path / "blind")
+    with pytest.raises(TrainingError, match="the loss must see the video"):
+        run(tmp_path, replace(PARAMS, policy=str(tmp_path / "blind")))
+
+
+def test_a_policy_given_by_folder_skips_the_warm_start(trained, tmp_path):
+    report = run(tmp_path, replace(PARAMS, policy=str(trained[0] / "start"), grpo=replace(GRPO, steps=1)))
+    assert report.warmup == []
+    assert stage.resolve(tmp_path / "start") == str(trained[0] / "start")
+
+
+def test_an_unknown_policy_is_refused_before_anything_is_trained(tmp_path, monkeypatch):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    with pytest.raises(PolicyError, match="no/such-model"):
+        run(tmp_path, replace(PARAMS, policy="no/such-model"))
+
+
+def test_no_samples_is_one_sentence(tmp_path):
+    with pytest.raises(TrainingError, match="at least one sample"):
+        run(tmp_path, samples=[])
+
+
+def test_groups_that_do_not_divide_are_refused():
+    with pytest.raises(ConfigError, match="must be a multiple of prompts_per_forward"):
+        GrpoParams(prompts_per_step=6, prompts_per_forward=4)
+
+
+def test_the_reward_tells_each_task_apart():
+    told = {}
+    reward = verified_reward("smooth", 2, {"counting": 0.5, "jigsaw": 0.35})
+    scores = reward(
+        completions=["1,2,3", "1,2,3", "2143", "nonsense"],
+        task=["counting", "counting", "jigsaw", "jigsaw"],
+        answer=["1,2,3", "1,2,3", "2143", "2143"],
+        log_metric=told.__setitem__,
+    )
+    assert scores == pytest.approx([1, 1, 1, 0])
+    assert told["zero_variance/counting"] == 1 and told["zero_variance/jigsaw"] == 0
+    assert told["parsed/jigsaw"] == 0.5
+    assert told["skill/counting"] == pytest.approx(1) and told["skill/jigsaw"] == pytest.approx((0.5 - 0.35) / 0.65)
+
+
+def test_the_default_newborn_is_small_and_the_paper_is_the_default_elsewhere():
+    assert NewbornParams().text_layers <= 6
+    assert (GrpoParams().prompts_per_step, GrpoParams().steps, GrpoParams().kl_coefficient) == (64, 469, 1e-3)
+    assert Path(stage.__file__).parent.name == "train"
