@@ -1,0 +1,117 @@
+"""The `videossr` command: helpful, careful with params.yaml, and one sentence for a mistake."""
+
+import json
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from typer.testing import CliRunner
+
+from videossr.benchmarks.viubench import COLUMNS
+from videossr.cli import app, gain_sentence
+from videossr.errors import ConfigError, SourceError
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch):
+    """An empty project with the repository's params.yaml, as the working directory."""
+    (tmp_path / "params.yaml").write_text((ROOT / "params.yaml").read_text())
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("DVC_ROOT", str(tmp_path))
+    return tmp_path
+
+
+def invoke(*arguments):
+    return CliRunner().invoke(app, list(arguments), catch_exceptions=False)
+
+
+@pytest.mark.parametrize("command", ["use", "recipe", "check", "samples", "answer", "results", "ui"])
+def test_every_command_explains_itself(command):
+    done = invoke(command, "--help")
+    assert done.exit_code == 0 and "Usage" in done.output and len(done.output) > 200
+
+
+@pytest.mark.parametrize("name", ["my 'own \"videos", "ünï #1: yes", "-dash", "$HOME ${x}", "line\nbreak"])
+def test_a_folder_of_any_name_becomes_the_source(project, name):
+    (project / name).mkdir()
+    invoke("use", "--", name)
+    assert yaml.safe_load((project / "params.yaml").read_text())["ingest"]["source"] == name
+
+
+def test_choosing_a_source_changes_that_line_and_no_other(project):
+    (project / "clips").mkdir()
+    before = (project / "params.yaml").read_text().splitlines()
+    invoke("use", "clips")
+    after = (project / "params.yaml").read_text().splitlines()
+    changed = [line for line in after if line not in before]
+    assert [line.split("#")[0].strip() for line in changed] == ["source: clips"]
+    assert len(after) == len(before)
+
+
+def test_a_folder_outside_the_project_is_named_in_full(project, tmp_path_factory):
+    outside = tmp_path_factory.mktemp("outside")
+    invoke("use", str(outside))
+    assert yaml.safe_load((project / "params.yaml").read_text())["ingest"]["source"] == str(outside)
+
+
+def test_a_source_that_does_not_exist_leaves_the_parameters_alone(project):
+    before = (project / "params.yaml").read_bytes()
+    with pytest.raises(SourceError, match="'nowhere' does not"):
+        invoke("use", "nowhere")
+    assert (project / "params.yaml").read_bytes() == before
+
+
+def test_a_recipe_replaces_the_run_only_if_it_is_sound(project):
+    faulty = project / "faulty.yaml"
+    faulty.write_text((project / "params.yaml").read_text() + "\nextra: 1\n")
+    before = (project / "params.yaml").read_bytes()
+    with pytest.raises(ConfigError, match="no parameter 'extra'"):
+        invoke("recipe", str(faulty))
+    assert (project / "params.yaml").read_bytes() == before
+
+
+def test_a_mistake_is_one_sentence_and_no_traceback(project):
+    command = [sys.executable, "-c", "from videossr.cli import main; main()", "use", "nowhere"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr.startswith("videossr: ") and "Traceback" not in done.stderr
+
+
+def test_a_port_in_use_is_said_before_anything_starts(project):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        with pytest.raises(ConfigError, match="choose another"):
+            invoke("ui", "mlflow", "--port", str(taken.getsockname()[1]))
+
+
+def row(score):
+    interval = [score - 1, score + 1]
+    scores = dict.fromkeys([*COLUMNS, "overall"], score)
+    return {**scores, "n": 9, "ci95": {name: interval for name in scores}}
+
+
+def test_the_table_shows_all_four_rows_with_their_intervals(project):
+    rows = {name: row(score) for name, score in zip(("random", "constant", "before", "after"), (16, 19, 30, 42), strict=True)}
+    gain = {"overall": 12.0, "ci95": [8.0, 16.0], "significant": True}
+    (project / "reports").mkdir()
+    measured = {"columns": list(COLUMNS), "rows": rows, "gain": gain}
+    (project / "reports" / "viubench.json").write_text(json.dumps(measured))
+    shown = invoke("results").output
+    for expected in ("16.0 [15.0, 17.0]", "19.0", "30.0", "42.0 [41.0, 43.0]", "+12.0 points", "significant"):
+        assert expected in shown
+    assert "reports/index.html" in shown
+
+
+def test_a_gain_within_chance_is_called_not_significant():
+    said = gain_sentence({"overall": 1.5, "ci95": [-0.5, 3.5], "significant": False})
+    assert "NOT significant" in said
+
+
+def test_a_significant_loss_is_not_sold_as_a_gain():
+    assert "WORSE" in gain_sentence({"overall": -4.0, "ci95": [-6.0, -2.0], "significant": True})
