@@ -101,6 +101,23 @@ def test_frames_hidden_by_an_edit_list_are_not_counted(videos: dict[str, Path], 
     assert [read_number(frame) for frame in clip.frames] == truth[::9]
 
 
+def test_frames_that_are_never_shown_are_not_counted(videos: dict[str, Path], tmp_path: Path) -> None:
+    """An alternate reference, as VP8 has them: the packet after frame 30 again, with its show bit cleared."""
+    with av.open(str(videos["vp8.webm"])) as reading, av.open(str(tmp_path / "hidden.webm"), "w") as writing:
+        copy = writing.add_stream_from_template(reading.streams.video[0])
+        for number, packet in enumerate(p for p in reading.demux(video=0) if p.size):
+            data = bytes(packet)
+            for payload, pts in ((data, packet.pts), (bytes([data[0] & ~0x10]) + data[1:], packet.pts + 1)):
+                if payload is data or number == 31:
+                    new = av.Packet(payload)
+                    new.pts = new.dts = pts
+                    new.time_base, new.stream, new.is_keyframe = packet.time_base, copy, packet.is_keyframe
+                    writing.mux(new)
+    times = presentation_times(tmp_path / "hidden.webm")
+    clip = decode(tmp_path / "hidden.webm", times[28:40], size=SIZE)
+    assert len(times) == 80 and [read_number(frame) for frame in clip.frames] == list(range(28, 40))
+
+
 @pytest.mark.parametrize("rotation", [90, 180, -90])
 def test_rotated_videos_come_out_upright(tmp_path: Path, rotation: int) -> None:
     path = write_video(tmp_path / "turned.mp4", 20, rotation=rotation)
@@ -110,6 +127,8 @@ def test_rotated_videos_come_out_upright(tmp_path: Path, rotation: int) -> None:
     # The display matrix says how far to turn the stored picture counterclockwise.
     stored = every_frame(path)[4:8]
     np.testing.assert_array_equal(clip.frames, [np.rot90(frame, rotation // 90) for frame in stored])
+    by_decord = decode(path, probed.times[4:8], size=(probed.height, probed.width), decoder="decord")
+    assert np.abs(by_decord.frames.astype(int) - clip.frames).mean() < 3
 
 
 def test_pixels_that_are_not_square_widen_the_picture(tmp_path: Path) -> None:

@@ -208,10 +208,17 @@ def test_a_gap_in_the_clock_does_not_repeat_a_frame() -> None:
         ((96, 96), (1024, 4096), (64, 64)),
         ((48, 64), (16384, 65536), (128, 160)),
         ((64, 4096), (1024, 65536), (32, 2048)),
+        ((16, 8000), (16384, 65536), (32, 2048)),
     ],
 )
 def test_sizes_follow_the_processor(size: tuple[int, int], bounds: tuple[int, int], fitted: tuple[int, int]) -> None:
     assert fitted_size(*size, *bounds) == fitted
+
+
+@given(st.integers(1, 5000), st.integers(1, 5000))
+def test_fitted_sizes_stay_within_the_bounds(height: int, width: int) -> None:
+    fitted = fitted_size(height, width, 16384, 65536)
+    assert 16384 <= fitted[0] * fitted[1] <= 65536 and fitted[0] % 32 == fitted[1] % 32 == 0
 
 
 @settings(deadline=None)

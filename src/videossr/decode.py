@@ -100,12 +100,10 @@ class Probe:
     container: str
     width: int
     height: int
-    rotation: int
     fps: float
     duration_seconds: float
     times: Times = field(repr=False)
     index: _Index = field(repr=False)
-    stream_index: int
 
 
 def presentation_times(path: Path) -> Times:
@@ -137,12 +135,10 @@ def probe(path: Path) -> Probe:
             container=name,
             width=width,
             height=height,
-            rotation=first.rotation,
             fps=fps,
             duration_seconds=len(times) / fps if fps else 0.0,
             times=times,
             index=index,
-            stream_index=stream.index,
         )
 
 
@@ -219,13 +215,18 @@ def _index(container: InputContainer, stream: VideoStream) -> _Index:
     key_pts: list[int] = []
     leading = False
     for packet in _packets(container, stream):
-        if packet.size == 0 or packet.is_discard or packet.pts is None:
+        if packet.size == 0 or packet.is_discard or packet.pts is None or _is_hidden(packet):
             continue
         pts.append(packet.pts)
         if packet.is_keyframe:
             key_pts.append(packet.pts)
         leading |= bool(key_pts) and packet.pts < key_pts[-1]
     return _Index(np.unique(np.array(pts, np.int64)), np.unique(np.array(key_pts, np.int64)), leading)
+
+
+def _is_hidden(packet: "Packet[VideoStream]") -> bool:
+    """VP8 keeps alternate references, which are never shown, in packets of their own (RFC 6386, section 9.1)."""
+    return packet.stream.codec_context.name == "vp8" and not memoryview(packet)[0] & 0x10
 
 
 def _index_by_decoding(container: InputContainer, stream: VideoStream) -> _Index:
@@ -260,18 +261,18 @@ def _displayed_size(stream: VideoStream, frame: VideoFrame) -> tuple[int, int]:
     """(width, height) after pixel aspect and rotation."""
     aspect = stream.sample_aspect_ratio
     width = round(frame.width * float(aspect)) if aspect else frame.width
-    return (frame.height, width) if frame.rotation % 180 else (width, frame.height)
+    return (frame.height, width) if _quarter_turns(frame) % 2 else (width, frame.height)
 
 
 def _decode_with_pyav(path: Path, probed: Probe, index: npt.NDArray[np.intp], size: tuple[int, int]) -> Pixels:
     if probed.container in _INDEX_BY_DECODING:
-        return _read_by_number(path, index, size)
+        return _read_in_order(path, index, size, by_number=True)
     wanted = probed.index.pts[index]
     if probed.container not in _READ_IN_ORDER:
         frames = _read_seeking(path, probed, wanted, size)
         if frames is not None:
             return frames
-    return _read_in_order(path, probed, wanted, size)
+    return _read_in_order(path, wanted, size, by_number=False)
 
 
 def _read_seeking(path: Path, probed: Probe, wanted: Ticks, size: tuple[int, int]) -> Pixels | None:
@@ -282,7 +283,6 @@ def _read_seeking(path: Path, probed: Probe, wanted: Ticks, size: tuple[int, int
         return None
     try:
         with _open(path) as (container, stream):
-            stream = container.streams[probed.stream_index]  # type: ignore[assignment]
             for key, group in itertools.groupby(zip(keys, wanted, strict=True), key=lambda pair: int(pair[0])):
                 left = {int(pts) for _, pts in group} - pixels.keys()
                 if left and not _read_group(container, stream, int(probed.index.key_pts[key]), left, size, pixels):
@@ -324,36 +324,34 @@ def _read_group(
     return False
 
 
-def _read_in_order(path: Path, probed: Probe, wanted: Ticks, size: tuple[int, int]) -> Pixels:
+def _read_in_order(path: Path, wanted: npt.NDArray[np.int_], size: tuple[int, int], by_number: bool) -> Pixels:
+    """The slow path: every frame from the first on; `wanted` are ticks, or numbers in the order of showing."""
     pixels: dict[int, Pixels] = {}
-    asked = {int(pts) for pts in wanted}
+    left = {int(key) for key in wanted}
     with _open(path) as (container, stream):
-        for frame in _frames_in_order(container, stream):
+        for number, frame in enumerate(_frames_in_order(container, stream)):
             if frame.is_corrupt:
                 raise DecodeError("corrupt", f"a damaged frame at {frame.time or 0:.2f} s")
-            if frame.pts in asked:
-                pixels[frame.pts] = _pixels(frame, size)
-                if len(pixels) == len(asked):
-                    break
-    if len(pixels) < len(asked):
-        raise DecodeError("corrupt", f"{len(asked) - len(pixels)} of {len(asked)} frames cannot be decoded")
-    return np.stack([pixels[int(pts)] for pts in wanted])
-
-
-def _read_by_number(path: Path, index: npt.NDArray[np.intp], size: tuple[int, int]) -> Pixels:
-    asked = {int(number) for number in index}
-    with _open(path) as (container, stream):
-        numbered = enumerate(_frames_in_order(container, stream))
-        pixels = {number: _pixels(frame, size) for number, frame in numbered if number in asked}
-    return np.stack([pixels[int(number)] for number in index])
+            key = number if by_number else frame.pts
+            if key in left:
+                pixels[key] = _pixels(frame, size)
+                left.remove(key)
+            if not left:
+                return np.stack([pixels[int(key)] for key in wanted])
+    raise DecodeError("corrupt", f"{len(left)} of {len(wanted)} frames cannot be decoded")
 
 
 def _pixels(frame: VideoFrame, size: tuple[int, int]) -> Pixels:
     """One upright RGB frame, uint8 [H, W, 3]: scaled first, then turned, so that little is turned."""
-    height, width = size[::-1] if frame.rotation % 180 else size
+    turns = _quarter_turns(frame)
+    height, width = size[::-1] if turns % 2 else size
     scaled = frame.reformat(width=width, height=height, format="rgb24", interpolation=_SCALING, threads=1).to_ndarray()
-    # The display matrix turns counterclockwise, as rot90 does.
-    return np.ascontiguousarray(np.rot90(scaled, frame.rotation // 90))
+    return np.ascontiguousarray(np.rot90(scaled, turns))
+
+
+def _quarter_turns(frame: VideoFrame) -> int:
+    """How often the stored picture is turned counterclockwise to stand upright, 0..3, as `rot90` counts."""
+    return round(frame.rotation / 90) % 4
 
 
 def _decode_with_decord(path: Path, probed: Probe, index: npt.NDArray[np.intp], size: tuple[int, int]) -> Pixels:

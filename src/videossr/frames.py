@@ -103,15 +103,17 @@ def fitted_size(height: int, width: int, min_pixels: int, max_pixels: int) -> tu
     """(height, width) in multiples of 32 within the pixel bounds, aspect kept as well as rounding allows.
 
     The rounding is that of Qwen's `smart_resize` with factor 32, so that the model's processor changes nothing more.
+    Differs: a strip too long for the bounds is squeezed, not refused.
     """
+    longest = max_pixels // SIZE_FACTOR // SIZE_FACTOR * SIZE_FACTOR
     rounded = [max(SIZE_FACTOR, round(side / SIZE_FACTOR) * SIZE_FACTOR) for side in (height, width)]
     if rounded[0] * rounded[1] > max_pixels:
         shrink = math.sqrt(height * width / max_pixels)
-        rounded = [max(SIZE_FACTOR, math.floor(side / shrink / SIZE_FACTOR) * SIZE_FACTOR) for side in (height, width)]
+        rounded = [math.floor(side / shrink / SIZE_FACTOR) * SIZE_FACTOR for side in (height, width)]
     elif rounded[0] * rounded[1] < min_pixels:
         grow = math.sqrt(min_pixels / (height * width))
         rounded = [math.ceil(side * grow / SIZE_FACTOR) * SIZE_FACTOR for side in (height, width)]
-    return rounded[0], rounded[1]
+    return max(SIZE_FACTOR, min(rounded[0], longest)), max(SIZE_FACTOR, min(rounded[1], longest))
 
 
 def write_quarantine(path: Path, rejected: Sequence[Rejected]) -> None:
