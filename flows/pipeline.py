@@ -26,11 +26,16 @@ from prefect.cache_policies import NO_CACHE  # noqa: E402
 from prefect.client.orchestration import get_client  # noqa: E402
 from prefect.states import Failed  # noqa: E402
 
+FINAL = "Stopped"  # the name of a failure that another try would only repeat
 STOPPED = "stopped by a signal: finished stages are kept, the same command goes on from here"
 
 
+def _is_worth_another_try(task: Any, run: Any, state: Any) -> bool:
+    return bool(state.name != FINAL)
+
+
 # `cache_policy`: dvc.lock is the one truth about what need not run again.
-@task(task_run_name="{stage}", cache_policy=NO_CACHE, retry_delay_seconds=2)
+@task(task_run_name="{stage}", cache_policy=NO_CACHE, retry_delay_seconds=2, retry_condition_fn=_is_worth_another_try)
 async def run_stage(stage: str, force: bool) -> Any:
     """Run one stage through DVC; returns `ran` or `unchanged`. A person's mistake fails at once and is not retried."""
     with tempfile.TemporaryDirectory(prefix="videossr-") as handoff:
@@ -38,9 +43,9 @@ async def run_stage(stage: str, force: bool) -> Any:
         ended = await stages.run(stage, force, _child_environment(handoff), get_run_logger().info)
         sentence = Path(handoff, runtime.SENTENCE_FILE)
         if sentence.exists():
-            return Failed(message=sentence.read_text(encoding="utf-8"))
+            return Failed(name=FINAL, message=sentence.read_text(encoding="utf-8"))
     if stages.stopped():
-        return Failed(message=STOPPED)
+        return Failed(name=FINAL, message=STOPPED)
     if ended.code != 0:
         raise RuntimeError(f"stage {stage} exited with {ended.code}: its last words are in the log above")
     return "unchanged" if ended.skipped else "ran"

@@ -12,7 +12,7 @@ import urllib.error
 import urllib.request
 import warnings
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -37,8 +37,8 @@ def run_stage(stage: Callable[[], None], name: str) -> None:
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     logging.getLogger("videossr").setLevel(logging.INFO)
     warnings.filterwarnings("ignore", category=FutureWarning)  # between libraries; the person can do nothing
-    run = _as_flow if _answers(os.environ.get("PREFECT_API_URL")) else _plainly
-    sentence = run(stage, name)
+    visible = _answers(os.environ.get("PREFECT_API_URL"))
+    sentence = _as_flow(stage, name) if visible else _plainly(stage)
     if sentence:
         _hand_back(sentence)
         sys.exit(f"{name} stopped: {sentence}")
@@ -56,7 +56,7 @@ def sentence_of(error: Exception) -> str | None:
     return None
 
 
-def _plainly(stage: Callable[[], None], name: str) -> str | None:
+def _plainly(stage: Callable[[], None]) -> str | None:
     try:
         stage()
     except (VideoSSRError, OSError) as error:
@@ -71,16 +71,22 @@ def _as_flow(stage: Callable[[], None], name: str) -> str | None:
     from prefect import flow
     from prefect.states import Failed
 
-    @flow(name=name, flow_run_name=name, log_prints=False)
+    sentences: list[str] = []
+
+    @flow(name=name, flow_run_name=name)
     def visible() -> Any:
-        sentence = _plainly(stage, name)
-        return Failed(message=sentence) if sentence else None
+        sentence = _plainly(stage)
+        if sentence is None:
+            return None
+        sentences.append(sentence)
+        return Failed(message=sentence)
 
     handoff = os.environ.get(HANDOFF)
-    if handoff is None:
-        return _ended(visible(return_state=True))
-    with _in_task_of(Path(handoff) / CONTEXT_FILE, visible):
-        return _ended(visible(return_state=True))
+    with _in_task_of(Path(handoff) / CONTEXT_FILE, visible) if handoff else nullcontext():
+        state: Any = visible(return_state=True)
+    if not sentences:
+        state.result(raise_on_failure=True)
+    return sentences[0] if sentences else None
 
 
 def pack_context(path: Path) -> None:
@@ -105,15 +111,6 @@ def _in_task_of(path: Path, child: Any) -> AbstractContextManager[None]:
     context["flow_run_context"]["flow"] = child
     context["task_run_context"]["task"] = Task(child.fn)
     return hydrated_context(context)
-
-
-def _ended(state: Any) -> str | None:
-    if state.is_completed():
-        return None
-    if state.is_failed() and state.data is None and state.message:
-        return str(state.message)
-    state.result(raise_on_failure=True)
-    return f"Prefect ended the run as {state.name}"
 
 
 def use_running_server() -> None:

@@ -97,7 +97,10 @@ def row(score):
 
 
 def test_the_table_shows_all_four_rows_with_their_intervals(project):
-    rows = {name: row(score) for name, score in zip(("random", "constant", "before", "after"), (16, 19, 30, 42), strict=True)}
+    rows = {
+        name: row(score)
+        for name, score in zip(("random", "constant", "before", "after"), (16, 19, 30, 42), strict=True)
+    }
     gain = {"overall": 12.0, "ci95": [8.0, 16.0], "significant": True}
     (project / "reports").mkdir()
     measured = {"columns": list(COLUMNS), "rows": rows, "gain": gain}

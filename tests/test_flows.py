@@ -1,0 +1,271 @@
+"""The graph, the stages as processes, and what a person sees when something is wrong."""
+
+import ast
+import asyncio
+import errno
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+
+from flows import preflight, runtime, stages
+from videossr.errors import SourceError
+
+ROOT = Path(__file__).parents[1]
+SOURCE = ROOT / "src"
+GRAPH = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
+# What decides no result: records and protocols, the checking of parameters, the environment, spreading over processes.
+NEUTRAL = ("__init__", "config", "errors", "parallel", "policy", "records", "tracking", "workspace")
+PLUMBING = {f"src/videossr/{name}.py" for name in NEUTRAL}
+
+TOY = """
+import logging, sys, time
+from pathlib import Path
+from flows.runtime import run_stage
+from videossr.errors import SourceError
+
+def body():
+    logging.getLogger("videossr").info("working on %s", sys.argv[1])
+    word = Path("word.txt").read_text().strip()
+    if word == "mistake":
+        raise SourceError("the word must be kind, got 'mistake': write another")
+    if word == "sleep":
+        Path("sleeping.pid").write_text(str(__import__("os").getpid()))
+        time.sleep(60)
+    if word == "crash" and not Path("crashed").exists():
+        Path("crashed").touch()
+        raise ZeroDivisionError("once")
+    Path(f"{sys.argv[1]}.out").write_text(word)
+
+run_stage(body, sys.argv[1])
+"""
+
+
+@pytest.fixture
+def toy(tmp_path, monkeypatch):
+    """A project of two stages, `first` -> `second`, in a folder whose name needs quoting."""
+    folder = tmp_path / "a 'toy\" project"
+    folder.mkdir()
+    (folder / "toy.py").write_text(TOY)
+    (folder / "word.txt").write_text("kind")
+    graph = {
+        "first": {"cmd": "python toy.py first", "deps": ["word.txt"], "outs": ["first.out"]},
+        "second": {"cmd": "python toy.py second", "deps": ["first.out"], "outs": ["second.out"]},
+    }
+    (folder / "dvc.yaml").write_text(yaml.safe_dump({"stages": graph}))
+    shutil.copytree(ROOT / ".dvc", folder / ".dvc", ignore=shutil.ignore_patterns("tmp", "cache", "config.local"))
+    (folder / ".dvc" / "config.local").write_text("[core]\n    no_scm = true\n")
+    monkeypatch.chdir(folder)
+    monkeypatch.delenv("PREFECT_API_URL", raising=False)
+    return folder
+
+
+def environment(**more):
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    return {**os.environ, "PATH": path, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1", **more}
+
+
+def run_toy(stage, **more):
+    lines: list[str] = []
+    ended = asyncio.run(stages.run(stage, False, environment(**more), lines.append))
+    return ended, lines
+
+
+def test_dvc_reads_the_seven_stages_in_the_order_of_the_readme():
+    graph = stages.graph(ROOT)
+    assert list(graph) == ["ingest", "frames", "pretext", "validate", "train", "evaluate", "report"]
+    assert graph["train"] == ["frames", "pretext", "validate"]
+
+
+def test_nothing_is_trained_before_the_gate_has_passed():
+    assert "data/gate.passed" in GRAPH["train"]["deps"]
+    assert "data/gate.passed" in GRAPH["validate"]["outs"]
+
+
+def test_a_parameter_of_one_task_reruns_nothing_before_the_puzzles():
+    touched = {name for name, stage in GRAPH.items() if any(key.split(".")[0] == "pretext" for key in stage["params"])}
+    assert touched == {"pretext", "validate", "evaluate", "report"}
+
+
+def imported(path: Path) -> set[Path]:
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("videossr"):
+            found |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+        elif isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names if alias.name.startswith("videossr")}
+    places = [SOURCE / Path(*name.split(".")) for name in found]
+    return {place for base in places for place in (base.with_suffix(".py"), base / "__init__.py") if place.exists()}
+
+
+def closure(path: Path) -> set[str]:
+    seen: set[Path] = set()
+    waiting = [path]
+    while waiting:
+        fresh = imported(waiting.pop()) - seen
+        seen |= fresh
+        waiting += fresh
+    return {module.relative_to(ROOT).as_posix() for module in seen}
+
+
+def covers(dependency: str, module: str) -> bool:
+    return module == dependency or module.startswith(f"{dependency}/")
+
+
+@pytest.mark.parametrize("stage", GRAPH)
+def test_a_stage_depends_on_modules_that_it_really_imports(stage):
+    modules = closure(ROOT / "flows" / f"{stage}.py")
+    for dependency in GRAPH[stage]["deps"]:
+        if dependency.startswith("src/") and "/templates" not in dependency:
+            assert any(covers(dependency, module) for module in modules), f"{stage} does not import {dependency}"
+
+
+def test_every_module_that_decides_a_result_makes_some_stage_stale():
+    dependencies = [dependency for stage in GRAPH.values() for dependency in stage["deps"]]
+    modules = set().union(*(closure(ROOT / "flows" / f"{stage}.py") for stage in GRAPH)) - PLUMBING
+    assert {module for module in modules if not any(covers(item, module) for item in dependencies)} == set()
+
+
+def test_every_output_is_ignored_by_git_and_nothing_in_work_is_an_output():
+    ignored = (ROOT / ".gitignore").read_text().split()
+    for stage in GRAPH.values():
+        metrics = [name for item in stage.get("metrics", []) for name in item]
+        for out in [*stage.get("outs", []), *metrics]:
+            assert f"{out.split('/')[0]}/" in ignored and not out.startswith("work/")
+
+
+def test_deployments_name_flows_that_exist():
+    for deployment in yaml.safe_load((ROOT / "prefect.yaml").read_text())["deployments"]:
+        file, name = deployment["entrypoint"].split(":")
+        functions = {node.name: node for node in ast.parse((ROOT / file).read_text()).body if hasattr(node, "args")}
+        accepted = {argument.arg for argument in functions[name].args.args}
+        assert set(deployment["parameters"]) <= accepted
+
+
+def test_a_stage_runs_once_and_is_then_up_to_date(toy):
+    first, lines = run_toy("first")
+    assert first == stages.Ended(0, skipped=False)
+    assert "working on first" in lines
+    again, lines = run_toy("first")
+    assert again == stages.Ended(0, skipped=True)
+    assert lines == ["Stage 'first' didn't change, skipping"]
+
+
+def test_a_persons_mistake_is_handed_back_as_one_sentence(toy, tmp_path):
+    (toy / "word.txt").write_text("mistake")
+    ended, lines = run_toy("first", **{runtime.HANDOFF: str(tmp_path)})
+    assert ended.code != 0 and not any("Traceback" in line for line in lines)
+    sentence = "the word must be kind, got 'mistake': write another"
+    assert (tmp_path / runtime.SENTENCE_FILE).read_text() == sentence
+    assert f"first stopped: {sentence}" in lines
+
+
+def test_a_stage_that_takes_too_long_is_killed_with_its_children(toy):
+    (toy / "word.txt").write_text("sleep")
+
+    async def impatient():
+        running = asyncio.create_task(stages.run("first", False, environment(), lambda line: None))
+        while not (toy / "sleeping.pid").exists() or not (toy / "sleeping.pid").read_text():
+            await asyncio.sleep(0.05)
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(running, 0.1)
+
+    asyncio.run(impatient())
+    process = int((toy / "sleeping.pid").read_text())
+    deadline = time.monotonic() + 5
+    while Path(f"/proc/{process}").exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    with pytest.raises(ProcessLookupError):
+        os.kill(process, 0)
+
+
+def test_a_progress_bar_becomes_its_last_state(toy):
+    script = "import sys; sys.stdout.write('\\r 10%\\r 55%\\r100% ü\\nafter\\r\\nlast'); sys.stdout.flush()"
+
+    async def collect():
+        process = await asyncio.create_subprocess_exec(sys.executable, "-c", script, stdout=asyncio.subprocess.PIPE)
+        return [line async for line in stages._lines(process)]
+
+    assert asyncio.run(collect()) == ["100% ü", "after", "last"]
+
+
+@pytest.mark.parametrize("stage", ["ingest", "validate", "report"])
+def test_a_stage_without_its_project_says_so_in_one_sentence(stage, tmp_path):
+    command = [sys.executable, "-m", f"flows.{stage}"]
+    done = subprocess.run(command, cwd=tmp_path, env=environment(), capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"{stage} stopped: no parameters at params.yaml")
+    assert "Traceback" not in done.stderr
+
+
+def test_a_full_disk_is_a_sentence_and_our_own_mistakes_are_not():
+    assert "the disk is full" in (runtime.sentence_of(OSError(errno.ENOSPC, "No space left", "data/x")) or "")
+    assert runtime.sentence_of(ZeroDivisionError()) is None
+    assert runtime.sentence_of(OSError(errno.EIO, "broken")) is None
+
+
+def test_a_stage_writing_to_a_full_disk_stops_with_that_sentence(tmp_path):
+    script = "from flows.runtime import run_stage\nrun_stage(lambda: open('/dev/full', 'w', 1).write('x\\n'), 'frames')"
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=tmp_path, env=environment(), capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1 and done.stderr.startswith("frames stopped: the disk is full")
+
+
+def test_a_source_is_looked_through_before_the_first_stage(tmp_path):
+    with pytest.raises(SourceError, match="must exist"):
+        preflight.check_source(tmp_path / "nowhere")
+    (tmp_path / "fine.mp4").write_text("not a video, which ingest will say")
+    preflight.check_source(tmp_path)
+    (tmp_path / "gone.mp4").symlink_to(tmp_path / "nowhere")
+    with pytest.raises(SourceError, match="gone.mp4"):
+        preflight.check_source(tmp_path)
+    (tmp_path / "gone.mp4").unlink()
+    os.mkfifo(tmp_path / "pipe.mp4")
+    with pytest.raises(SourceError, match="files and folders only"):
+        preflight.check_source(tmp_path)
+
+
+def test_what_a_killed_dvc_leaves_behind_does_not_block_the_next_run(toy):
+    shutil.copyfile(ROOT / "params.yaml", toy / "params.yaml")
+    shutil.copytree(ROOT / "sources", toy / "sources")
+    lock = toy / ".dvc" / "tmp" / "rwlock"
+    lock.parent.mkdir(parents=True)
+    lock.touch()
+    preflight.check(toy)
+    assert not lock.exists()
+
+
+@pytest.mark.slow
+def test_prefect_shows_every_stage_below_its_task_and_retries_a_crash_but_not_a_mistake(toy):
+    shutil.copyfile(ROOT / "params.yaml", toy / "params.yaml")
+    shutil.copytree(ROOT / "sources", toy / "sources")
+    (toy / "word.txt").write_text("crash")
+    command = [sys.executable, "-m", "flows.pipeline"]
+    done = subprocess.run(command, cwd=toy, env=environment(), capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert (toy / "second.out").read_text() == "crash"
+    assert flow_runs(toy) == {"pipeline": ["COMPLETED"], "first": ["COMPLETED", "FAILED"], "second": ["COMPLETED"]}
+
+    (toy / "word.txt").write_text("mistake")
+    done = subprocess.run(command, cwd=toy, env=environment(), capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "first stopped: the word must be kind, got 'mistake': write another" in done.stderr
+    assert "Traceback" not in done.stdout + done.stderr
+    assert flow_runs(toy)["first"] == ["COMPLETED", "FAILED", "FAILED"]
+
+
+def flow_runs(project: Path) -> dict[str, list[str]]:
+    """Flow -> the states of its runs in Prefect's database; the stages' runs must hang below the pipeline's."""
+    import sqlite3
+
+    query = "select f.name, r.state_type, r.parent_task_run_id from flow_run r join flow f on f.id = r.flow_id"
+    with sqlite3.connect(project / ".prefect" / "prefect.db") as database:
+        rows = database.execute(query).fetchall()
+    assert all(parent for name, _, parent in rows if name != "pipeline")
+    return {flow: sorted(state for name, state, _ in rows if name == flow) for flow in {name for name, *_ in rows}}
