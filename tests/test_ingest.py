@@ -4,6 +4,8 @@ import os
 import shutil
 import time
 from collections import Counter
+from collections.abc import Callable
+from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -228,6 +230,31 @@ def _square_or_die(number: int) -> int:
 def test_a_process_that_dies_costs_one_item_and_no_order() -> None:
     results = list(in_processes(_square_or_die, range(14), 2, on_death=lambda number: -number))
     assert results == [-5 if number == 5 else number * number for number in range(14)]
+
+
+def _tell_who_and_wait(folder: str) -> None:
+    (Path(folder) / str(os.getpid())).touch()
+    time.sleep(600)
+
+
+def _run_two(folder: str) -> None:
+    list(in_processes(_tell_who_and_wait, [folder, folder], 2))
+
+
+def test_no_process_outlives_a_killed_parent(tmp_path: Path) -> None:
+    parent = get_context("spawn").Process(target=_run_two, args=(str(tmp_path),))
+    parent.start()
+    assert _comes_true(lambda: len(list(tmp_path.iterdir())) == 2)
+    parent.kill()
+    parent.join()
+    assert _comes_true(lambda: not any(Path("/proc", path.name).exists() for path in tmp_path.iterdir()))
+
+
+def _comes_true(condition: Callable[[], bool], seconds: float = 60) -> bool:
+    deadline = time.monotonic() + seconds
+    while not condition() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return condition()
 
 
 def test_real_clips_are_taken_in(tmp_path: Path) -> None:

@@ -1,11 +1,14 @@
 """One function over many items in several processes, results in the order of the items."""
 
+import os
+import signal
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from itertools import islice
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
+from threading import Thread
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -36,24 +39,26 @@ def in_processes(
 
 def _until_death(function: Callable[[T], R], left: Iterator[T], workers: int, held: deque[T]) -> Iterator[R]:
     """Results in order; `held` are the items whose results have not been yielded yet."""
-    # Spawned: ffmpeg and its threads do not survive a fork.
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+    with _pool(workers) as pool:
         waiting: deque[Future[R]] = deque()
-        while True:
-            for item in islice(left, 4 * workers - len(waiting)):
-                held.append(item)
-                waiting.append(pool.submit(function, item))
-            if not waiting:
-                return
-            result = waiting.popleft().result()
-            held.popleft()
-            yield result
+        try:
+            while True:
+                for item in islice(left, 4 * workers - len(waiting)):
+                    held.append(item)
+                    waiting.append(pool.submit(function, item))
+                if not waiting:
+                    return
+                result = waiting.popleft().result()
+                held.popleft()
+                yield result
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)  # whoever leaves early waits for no further item
 
 
 def _one_by_one(function: Callable[[T], R], held: deque[T], on_death: Callable[[T], R] | None) -> Iterator[R]:
     """Empty `held` in a process that runs nothing else, a new one after each death."""
     while held:
-        with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        with _pool(1) as pool:
             try:
                 while held:
                     result = pool.submit(function, held[0]).result()
@@ -63,3 +68,21 @@ def _one_by_one(function: Callable[[T], R], held: deque[T], on_death: Callable[[
                 if on_death is None:
                     raise
                 yield on_death(held.popleft())
+
+
+def _pool(workers: int) -> ProcessPoolExecutor:
+    # Spawned: ffmpeg and its threads do not survive a fork.
+    return ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_follow_parent)
+
+
+def _follow_parent() -> None:
+    """Leave Ctrl-C to the parent, and end with it however it ends: a killed parent cannot say goodbye."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    parent = parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
