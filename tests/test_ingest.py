@@ -2,10 +2,7 @@
 
 import os
 import shutil
-import time
 from collections import Counter
-from collections.abc import Callable
-from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +21,6 @@ from videossr.ingest import (
     write_manifest,
     write_quarantine,
 )
-from videossr.parallel import in_processes
 from videossr.records import Rejected
 
 SMALL = {"height": 32, "width": 32, "options": {"preset": "ultrafast"}}
@@ -218,43 +214,6 @@ def test_parameters_out_of_range_are_refused() -> None:
     for wrong in ({"bench_fraction": 0.0}, {"bench_fraction": 1.0}, {"seed": -1}):
         with pytest.raises(ConfigError):
             IngestParams("x", **wrong)
-
-
-def _square_or_die(number: int) -> int:
-    time.sleep(0.2 * (number == 0))
-    if number == 5:
-        os._exit(9)
-    return number * number
-
-
-def test_a_process_that_dies_costs_one_item_and_no_order() -> None:
-    results = list(in_processes(_square_or_die, range(14), 2, on_death=lambda number: -number))
-    assert results == [-5 if number == 5 else number * number for number in range(14)]
-
-
-def _tell_who_and_wait(folder: str) -> None:
-    (Path(folder) / str(os.getpid())).touch()
-    time.sleep(600)
-
-
-def _run_two(folder: str) -> None:
-    list(in_processes(_tell_who_and_wait, [folder, folder], 2))
-
-
-def test_no_process_outlives_a_killed_parent(tmp_path: Path) -> None:
-    parent = get_context("spawn").Process(target=_run_two, args=(str(tmp_path),))
-    parent.start()
-    assert _comes_true(lambda: len(list(tmp_path.iterdir())) == 2)
-    parent.kill()
-    parent.join()
-    assert _comes_true(lambda: not any(Path("/proc", path.name).exists() for path in tmp_path.iterdir()))
-
-
-def _comes_true(condition: Callable[[], bool], seconds: float = 60) -> bool:
-    deadline = time.monotonic() + seconds
-    while not condition() and time.monotonic() < deadline:
-        time.sleep(0.05)
-    return condition()
 
 
 def test_real_clips_are_taken_in(tmp_path: Path) -> None:
