@@ -250,11 +250,21 @@ def client(project: Path) -> "MlflowClient":
     settle(project)
     from mlflow import MlflowClient
 
-    (project / "mlruns").mkdir(exist_ok=True)
     # MLflow announces every table and every version that it creates.
     for name in ("mlflow", "alembic"):
         logging.getLogger(name).setLevel(logging.WARNING)
+    if not (project / "mlruns" / "mlflow.db").exists():
+        _make_database(project)
     return MlflowClient(tracking_uri=database(project), registry_uri=database(project))
+
+
+def _make_database(project: Path) -> None:
+    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+
+    (project / "mlruns").mkdir(exist_ok=True)
+    # MLflow writes the artifact folder of its own, unused experiment into SQL by hand: a quote in the project's path
+    # would end the string. Ours has its folder bound as a value.
+    SqlAlchemyStore(database(project), "mlflow-artifacts:/")
 
 
 def database(project: Path) -> str:
@@ -282,7 +292,7 @@ def _begin(project: Path, stage: str, resume: Path | None) -> Run:
         store = client(project)
         experiment = _experiment(project, store)
         known = resume.read_text(encoding="utf-8") if resume is not None and resume.exists() else ""
-        if known:
+        if known and store.get_run(known).info.status != "FINISHED":
             store.update_run(known, status="RUNNING")
             return Run(store, known)
         run_id = store.create_run(experiment, run_name=stage, tags=_tags(stage, _commit(project))).info.run_id

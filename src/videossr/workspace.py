@@ -17,6 +17,7 @@ QUIET = {
 # A person reads the terminal, not the level and the name of the logger.
 _PLAIN_LOG = {
     "PREFECT_LOGGING_EXTRA_LOGGERS": "videossr",
+    "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",
     "PREFECT_LOGGING_FORMATTERS_STANDARD_FORMAT": "%(message)s",
     "PREFECT_LOGGING_FORMATTERS_STANDARD_FLOW_RUN_FMT": "%(message)s",
     "PREFECT_LOGGING_FORMATTERS_STANDARD_TASK_RUN_FMT": "%(task_run_name)-8s | %(message)s",

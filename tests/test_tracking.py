@@ -1,0 +1,187 @@
+"""Runs, lineage and the registry, on a real MLflow database in a folder whose name needs quoting."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import tiny
+import yaml
+from videos import write_video
+
+from flows import promote, runtime
+from videossr import tracking
+from videossr.benchmarks.viubench import COLUMNS
+from videossr.errors import PolicyError
+from videossr.evaluate import write_scored
+from videossr.records import Scored
+
+NUM_VIDEOS = 12
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs") / "a 'quoted\" project"
+    folder.mkdir()
+    return folder
+
+
+def recorded(project, run_id):
+    store = tracking.client(project)
+    return store.get_run(run_id), store
+
+
+def test_a_stage_leaves_its_parameters_curves_and_files(project, tmp_path):
+    report = tmp_path / "train.json"
+    report.write_text("{}")
+    with tracking.stage_run(project, "train", {"train": {"grpo": {"steps": 2}, "span": [0, 1]}}) as run:
+        run.metrics({"reward": 0.25, "kl": 0.5}, 1)
+        run.metrics({"reward": 0.75}, 2)
+        run.artifacts([report])
+    seen, store = recorded(project, run.run_id)
+    assert seen.info.status == "FINISHED" and seen.data.tags["dvc.stage"] == "train"
+    assert seen.data.params == {"train.grpo.steps": "2", "train.span": "[0, 1]"}
+    curve = store.get_metric_history(run.run_id, "reward")
+    assert [(point.step, point.value) for point in curve] == [(1, 0.25), (2, 0.75)]
+    assert [item.path for item in store.list_artifacts(run.run_id)] == ["train.json"]
+
+
+def test_a_stage_that_raises_leaves_a_failed_run_and_the_error(project):
+    with pytest.raises(ZeroDivisionError), tracking.stage_run(project, "frames", {}) as run:
+        raise ZeroDivisionError
+    assert recorded(project, run.run_id)[0].info.status == "FAILED"
+
+
+def test_a_killed_stage_goes_on_in_the_same_run(project, tmp_path):
+    note = tmp_path / "work" / "run"
+    with pytest.raises(KeyboardInterrupt), tracking.stage_run(project, "train", {"steps": 4}, resume=note) as first:
+        first.metrics({"reward": 0.1}, 1)
+        raise KeyboardInterrupt
+    assert recorded(project, first.run_id)[0].info.status == "KILLED"
+    with tracking.stage_run(project, "train", {"steps": 4}, resume=note) as second:
+        second.metrics({"reward": 0.2}, 2)
+    assert second.run_id == first.run_id
+    run, store = recorded(project, first.run_id)
+    assert run.info.status == "FINISHED"
+    assert [point.step for point in store.get_metric_history(first.run_id, "reward")] == [1, 2]
+    with tracking.stage_run(project, "train", {"steps": 4}, resume=note) as third:
+        pass
+    assert third.run_id != first.run_id, "a finished run is not written to again"
+
+
+def test_trouble_with_mlflow_never_stops_the_work(tmp_path, caplog):
+    (tmp_path / "mlruns").mkdir()
+    (tmp_path / "mlruns" / "mlflow.db").write_text("this is no database")
+    done = []
+    with tracking.stage_run(tmp_path, "train", {"steps": 4}) as run:
+        run.metrics({"reward": 0.5}, 1)
+        done.append("trained")
+    assert done and "MLflow cannot record this run" in caplog.text
+
+
+def test_without_a_trained_policy_there_is_no_lineage(tmp_path):
+    with pytest.raises(PolicyError, match="run the pipeline first"):
+        tracking.lineage(tmp_path)
+
+
+def test_no_champion_is_said_before_the_first_promotion(project):
+    with pytest.raises(PolicyError, match="no champion yet"):
+        tracking.load_champion(project)
+
+
+def scored(share: float) -> list[Scored]:
+    """Answers to every column for twelve videos, right on a share of the videos and wrong on the others."""
+    items = []
+    for video in range(NUM_VIDEOS):
+        for column, (task, variant) in COLUMNS.items():
+            score = float(video < share * NUM_VIDEOS)
+            items.append(Scored(f"{column}-{video}", task, variant, f"video{video}", "a", "b", True, score))
+    return items
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A project in which a policy has just been trained and evaluated, as the stages leave it."""
+    folder = tmp_path_factory.mktemp("promoted") / "a 'quoted\" project"
+    folder.mkdir()
+    params = yaml.safe_load((Path(__file__).parents[1] / "params.yaml").read_text())
+    params["pretext"]["grounding"]["num_frames"] = 8
+    (folder / "params.yaml").write_text(yaml.safe_dump(params))
+    (folder / "models").mkdir()
+    tiny.write_newborn(folder / "models" / "policy")
+    (folder / "reports" / "evaluate").mkdir(parents=True)
+    (folder / "reports" / "index.html").write_text("<p>page</p>")
+    return folder
+
+
+@pytest.fixture
+def here(trained, monkeypatch):
+    monkeypatch.chdir(trained)
+    monkeypatch.setenv("DVC_ROOT", str(trained))
+    monkeypatch.delenv(runtime.HANDOFF, raising=False)
+    return trained
+
+
+def leave(folder: Path, policy: str, share: float, questions: str = "q") -> None:
+    """Write what training and evaluation of another policy would leave behind."""
+    outs = [{"path": "models/policy", "md5": policy}, {"path": "data/samples/train.parquet", "md5": "5a3"}]
+    (folder / "dvc.lock").write_text(yaml.safe_dump({"stages": {"train": {"outs": outs}}}))
+    for name, right in (("constant", 0.25), ("after", share)):
+        write_scored(folder / f"reports/evaluate/{name}.jsonl", scored(right), {"samples": questions, "policy": name})
+    row = dict.fromkeys([*COLUMNS, "overall"], 100 * share)
+    (folder / "reports/viubench.json").write_text(json.dumps({"columns": list(COLUMNS), "rows": {"after": row}}))
+
+
+def test_a_first_model_that_beats_no_blind_answer_is_registered_and_not_crowned(here):
+    leave(here, "aaa", 0.25)
+    assert "version 1 is not better for certain" in promote.decide()
+    assert tracking.champion(here) is None
+    assert [version.policy for version in tracking.versions(here)] == ["aaa"]
+
+
+def test_the_same_policy_is_registered_once(here):
+    leave(here, "aaa", 0.25)
+    promote.decide()
+    assert len(tracking.versions(here)) == 1
+
+
+def test_a_better_model_becomes_champion_with_its_lineage_and_the_reason(here):
+    leave(here, "bbb", 0.75)
+    assert "it is the champion now" in promote.decide()
+    champion = tracking.champion(here)
+    assert champion is not None and champion.policy == "bbb"
+    tags = tracking.client(here).get_model_version(tracking.NAME, str(champion.number)).tags
+    assert tags["md5:models/policy"] == "bbb" and len(tags["dvc.lock"]) == 64 and tags["git.commit"] == "not in git"
+    assert "+50.0 points" in tags["videossr.crowned"]
+    lineage = tracking.kept(here, champion, "lineage.json")
+    assert lineage is not None and json.loads(lineage.read_text())["data"]["data/samples/train.parquet"] == "5a3"
+    assert "is the champion already" in promote.decide()
+
+
+def test_a_model_that_is_better_by_chance_only_does_not_become_champion(here):
+    leave(here, "ccc", 0.8)
+    assert "is not better for certain" in promote.decide()
+    champion = tracking.champion(here)
+    assert champion is not None and champion.policy == "bbb"
+
+
+def test_the_champion_loads_again_and_answers_a_question_about_a_video(here, tmp_path):
+    """Loaded in a process that has nothing but the package, as a server would."""
+    videos = [write_video(tmp_path / f"clip {name}.mp4") for name in ("a", "b")]
+    asked = pd.DataFrame({"question": ["When?", "Clip 1: <video> Clip 2: <video>"], "videos": [[], []]})
+    asked["videos"] = [[str(videos[0])], [str(video) for video in videos]]
+    shutil.rmtree("models")
+    script = (
+        "import sys, pandas as pd; from pathlib import Path; from videossr.tracking import load_champion;"
+        "print(load_champion(Path(sys.argv[1])).predict(pd.read_json(sys.argv[2]))['answer'].to_json())"
+    )
+    asked.to_json(tmp_path / "asked.json")
+    command = [sys.executable, "-c", script, str(here), str(tmp_path / "asked.json")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=dict(os.environ))
+    assert done.returncode == 0, done.stderr
+    answers = json.loads(done.stdout.splitlines()[-1])
+    assert len(answers) == 2 and all(isinstance(answer, str) for answer in answers.values())
