@@ -5,8 +5,14 @@ from typing import Literal
 
 from videossr.errors import ConfigError
 from videossr.newborn import NewbornParams
+from videossr.pretext import TASKS
 
 NEWBORN = "newborn"
+LOSSES = ("grpo", "bnpo", "dr_grpo", "dapo", "luspo", "cispo", "sapo", "vespo")  # TRL 1.16's
+BITSANDBYTES = ("adamw_8bit", "paged_adamw_8bit", "paged_adamw_32bit")  # need the extra `optimizers` and a GPU
+OPTIMIZERS = ("adamw_torch_fused", "adamw_torch", "adafactor", *BITSANDBYTES)
+
+Reward = Literal["smooth", "strict"]
 
 
 @dataclass(frozen=True)
@@ -20,19 +26,58 @@ class WarmupParams:
 
 
 @dataclass(frozen=True)
+class LoraParams:
+    """Low-rank adapters in place of full fine-tuning; `targets` are the linear layers of the language model."""
+
+    rank: int = 64
+    alpha: float = 128.0
+    dropout: float = 0.0
+    targets: tuple[str, ...] = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+
+    def __post_init__(self) -> None:
+        if self.rank < 1 or not self.targets:
+            raise ConfigError(f"rank must be at least 1 and targets name a layer, got {self.rank} and {self.targets}")
+        if not 0 <= self.dropout < 1:
+            raise ConfigError(f"dropout must be in 0..1, got {self.dropout}")
+        if "lm_head" in self.targets:
+            raise ConfigError(
+                "targets must leave lm_head out: the loss reads its weight directly, an adapter is unseen"
+            )
+
+
+@dataclass(frozen=True)
 class GrpoParams:
-    """GRPO; the defaults are the paper's (section 4.1 and the published configuration)."""
+    """GRPO; the defaults are the paper's (section 4.1 and the published configuration).
+
+    With `updates_per_rollout: 1`, as in the paper, the policy that learns is the one that sampled: the ratio is 1, and
+    clipping does nothing, except in `cispo`, which scales its gradient by `clip_high`.
+    `refill_rounds` above 0 samples further prompts, that many times at most, in place of groups whose rewards are all
+    equal (dynamic sampling). `running_task_scale` divides a task's advantages by its running standard deviation.
+    """
 
     steps: int = 469
     prompts_per_step: int = 64
     prompts_per_forward: int = 1
     group_size: int = 8
+    updates_per_rollout: int = 1
     learning_rate: float = 1e-6
     lr_schedule: Literal["constant", "linear", "cosine"] = "constant"
+    lr_warmup_steps: int = 0
+    optimizer: str = "adamw_torch_fused"
+    weight_decay: float = 0.0
     kl_coefficient: float = 1e-3
     temperature: float = 1.0
     loss_type: str = "grpo"
+    importance: Literal["token", "sequence"] = "token"
+    clip_low: float = 0.2
+    clip_high: float | None = None
     scale_rewards: Literal["group", "batch", "none"] = "group"
+    running_task_scale: bool = False
+    refill_rounds: int = 0
+    entropy_bonus: float = 0.0
+    top_entropy_share: float = 1.0
+    mask_truncated: bool = False
+    max_prompt_tokens: int = 8192
     max_completion_tokens: int = 2048
     max_gradient_norm: float = 1.0
     checkpoint_every: int = 50
@@ -49,6 +94,55 @@ class GrpoParams:
                 f"prompts_per_step ({self.prompts_per_step}) must be a multiple of prompts_per_forward "
                 f"({self.prompts_per_forward}): groups stay whole in every forward pass"
             )
+        for name, known in (("loss_type", LOSSES), ("optimizer", OPTIMIZERS)):
+            if getattr(self, name) not in known:
+                raise ConfigError(f"{name} must be one of {', '.join(known)}, got '{getattr(self, name)}'")
+        if self.clip_high is not None and self.updates_per_rollout == 1 and self.loss_type != "cispo":
+            raise ConfigError(
+                "clip_high does nothing with updates_per_rollout: 1 (the ratio is 1): raise updates_per_rollout, or "
+                "leave clip_high out"
+            )
+        if not 0 < self.top_entropy_share <= 1:
+            raise ConfigError(f"top_entropy_share must be above 0 and at most 1, got {self.top_entropy_share}")
+        at_least = {"updates_per_rollout": 1, "refill_rounds": 0, "lr_warmup_steps": 0, "max_prompt_tokens": 1}
+        for name, least in at_least.items():
+            if getattr(self, name) < least:
+                raise ConfigError(f"{name} must be at least {least}, got {getattr(self, name)}")
+
+
+@dataclass(frozen=True)
+class Level:
+    """One step of a task's difficulty: fields of the task's parameters that change, and the variant if it does.
+
+    `settings: {min_length: 3, max_length: 4}` of grounding makes the anomaly short; `variant: "8"` of jigsaw makes
+    eight clips of six.
+    """
+
+    settings: dict[str, int] = field(default_factory=dict)
+    variant: str | None = None
+
+
+@dataclass(frozen=True)
+class CurriculumParams:
+    """Difficulty that follows the policy: a level up above `target` + `band`, a level down below `target` - `band`.
+
+    What is compared is the running success (skill above the blind floor, 0..1) over the last `window` groups of the
+    task. `levels` lists each task's levels, easiest first; a task that is not named stays as it is.
+    """
+
+    levels: dict[str, tuple[Level, ...]]
+    target: float = 0.5
+    band: float = 0.1
+    window: int = 64
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.target - self.band <= self.target + self.band <= 1:
+            raise ConfigError(f"target -/+ band must stay within 0..1, got {self.target} and {self.band}")
+        if self.window < 1:
+            raise ConfigError(f"window must be at least 1 group, got {self.window}")
+        for task, levels in self.levels.items():
+            if len(levels) < 2:
+                raise ConfigError(f"levels.{task} must list at least two levels, easiest first, got {len(levels)}")
 
 
 @dataclass(frozen=True)
@@ -56,14 +150,39 @@ class TrainParams:
     """Which policy is trained, and how.
 
     `policy` is `newborn` or a checkpoint by name or folder. `reward` is the paper's smooth reward or its strict,
-    all-or-nothing variant (Table 4). `shared_prefix` computes every prompt once a group; `off` repeats it, and
-    `verify` does both once and compares.
+    all-or-nothing variant (Table 4); `reward_by_task` sets it for single tasks. `shared_prefix` computes every prompt
+    once a group; `off` repeats it, and `verify` does both once and compares. `freeze_vision` leaves the vision tower as
+    it is. More than one of `processes` are started by accelerate, as the file `accelerate` says where it is given;
+    prompts_per_step counts the prompts of all of them.
     """
 
     policy: str = NEWBORN
     seed: int = 0
-    reward: Literal["smooth", "strict"] = "smooth"
+    reward: Reward = "smooth"
+    reward_by_task: dict[str, Reward] = field(default_factory=dict)
     shared_prefix: Literal["on", "off", "verify"] = "on"
+    freeze_vision: bool = False
+    lora: LoraParams | None = None
+    curriculum: CurriculumParams | None = None
+    processes: int = 1
+    accelerate: str | None = None
     newborn: NewbornParams = field(default_factory=NewbornParams)
     warmup: WarmupParams = field(default_factory=WarmupParams)
     grpo: GrpoParams = field(default_factory=GrpoParams)
+
+    def __post_init__(self) -> None:
+        if self.processes < 1:
+            raise ConfigError(f"processes must be at least 1, got {self.processes}")
+        for task in (*self.reward_by_task, *(self.curriculum.levels if self.curriculum else ())):
+            if task not in TASKS:
+                raise ConfigError(f"there is no task '{task}': the tasks are {', '.join(TASKS)}")
+        forwards = self.grpo.prompts_per_step // self.grpo.prompts_per_forward
+        if forwards % self.processes:
+            raise ConfigError(
+                f"grpo.prompts_per_step / grpo.prompts_per_forward ({forwards}) must be a multiple of processes "
+                f"({self.processes}): groups never straddle two of them"
+            )
+
+    def reward_of(self, task: str) -> Reward:
+        """Which reward the task is paid by."""
+        return self.reward_by_task.get(task, self.reward)
