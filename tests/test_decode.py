@@ -18,7 +18,8 @@ from videos import (
     write_with_two_streams,
 )
 
-from videossr.decode import REASONS, Clip, _read_seeking, decode, presentation_times, probe
+from videossr.decode import REASONS, Clip, decode, presentation_times, probe
+from videossr.decode.pyav_reader import read_seeking
 from videossr.errors import DecodeError
 
 SIZE = (64, 96)
@@ -280,7 +281,7 @@ def test_a_clip_checks_itself() -> None:
 def test_seeking_needs_no_second_reading(videos: dict[str, Path], name: str) -> None:
     """A fast path that always falls back would pass every other test here."""
     probed = probe(videos[name])
-    assert _read_seeking(videos[name], probed, probed.index.pts[5::7], SIZE) is not None
+    assert read_seeking(videos[name], probed, probed.index.pts[5::7], SIZE) is not None
 
 
 @pytest.mark.fuzz

@@ -1,0 +1,110 @@
+"""One open file: its largest stream, its packets and its frames in order; every error of the libraries has a reason."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import av
+import numpy as np
+from av.container import InputContainer
+from av.packet import Packet
+from av.stream import Disposition
+from av.video.frame import VideoFrame
+from av.video.reformatter import Interpolation
+from av.video.stream import VideoStream
+
+from videossr.decode.clip import Pixels
+from videossr.errors import DecodeError
+
+MAX_SOURCE_PIXELS = 8192 * 8192
+_SCALING = Interpolation.AREA | Interpolation.ACCURATE_RND | Interpolation.BITEXACT  # the same on every processor
+# Only these demuxers, only local files: a text file named .mp4 may otherwise be a playlist that opens other files.
+_OPTIONS = {"format_whitelist": "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts", "protocol_whitelist": "file"}
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
+    """The container and its largest stream; every error of the libraries becomes a DecodeError."""
+    try:
+        # "file:" keeps a name such as "concat:a" or "%03d" from being read as anything but a name.
+        file = av.open(f"file:{path}", mode="r", options=_OPTIONS, metadata_errors="replace")
+    except OSError as error:
+        raise DecodeError("unreadable", sentence(error)) from None
+    except (av.error.FFmpegError, ValueError) as error:
+        raise DecodeError("not_a_video", sentence(error)) from None
+    with file as container:
+        try:
+            stream = _largest(container)
+            stream.codec_context.thread_count = 1
+            yield container, stream
+        except (av.error.DecoderNotFoundError, av.error.PatchWelcomeError) as error:
+            raise DecodeError("unsupported", sentence(error)) from None
+        except av.error.FFmpegError as error:
+            raise DecodeError("corrupt", sentence(error)) from None
+
+
+def sentence(error: Exception) -> str:
+    return str(getattr(error, "strerror", None) or error).splitlines()[0]
+
+
+def _largest(container: InputContainer) -> VideoStream:
+    streams = [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
+    if not streams:
+        raise DecodeError("no_video_stream", f"streams: {', '.join(s.type for s in container.streams) or 'none'}")
+    decodable = [s for s in streams if s.codec_context is not None]
+    if not decodable:
+        raise DecodeError("unsupported", "no decoder for its codec")
+    stream = max(decodable, key=lambda s: s.width * s.height)
+    if stream.width * stream.height > MAX_SOURCE_PIXELS:
+        raise DecodeError("too_large", f"{stream.width}x{stream.height}, at most {MAX_SOURCE_PIXELS} pixels are read")
+    return stream
+
+
+def packets(container: InputContainer, stream: VideoStream) -> Iterator["Packet[VideoStream]"]:
+    demuxed = container.demux(stream)
+    while True:
+        try:
+            packet = next(demuxed, None)
+        except IndexError:  # how PyAV meets a stream that the head of the file does not announce
+            raise DecodeError("unsupported", "a stream begins in the middle of the file") from None
+        if packet is None:
+            return
+        yield packet
+
+
+def frames_in_order(container: InputContainer, stream: VideoStream) -> Iterator[VideoFrame]:
+    """Every frame from the first packet on; errors before the first good frame are a cut, later ones are damage."""
+    started = False
+    for packet in packets(container, stream):
+        try:
+            frames = packet.decode()
+        except av.error.InvalidDataError:
+            if started:
+                raise
+            continue
+        for frame in frames:
+            assert isinstance(frame, VideoFrame)
+            if frame.is_corrupt and not started:
+                continue
+            started = True
+            yield frame
+
+
+def displayed_size(stream: VideoStream, frame: VideoFrame) -> tuple[int, int]:
+    """(width, height) after pixel aspect and rotation."""
+    aspect = stream.sample_aspect_ratio
+    width = round(frame.width * float(aspect)) if aspect else frame.width
+    return (frame.height, width) if _quarter_turns(frame) % 2 else (width, frame.height)
+
+
+def upright(frame: VideoFrame, size: tuple[int, int]) -> Pixels:
+    """One upright RGB frame, uint8 [H, W, 3]: scaled first, then turned, so that little is turned."""
+    turns = _quarter_turns(frame)
+    height, width = size[::-1] if turns % 2 else size
+    scaled = frame.reformat(width=width, height=height, format="rgb24", interpolation=_SCALING, threads=1).to_ndarray()
+    return np.ascontiguousarray(np.rot90(scaled, turns))
+
+
+def _quarter_turns(frame: VideoFrame) -> int:
+    """How often the stored picture is turned counterclockwise to stand upright, 0..3, as `rot90` counts."""
+    return round(frame.rotation / 90) % 4

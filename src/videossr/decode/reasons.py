@@ -1,0 +1,16 @@
+"""Why a file is not used: the fixed list, for tables, gates and reports."""
+
+REASONS: dict[str, str] = {
+    "bad_name": "the name cannot be stored as text",
+    "changed_while_read": "the file changed between listing and reading",
+    "corrupt": "frames that are needed cannot be decoded without errors",
+    "crashed_decoder": "the process that read it died",
+    "duplicate": "the same bytes as another file",
+    "no_video_stream": "a media file without pictures",
+    "not_a_video": "none of the containers that are read",
+    "outside_source": "a link that leads out of the source folder",
+    "too_large": "more pixels a frame than are read",
+    "too_short": "fewer usable frames than a puzzle needs",
+    "unreadable": "the file cannot be opened or read",
+    "unsupported": "no decoder for this codec, or the chosen decoder disagrees with the container",
+}

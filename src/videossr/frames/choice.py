@@ -1,0 +1,69 @@
+"""Which frames of a video are kept, and how large."""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from videossr.decode import Decoder, Times
+from videossr.errors import ConfigError
+
+SIZE_FACTOR = 32  # patch 16 merged 2x2 in Qwen3-VL: sides are multiples of it
+
+
+@dataclass(frozen=True)
+class FramesParams:
+    """Which frames are kept, and how large (paper section 4.1: 48 frames of the middle 90 %, at most 256x256)."""
+
+    num_frames: int = 48
+    span: tuple[float, float] = (0.05, 0.95)
+    max_pixels: int = 65536
+    min_pixels: int = 16384
+    decoder: Decoder = "auto"
+
+    def __post_init__(self) -> None:
+        if self.num_frames < 2:
+            raise ConfigError(f"num_frames must be at least 2, got {self.num_frames}")
+        if not 0 <= self.span[0] < self.span[1] <= 1:
+            raise ConfigError(f"span must be two rising fractions of the video within 0..1, got {self.span}")
+        if not SIZE_FACTOR**2 <= self.min_pixels <= self.max_pixels:
+            raise ConfigError(
+                f"{SIZE_FACTOR**2} <= min_pixels <= max_pixels must hold, got {self.min_pixels} and {self.max_pixels}"
+            )
+
+
+def choose_frames(times: Times, num_frames: int, span: tuple[float, float]) -> npt.NDArray[np.intp] | None:
+    """Indices of `num_frames` distinct frames, evenly spaced in time over `span` of the clock `times` (seconds, [N]).
+
+    None where the span holds fewer frames. Where a gap in the clock leaves several targets to one frame, neighbours
+    are taken, so that every frame is another one.
+    """
+    start, stop = times[0] + np.array(span) * (times[-1] - times[0])
+    first, end = np.searchsorted(times, [start - 1e-9, stop + 1e-9])
+    if end - first < num_frames:
+        return None
+    usable = times[first:end]
+    targets = np.linspace(start, stop, num_frames)
+    right = np.clip(np.searchsorted(usable, targets), 1, len(usable) - 1)
+    nearest = right - (targets - usable[right - 1] <= usable[right] - targets)
+    steps = np.arange(num_frames)
+    rising = np.maximum.accumulate(nearest - steps) + steps
+    return first + np.minimum(rising, len(usable) - num_frames + steps)
+
+
+def fitted_size(height: int, width: int, min_pixels: int, max_pixels: int) -> tuple[int, int]:
+    """(height, width) in multiples of 32 within the pixel bounds, aspect kept as well as rounding allows.
+
+    The rounding is that of Qwen's `smart_resize` with factor 32, so that the model's processor changes nothing more.
+    Differs: a strip too long for the bounds is squeezed, not refused.
+    """
+    longest = max_pixels // SIZE_FACTOR // SIZE_FACTOR * SIZE_FACTOR
+    rounded = [max(SIZE_FACTOR, round(side / SIZE_FACTOR) * SIZE_FACTOR) for side in (height, width)]
+    if rounded[0] * rounded[1] > max_pixels:
+        shrink = math.sqrt(height * width / max_pixels)
+        rounded = [math.floor(side / shrink / SIZE_FACTOR) * SIZE_FACTOR for side in (height, width)]
+    elif rounded[0] * rounded[1] < min_pixels:
+        grow = math.sqrt(min_pixels / (height * width))
+        rounded = [math.ceil(side * grow / SIZE_FACTOR) * SIZE_FACTOR for side in (height, width)]
+    return max(SIZE_FACTOR, min(rounded[0], longest)), max(SIZE_FACTOR, min(rounded[1], longest))

@@ -1,0 +1,30 @@
+"""What lies where in a frame store."""
+
+import tarfile
+
+import pyarrow as pa
+
+BLOCK = tarfile.BLOCKSIZE
+INDEX_SCHEMA = pa.schema(
+    [
+        ("video_id", pa.string()),
+        ("shard", pa.int32()),
+        ("offset", pa.int64()),
+        ("sizes", pa.list_(pa.int32())),
+        ("height", pa.int32()),
+        ("width", pa.int32()),
+        ("times", pa.list_(pa.float64())),
+    ]
+)
+
+
+def shard_name(shard: int) -> str:
+    return f"shard-{shard:05d}.tar"
+
+
+def rows_name(shard: int) -> str:
+    return f"shard-{shard:05d}.rows.parquet"
+
+
+def skipped_name(shard: int) -> str:
+    return f"shard-{shard:05d}.skipped.parquet"

@@ -1,0 +1,147 @@
+"""Writing the frame store: decoded in processes, shard by shard, kept over a kill."""
+
+import hashlib
+import json
+import shutil
+import tarfile
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import BinaryIO
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import simplejpeg
+from tqdm import tqdm
+
+from videossr.decode import decode, probe
+from videossr.errors import DecodeError
+from videossr.frames.choice import FramesParams, choose_frames, fitted_size
+from videossr.frames.layout import BLOCK, INDEX_SCHEMA, rows_name, shard_name, skipped_name
+from videossr.frames.tables import read_quarantine, write_quarantine, write_table
+from videossr.parallel import in_processes
+from videossr.records import Rejected, Video
+
+VIDEOS_PER_SHARD = 256
+_JPEG_QUALITY = 95
+
+
+@dataclass(frozen=True)
+class _Encoded:
+    size: tuple[int, int]
+    times: list[float]
+    jpegs: list[bytes]
+
+
+def write_store(
+    videos: Sequence[Video], root: Path, params: FramesParams, workers: int, videos_per_shard: int = VIDEOS_PER_SHARD
+) -> list[Rejected]:
+    """Decode `params.num_frames` frames of every video into a frame store at `root`; returns what was skipped.
+
+    The store is written beside `root` and renamed when whole; a store that was there before is replaced. After a kill,
+    the same call goes on behind the last whole shard.
+    """
+    ordered = sorted(videos, key=lambda video: video.video_id)
+    groups = [ordered[i : i + videos_per_shard] for i in range(0, len(ordered), videos_per_shard)]
+    building = _begin(root, [[(video.video_id, video.path) for video in group] for group in groups], params)
+    done = [(building / rows_name(shard)).exists() for shard in range(len(groups))]
+    left = [video for group, whole in zip(groups, done, strict=True) if not whole for video in group]
+    encoded = in_processes(partial(_encode_video, params=params), left, workers, on_death=_crashed)
+    progress = iter(tqdm(encoded, total=len(ordered), initial=len(ordered) - len(left), desc="frames", unit="video"))
+    for shard, group in enumerate(groups):
+        if not done[shard]:
+            _write_shard(building, shard, zip(group, progress, strict=False))
+    next(progress, None)  # all are read: the bar and the processes end
+    return _finish(building, root, len(groups))
+
+
+def _begin(root: Path, groups: Sequence[Sequence[tuple[str, str]]], params: FramesParams) -> Path:
+    """The folder to write to; whole shards in it are kept where they belong to the same videos and parameters."""
+    plan = json.dumps([asdict(params), groups])
+    building = root.with_name(root.name + ".partial")
+    plan_path = building / "plan.json"
+    if not plan_path.exists() or plan_path.read_text(encoding="utf-8") != plan:
+        shutil.rmtree(building, ignore_errors=True)
+        building.mkdir(parents=True)
+        plan_path.write_text(plan, encoding="utf-8")
+    return building
+
+
+def _write_shard(building: Path, shard: int, results: Iterable[tuple[Video, _Encoded | Rejected]]) -> None:
+    rows: list[dict[str, object]] = []
+    rejected: list[Rejected] = []
+    with (building / shard_name(shard)).open("wb") as tar:
+        for video, result in results:
+            if isinstance(result, Rejected):
+                rejected.append(result)
+            else:
+                rows.append(_append(tar, shard, video, result))
+        tar.write(bytes(2 * BLOCK))  # the end of a tar archive
+    write_quarantine(building / skipped_name(shard), rejected)
+    # The rows come last: they say that the shard is whole.
+    write_table(building / rows_name(shard), pa.Table.from_pylist(rows, INDEX_SCHEMA))
+
+
+def _finish(building: Path, root: Path, num_shards: int) -> list[Rejected]:
+    tables = [pq.read_table(building / rows_name(shard)) for shard in range(num_shards)]
+    write_table(building / "index.parquet", pa.concat_tables([INDEX_SCHEMA.empty_table(), *tables]))
+    rejected = [item for shard in range(num_shards) for item in read_quarantine(building / skipped_name(shard))]
+    write_quarantine(building / "skipped.parquet", rejected)
+    for name in ("plan.json", *(f(shard) for shard in range(num_shards) for f in (rows_name, skipped_name))):
+        (building / name).unlink()
+    if root.exists():
+        shutil.rmtree(root)
+    building.replace(root)
+    return rejected
+
+
+def _append(shard: BinaryIO, number: int, video: Video, encoded: _Encoded) -> dict[str, object]:
+    offset = shard.tell()
+    for i, data in enumerate(encoded.jpegs):
+        header = tarfile.TarInfo(f"{video.video_id}.{i:03d}.jpg")
+        header.size = len(data)
+        shard.write(header.tobuf(tarfile.USTAR_FORMAT))
+        shard.write(data + bytes(-len(data) % BLOCK))
+    return {
+        "video_id": video.video_id,
+        "shard": number,
+        "offset": offset,
+        "sizes": [len(data) for data in encoded.jpegs],
+        "height": encoded.size[0],
+        "width": encoded.size[1],
+        "times": encoded.times,
+    }
+
+
+def _encode_video(video: Video, params: FramesParams) -> _Encoded | Rejected:
+    try:
+        return _encode(video, params)
+    except DecodeError as error:
+        return Rejected(video.path, error.reason, error.detail)
+
+
+def _crashed(video: Video) -> Rejected:
+    return Rejected(video.path, "crashed_decoder", "the process that decoded it died")
+
+
+def _encode(video: Video, params: FramesParams) -> _Encoded:
+    path = Path(video.path)
+    try:
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise DecodeError("unreadable", error.strerror or "") from None
+    if not digest.startswith(video.video_id):
+        raise DecodeError("changed_while_read", "its bytes are no longer those that ingest saw: run ingest again")
+    probed = probe(path)
+    index = choose_frames(probed.times, params.num_frames, params.span)
+    if index is None:
+        raise DecodeError("too_short", f"{params.num_frames} frames are needed within {params.span}")
+    size = fitted_size(probed.height, probed.width, params.min_pixels, params.max_pixels)
+    clip = decode(path, probed.times[index], size=size, decoder=params.decoder, probed=probed)
+    jpegs = [
+        simplejpeg.encode_jpeg(frame, quality=_JPEG_QUALITY, colorspace="RGB", colorsubsampling="444")
+        for frame in clip.frames
+    ]
+    return _Encoded(size, clip.times.tolist(), jpegs)
