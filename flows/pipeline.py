@@ -16,6 +16,7 @@ from typing import Any
 
 from flows import preflight, runtime, stages
 from flows.promote import promote as registered
+from flows.server import server
 from videossr.errors import VideoSSRError
 from videossr.workspace import root, settle
 
@@ -23,7 +24,8 @@ settle(root())  # before Prefect, which reads its settings while it is imported
 
 from prefect import flow, get_run_logger, task  # noqa: E402
 from prefect.cache_policies import NO_CACHE  # noqa: E402
-from prefect.client.orchestration import get_client  # noqa: E402
+from prefect.logging.handlers import APILogHandler  # noqa: E402
+from prefect.settings import PREFECT_API_URL, temporary_settings  # noqa: E402
 from prefect.states import Failed  # noqa: E402
 
 FINAL = "Stopped"  # the name of a failure that another try would only repeat
@@ -47,7 +49,7 @@ async def run_stage(stage: str, force: bool) -> Any:
     if stages.stopped():
         return Failed(name=FINAL, message=STOPPED)
     if ended.code != 0:
-        raise RuntimeError(f"stage {stage} exited with {ended.code}: its last words are in the log above")
+        return Failed(message=f"it exited with code {ended.code}, its last words are in the log above")
     return "unchanged" if ended.skipped else "ran"
 
 
@@ -85,13 +87,11 @@ def pipeline(
 
 
 def _child_environment(handoff: str) -> dict[str, str]:
-    # The server may be this process's own: its address is known to the client only.
-    with get_client(sync_client=True) as client:
-        url = str(client.api_url)
     return {
         **os.environ,
         runtime.HANDOFF: handoff,
-        "PREFECT_API_URL": url,
+        runtime.PIPELINE: str(os.getpid()),
+        "PREFECT_API_URL": str(PREFECT_API_URL.value()),
         # DVC calls `python`: it must be the one that runs this.
         "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")]),
         "PYTHONUNBUFFERED": "1",
@@ -123,10 +123,11 @@ def main() -> None:
     asked = parser.parse_args()
     try:
         preflight.check(root())
+        with server() as url, temporary_settings({PREFECT_API_URL: url}):
+            state: Any = pipeline(force=asked.force, retries=asked.retries, promote=asked.promote, return_state=True)
+            APILogHandler().flush()  # while there is a server to take the last lines
     except VideoSSRError as error:
         sys.exit(str(error))
-    runtime.use_running_server()
-    state: Any = pipeline(force=asked.force, retries=asked.retries, promote=asked.promote, return_state=True)
     if not state.is_completed():
         sys.exit(str(state.message))
 

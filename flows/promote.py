@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from flows import runtime
+from flows.server import running
 from videossr import config, tracking
 from videossr.benchmarks import viubench
 from videossr.errors import VideoSSRError
@@ -27,6 +28,7 @@ settle(root())  # before Prefect, which reads its settings while it is imported
 from prefect import flow, get_run_logger  # noqa: E402
 from prefect.flow_runs import pause_flow_run  # noqa: E402
 from prefect.input import RunInput  # noqa: E402
+from prefect.settings import PREFECT_API_URL, temporary_settings  # noqa: E402
 from prefect.states import Failed  # noqa: E402
 
 RESULTS = Path("reports/viubench.json")
@@ -135,13 +137,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m flows.promote", description=promote.__doc__)
     parser.add_argument("--approve", action="store_true", help="wait for a person's approval in the Prefect UI")
     asked = parser.parse_args()
-    runtime.use_running_server()
     if not asked.approve:
         runtime.run_stage(lambda: print(decide()), "promote")
         return
-    if "PREFECT_API_URL" not in os.environ:
+    url = os.environ.get("PREFECT_API_URL") or running()
+    if url is None:
         sys.exit("approval is given in the Prefect UI and needs its server: start it first (make prefect)")
-    state: Any = promote(approval=True, return_state=True)
+    with temporary_settings({PREFECT_API_URL: url}):
+        state: Any = promote(approval=True, return_state=True)
     if not state.is_completed():
         sys.exit(str(state.message))
 

@@ -4,25 +4,27 @@
 """
 
 import errno
-import json
 import logging
 import os
+import signal
 import sys
-import urllib.error
-import urllib.request
+import threading
+import time
 import warnings
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
+from flows.server import answers
 from videossr import config
 from videossr.errors import VideoSSRError
 from videossr.workspace import root, settle
 
 PARAMS = Path("params.yaml")
-# Set by the pipeline for its children: a folder with the context of the task, where a child leaves its sentence.
+# Set by the pipeline for its stages: a folder with the context of the task, where a stage leaves its sentence.
 HANDOFF = "VIDEOSSR_HANDOFF"
+PIPELINE = "VIDEOSSR_PIPELINE"  # its process id
 CONTEXT_FILE, SENTENCE_FILE = "context.pkl", "sentence.txt"
 
 
@@ -37,7 +39,8 @@ def run_stage(stage: Callable[[], None], name: str) -> None:
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     logging.getLogger("videossr").setLevel(logging.INFO)
     warnings.filterwarnings("ignore", category=FutureWarning)  # between libraries; the person can do nothing
-    visible = _answers(os.environ.get("PREFECT_API_URL"))
+    _end_with_pipeline()
+    visible = answers(os.environ.get("PREFECT_API_URL"))
     sentence = _as_flow(stage, name) if visible else _plainly(stage)
     if sentence:
         _hand_back(sentence)
@@ -113,25 +116,18 @@ def _in_task_of(path: Path, child: Any) -> AbstractContextManager[None]:
     return hydrated_context(context)
 
 
-def use_running_server() -> None:
-    """Record on the server that `make prefect` started, if it runs: on loopback, and of this project only."""
-    url = f"http://127.0.0.1:{os.environ.get('VIDEOSSR_PREFECT_PORT', '4200')}/api"
-    if "PREFECT_API_URL" in os.environ or not _answers(url):
+def _end_with_pipeline() -> None:
+    """Below a pipeline, end with it however it ends: were it killed, the next one would meet this stage at work."""
+    pipeline = os.environ.get(PIPELINE)
+    if pipeline is None:
         return
-    with urllib.request.urlopen(f"{url}/admin/settings", timeout=5) as reply:
-        home = json.load(reply).get("home")
-    if home and Path(home).resolve() == (root() / ".prefect").resolve():
-        os.environ["PREFECT_API_URL"] = url
 
+    def watch() -> None:
+        while Path(f"/proc/{pipeline}").exists():
+            time.sleep(1)
+        os.killpg(os.getpgrp(), signal.SIGKILL)
 
-def _answers(url: str | None) -> bool:
-    if not url or os.environ.get("VIDEOSSR_PREFECT") == "off":
-        return False
-    try:
-        with urllib.request.urlopen(f"{url.rstrip('/')}/health", timeout=2) as reply:
-            return bool(reply.status == 200)
-    except (urllib.error.URLError, OSError, ValueError):
-        return False
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def _hand_back(sentence: str) -> None:

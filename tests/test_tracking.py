@@ -69,8 +69,18 @@ def test_a_killed_stage_goes_on_in_the_same_run(project, tmp_path):
     assert run.info.status == "FINISHED"
     assert [point.step for point in store.get_metric_history(first.run_id, "reward")] == [1, 2]
     with tracking.stage_run(project, "train", {"steps": 4}, resume=note) as third:
-        pass
+        third.metrics({"reward": 0.3}, 1)
     assert third.run_id != first.run_id, "a finished run is not written to again"
+
+
+def test_other_parameters_are_another_run_also_after_a_kill(project, tmp_path):
+    note = tmp_path / "run"
+    with pytest.raises(KeyboardInterrupt), tracking.stage_run(project, "train", {"steps": 4}, resume=note) as first:
+        raise KeyboardInterrupt
+    with tracking.stage_run(project, "train", {"steps": 5}, resume=note) as second:
+        second.metrics({"reward": 0.2}, 1)
+    assert recorded(project, second.run_id)[0].data.params == {"steps": "5"}
+    assert first.run_id != second.run_id
 
 
 def test_trouble_with_mlflow_never_stops_the_work(tmp_path, caplog):

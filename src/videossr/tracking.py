@@ -81,10 +81,10 @@ class Run:
 def stage_run(project: Path, stage: str, params: Mapping[str, Any], resume: Path | None = None) -> Iterator[Run]:
     """Record one execution of a stage: its parameters, tags and, through the yielded `Run`, its results.
 
-    `resume` is a file that remembers the run's id: a stage that was killed goes on in the same run.
+    `resume` is a file that remembers the run: a stage that was killed goes on in it, if the parameters are the same.
     The run ends FINISHED, FAILED when the body raises, KILLED when it is interrupted.
     """
-    run = _begin(project, stage, resume)
+    run = _begin(project, stage, params, resume)
     run.params(params)
     status = "KILLED"
     try:
@@ -287,22 +287,37 @@ def _log_artifact(client: "MlflowClient", run_id: str, path: Path, folder: str |
     client.log_artifact(run_id, str(path), folder)
 
 
-def _begin(project: Path, stage: str, resume: Path | None) -> Run:
+def _begin(project: Path, stage: str, params: Mapping[str, Any], resume: Path | None) -> Run:
     try:
         store = client(project)
         experiment = _experiment(project, store)
-        known = resume.read_text(encoding="utf-8") if resume is not None and resume.exists() else ""
-        if known and store.get_run(known).info.status != "FINISHED":
+        known = _unfinished(store, resume, params)
+        if known is not None:
             store.update_run(known, status="RUNNING")
             return Run(store, known)
         run_id = store.create_run(experiment, run_name=stage, tags=_tags(stage, _commit(project))).info.run_id
         if resume is not None:
-            resume.parent.mkdir(parents=True, exist_ok=True)
-            resume.write_text(run_id, encoding="utf-8")
+            _remember(resume, {"run": run_id, "params": params})
     except _trouble() as error:
         logger.warning("MLflow cannot record this run (%s); the files under reports/ will have all of it", error)
         return Run(None, "")
     return Run(store, run_id)
+
+
+def _remember(note: Path, content: Mapping[str, Any]) -> None:
+    note.parent.mkdir(parents=True, exist_ok=True)
+    partial = note.with_name(note.name + ".partial")
+    partial.write_text(json.dumps(content), encoding="utf-8")
+    partial.replace(note)
+
+
+def _unfinished(store: "MlflowClient", note: Path | None, params: Mapping[str, Any]) -> str | None:
+    """The run that a note remembers, where it had these very parameters and has not finished."""
+    if note is None or not note.exists():
+        return None
+    known = json.loads(note.read_text(encoding="utf-8"))
+    same = known["params"] == json.loads(json.dumps(params))
+    return known["run"] if same and store.get_run(known["run"]).info.status != "FINISHED" else None
 
 
 def _experiment(project: Path, store: "MlflowClient") -> str:
