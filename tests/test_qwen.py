@@ -88,7 +88,7 @@ def test_the_newborn_spells_numbers_digit_by_digit(folder):
 
 
 def test_an_unknown_model_is_one_sentence(monkeypatch):
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     for load in (load_model, load_processor):
         with pytest.raises(PolicyError, match="no model can be loaded from 'no/such-model'") as caught:
             load("no/such-model")

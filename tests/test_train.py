@@ -156,7 +156,7 @@ def test_a_policy_given_by_folder_skips_the_warm_start(trained, tmp_path):
 
 
 def test_an_unknown_policy_is_refused_before_anything_is_trained(tmp_path, monkeypatch):
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     with pytest.raises(PolicyError, match="no/such-model"):
         run(tmp_path, replace(PARAMS, policy="no/such-model"))
 

@@ -5,8 +5,9 @@ the same classes, so that a laptop walks the very path that `Qwen/Qwen3-VL-8B-In
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import torch
@@ -22,17 +23,31 @@ MILLISECONDS = 1000  # the clock handed to the processor: whole milliseconds kee
 
 
 @dataclass(frozen=True)
+class Sight:
+    """What a vision tower made of one prompt's clips.
+
+    `clips` holds one float [tokens, width] a clip; `deep` the same for every layer that feeds the language model anew
+    (none in families without DeepStack).
+    """
+
+    clips: tuple[torch.Tensor, ...]
+    deep: tuple[tuple[torch.Tensor, ...], ...]
+
+
+@dataclass(frozen=True)
 class Encoded:
     """One prompt as tensors, its videos included.
 
     `input_ids` and `mm_token_type_ids` are int64 [P] (type 2 marks video tokens); `pixel_values_videos` is float32
-    [patches, channels * temporal * patch * patch]; `video_grid_thw` is int64 [clips, 3].
+    [patches, channels * temporal * patch * patch]; `video_grid_thw` is int64 [clips, 3]. `sight`, where it is given,
+    spares the vision tower: it must be the tower's of the very model that is asked.
     """
 
     input_ids: torch.Tensor
     mm_token_type_ids: torch.Tensor
     pixel_values_videos: torch.Tensor
     video_grid_thw: torch.Tensor
+    sight: Sight | None = None
 
     def __len__(self) -> int:
         return len(self.input_ids)
@@ -40,10 +55,10 @@ class Encoded:
 
 @dataclass(frozen=True)
 class Batch:
-    """Left-padded prompts: `tokens` are the model's keyword arguments, `features` the vision tower's output."""
+    """Left-padded prompts as keyword arguments of the model: of their `tokens` [B, P], and of their `videos`."""
 
     tokens: dict[str, torch.Tensor]
-    features: Any
+    videos: dict[str, Any]
 
 
 def load_processor(name_or_path: str | Path) -> ProcessorMixin:
@@ -117,16 +132,43 @@ def _metadata(clip: Clip) -> VideoMetadata:
     )
 
 
-def video_features(model: Any, encoded: Sequence[Encoded]) -> Any:
-    """One pass of the vision tower over the clips of several prompts; the output goes in as `mm_encoder_outputs`."""
-    device, base = model.device, backbone(model)
-    pixels = torch.cat([item.pixel_values_videos for item in encoded]).to(device)
+def video_inputs(model: Any, encoded: Sequence[Encoded]) -> dict[str, Any]:
+    """Keyword arguments of the model for the clips of several prompts: what was seen of them, or their pixels."""
+    device = bare(model).device
     grids = torch.cat([item.video_grid_thw for item in encoded]).to(device)
-    return base.get_video_features(pixels, grids, return_dict=True)
+    sights = [item.sight for item in encoded if item.sight is not None]
+    if len(sights) < len(encoded):
+        pixels = torch.cat([item.pixel_values_videos for item in encoded]).to(device)
+        return {"pixel_values_videos": pixels, "video_grid_thw": grids}
+    seen = SimpleNamespace(
+        pooler_output=[clip.to(device) for sight in sights for clip in sight.clips],
+        deepstack_features=[
+            [clip.to(device) for clips in layer for clip in clips]
+            for layer in zip(*(sight.deep for sight in sights), strict=True)
+        ],
+    )
+    return {"mm_encoder_outputs": {"video": seen}, "video_grid_thw": grids}
+
+
+@torch.no_grad()
+def look(model: Any, encoded: Sequence[Encoded]) -> list[Encoded]:
+    """The same prompts with their `sight`, from one pass of the vision tower over the clips of each.
+
+    Good for as long as the tower stays as it is, and for passes that need no gradient of it.
+    """
+    return [replace(item, sight=_sight(model, item)) for item in encoded]
+
+
+def _sight(model: Any, item: Encoded) -> Sight:
+    device = bare(model).device
+    out = backbone(model).get_video_features(
+        item.pixel_values_videos.to(device), item.video_grid_thw.to(device), return_dict=True
+    )
+    return Sight(tuple(out.pooler_output), tuple(tuple(layer) for layer in getattr(out, "deepstack_features", ())))
 
 
 def left_padded(model: Any, encoded: Sequence[Encoded], pad_token_id: int) -> Batch:
-    """Stack prompts of different lengths, padded on the left as generation wants them, with their vision features."""
+    """Stack prompts of different lengths, padded on the left as generation wants them, with their videos."""
     width = max(len(item) for item in encoded)
     ids = torch.full((len(encoded), width), pad_token_id)
     types = torch.zeros(len(encoded), width, dtype=torch.long)
@@ -135,18 +177,22 @@ def left_padded(model: Any, encoded: Sequence[Encoded], pad_token_id: int) -> Ba
         ids[row, width - len(item) :] = item.input_ids
         types[row, width - len(item) :] = item.mm_token_type_ids
         mask[row, width - len(item) :] = 1
-    grids = torch.cat([item.video_grid_thw for item in encoded])
-    tokens = {"input_ids": ids, "attention_mask": mask, "mm_token_type_ids": types, "video_grid_thw": grids}
+    tokens = {"input_ids": ids, "attention_mask": mask, "mm_token_type_ids": types}
     return Batch(
-        tokens={name: tensor.to(model.device) for name, tensor in tokens.items()},
-        features=video_features(model, encoded),
+        tokens={name: tensor.to(bare(model).device) for name, tensor in tokens.items()},
+        videos=video_inputs(model, encoded),
     )
 
 
+def bare(model: Any) -> Any:
+    """The model below the wrapper of data-parallel training, if any."""
+    return getattr(model, "module", model)
+
+
 def backbone(model: Any) -> Any:
-    """The module that owns the vision tower: below the language-model head, and below a PEFT wrapper if any."""
-    inner = model.get_base_model() if hasattr(model, "get_base_model") else model
-    return inner.model
+    """The module that owns the vision tower: below the language-model head, and below every wrapper."""
+    inner = bare(model)
+    return (inner.get_base_model() if hasattr(inner, "get_base_model") else inner).model
 
 
 def vision_token_ids(model: Any) -> list[int]:
@@ -171,7 +217,7 @@ class QwenPolicy:
         self.model.eval()
         out = self.model.generate(
             **batch.tokens,
-            mm_encoder_outputs={"video": batch.features},
+            **batch.videos,
             do_sample=False,
             max_new_tokens=self.max_new_tokens,
             pad_token_id=tokenizer.pad_token_id,

@@ -51,6 +51,9 @@ class GrpoParams:
 
     With `updates_per_rollout: 1`, as in the paper, the policy that learns is the one that sampled: the ratio is 1, and
     clipping does nothing, except in `cispo`, which scales its gradient by `clip_high`.
+    `prompts_per_rollout` bounds how many prompts are sampled from at a time (None: all of a step), for memory's sake.
+    `bf16` computes in bfloat16; `weights` says how full fine-tuning holds what it learns: in bfloat16 a step of 1e-6
+    mostly rounds to nothing. The frozen rest (reference model, base below adapters) is held in bfloat16 with `bf16`.
     `refill_rounds` above 0 samples further prompts, that many times at most, in place of groups whose rewards are all
     equal (dynamic sampling). `running_task_scale` divides a task's advantages by its running standard deviation.
     """
@@ -58,6 +61,7 @@ class GrpoParams:
     steps: int = 469
     prompts_per_step: int = 64
     prompts_per_forward: int = 1
+    prompts_per_rollout: int | None = None
     group_size: int = 8
     updates_per_rollout: int = 1
     learning_rate: float = 1e-6
@@ -83,6 +87,7 @@ class GrpoParams:
     checkpoint_every: int = 50
     gradient_checkpointing: bool = True
     bf16: bool = True
+    weights: Literal["float32", "bfloat16"] = "float32"
 
     def __post_init__(self) -> None:
         if self.group_size < 2:
@@ -102,11 +107,16 @@ class GrpoParams:
                 "clip_high does nothing with updates_per_rollout: 1 (the ratio is 1): raise updates_per_rollout, or "
                 "leave clip_high out"
             )
+        if self.checkpoint_every % self.updates_per_rollout:
+            raise ConfigError(
+                f"checkpoint_every ({self.checkpoint_every}) must be a multiple of updates_per_rollout "
+                f"({self.updates_per_rollout}): a rollout is not kept in a checkpoint"
+            )
         if not 0 < self.top_entropy_share <= 1:
             raise ConfigError(f"top_entropy_share must be above 0 and at most 1, got {self.top_entropy_share}")
         at_least = {"updates_per_rollout": 1, "refill_rounds": 0, "lr_warmup_steps": 0, "max_prompt_tokens": 1}
-        for name, least in at_least.items():
-            if getattr(self, name) < least:
+        for name, least in {**at_least, "prompts_per_rollout": 1}.items():
+            if getattr(self, name) is not None and getattr(self, name) < least:
                 raise ConfigError(f"{name} must be at least {least}, got {getattr(self, name)}")
 
 

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch.nn.functional import pad
 
-from videossr.qwen import Encoded, backbone, left_padded, video_features
+from videossr.qwen import Encoded, backbone, bare, left_padded, video_inputs
 
 IGNORED = -100  # a label that is not scored
 
@@ -93,27 +93,43 @@ def _branch_mask(segments: torch.Tensor) -> torch.Tensor:
 
 
 def shared_logps(
-    model: Any, groups: Sequence[Group], pad_token_id: int, features: Any = None
+    model: Any, groups: Sequence[Group], pad_token_id: int, temperature: float = 1.0
 ) -> tuple[torch.Tensor, torch.Tensor | None]:
     """Log-probabilities and entropies of every completion token, one packed forward for all `groups`.
 
     Returns float [sum of G, longest C] twice, zero beyond each completion's end, rows in the order of the groups'
-    completions; the entropy is None where the model's fused head computes none. The model must carry TRL's fused head.
+    completions; the entropy is None where the model's fused head computes none. The model must carry TRL's fused head;
+    only a float64 model is scored without it, exactly, with its logits divided by `temperature`.
     """
     packed = pack(model, groups, pad_token_id)
-    device = model.device
-    features = video_features(model, [group.prompt for group in groups]) if features is None else features
-    out = model(
+    device = bare(model).device
+    labels = packed.labels.to(device)
+    log_probs, entropy = _score(
+        model,
+        labels,
+        temperature,
         input_ids=packed.input_ids.to(device),
         position_ids=packed.positions.to(device),
         attention_mask=packed.mask.to(device),
-        mm_encoder_outputs={"video": features},
-        shift_labels=packed.labels.to(device),
-        fused_lm_head=True,
+        **video_inputs(model, [group.prompt for group in groups]),
     )
-    scored = (packed.labels != IGNORED).to(device)
     lengths = [len(completion) for group in groups for completion in group.completions]
-    return _unpack(out.log_probs, scored, lengths), _unpack(out.entropy, scored, lengths)
+    return _unpack(log_probs, labels != IGNORED, lengths), _unpack(entropy, labels != IGNORED, lengths)
+
+
+def _score(
+    model: Any, labels: torch.Tensor, temperature: float, **inputs: Any
+) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """Log-probability and entropy [B, N] at every place whose (shifted) label is not `IGNORED`; elsewhere 0."""
+    if bare(model).dtype != torch.float64:
+        out = model(**inputs, shift_labels=labels, fused_lm_head=True)
+        return out.log_probs, out.entropy
+    # The fused head returns float32, which would hide what only float64 can show.
+    hidden = backbone(model)(**inputs, use_cache=False).last_hidden_state
+    every = torch.log_softmax(bare(model).get_output_embeddings()(hidden) / temperature, dim=-1)
+    log_probs = every.gather(-1, labels.clamp(min=0)[..., None])[..., 0]
+    entropy = -(every.exp() * every).sum(-1)
+    return log_probs.masked_fill(labels == IGNORED, 0), entropy.masked_fill(labels == IGNORED, 0)
 
 
 def _unpack(values: torch.Tensor | None, scored: torch.Tensor, lengths: Sequence[int]) -> torch.Tensor | None:
@@ -124,26 +140,28 @@ def _unpack(values: torch.Tensor | None, scored: torch.Tensor, lengths: Sequence
     return torch.nn.utils.rnn.pad_sequence(list(rows), batch_first=True)
 
 
-def padded_logps(model: Any, groups: Sequence[Group], pad_token_id: int) -> tuple[torch.Tensor, torch.Tensor | None]:
+def padded_logps(
+    model: Any, groups: Sequence[Group], pad_token_id: int, temperature: float = 1.0
+) -> tuple[torch.Tensor, torch.Tensor | None]:
     """The same as `shared_logps` done the usual way: every completion beside its own copy of prompt and video."""
     prompts = [group.prompt for group in groups for _ in group.completions]
     completions = [completion.cpu() for group in groups for completion in group.completions]
     batch = left_padded(model, prompts, pad_token_id)
-    device, width = model.device, max(len(completion) for completion in completions)
+    device, width = bare(model).device, max(len(completion) for completion in completions)
     tails = torch.stack([pad(c, (0, width - len(c)), value=pad_token_id) for c in completions]).to(device)
     alive = torch.stack([pad(torch.ones_like(c), (0, width - len(c))) for c in completions]).to(device)
     ids = torch.cat([batch.tokens["input_ids"], tails], dim=1)
-    labels = torch.cat(
-        [torch.full_like(batch.tokens["input_ids"], IGNORED), tails.masked_fill(alive == 0, IGNORED)], dim=1
-    )
-    out = model(
+    # The token before the completion predicts its first: shifted by one, and nothing is asked of the last token.
+    labels = torch.full_like(ids, IGNORED)
+    labels[:, -width - 1 : -1] = tails.masked_fill(alive == 0, IGNORED)
+    log_probs, entropy = _score(
+        model,
+        labels,
+        temperature,
         input_ids=ids,
         attention_mask=torch.cat([batch.tokens["attention_mask"], alive], dim=1),
         mm_token_type_ids=torch.cat([batch.tokens["mm_token_type_ids"], torch.zeros_like(tails)], dim=1),
-        video_grid_thw=batch.tokens["video_grid_thw"],
-        mm_encoder_outputs={"video": batch.features},
-        labels=labels,
-        fused_lm_head=True,
+        **batch.videos,
     )
-    entropy = None if out.entropy is None else out.entropy[:, -width:]
-    return out.log_probs[:, -width:], entropy
+    kept = slice(-width - 1, -1)
+    return log_probs[:, kept], None if entropy is None else entropy[:, kept]

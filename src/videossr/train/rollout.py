@@ -24,8 +24,7 @@ def shared_rollout(
     base.rope_deltas = None
     prefilled = model(
         **stem,
-        video_grid_thw=tokens["video_grid_thw"],
-        mm_encoder_outputs={"video": batch.features},
+        **batch.videos,
         use_cache=True,
         logits_to_keep=1,
     )
@@ -47,5 +46,5 @@ def repeated_rollout(
 ) -> torch.Tensor:
     """The same as `shared_rollout` done the usual way: every row prefills its own copy of prompt and video."""
     batch = left_padded(model, [prompt for prompt in prompts for _ in range(group_size)], pad_token_id)
-    out = model.generate(**batch.tokens, mm_encoder_outputs={"video": batch.features}, generation_config=config)
+    out = model.generate(**batch.tokens, **batch.videos, generation_config=config)
     return out[:, batch.tokens["input_ids"].shape[1] :]
