@@ -14,7 +14,7 @@ LEVELS = (
     ("pretext", "synth"),
     ("ingest", "dataset", "gates"),
     ("qwen", "newborn", "train"),
-    ("benchmarks", "evaluate", "report", "serving"),
+    ("benchmarks", "evaluate", "report", "serving", "plan"),
     ("recipe", "tracking", "served", "cli"),
 )
 LEVEL_OF = {name: level for level, names in enumerate(LEVELS) for name in names}
@@ -25,8 +25,8 @@ OWNERS = {
     "mlflow": ("videossr.tracking", "videossr.served"),
     "great_expectations": ("videossr.gates",),
     "trl": ("videossr.train",),
-    "torch": MODELS,
-    "transformers": MODELS,
+    "torch": (*MODELS, "videossr.plan"),
+    "transformers": (*MODELS, "videossr.plan"),
     "decord": ("videossr.decode",),
     "av": ("videossr.decode", "videossr.synth"),  # synth writes videos, decode alone reads them
 }

@@ -1,0 +1,143 @@
+"""What one GPU has to hold, by kind, in bytes: closed forms over the sizes of the model and of a micro-batch.
+
+The forms follow what transformers' eager modules keep for the backward pass with a fused attention kernel; tests hold
+them to what torch saves for a small model. Kernels' work space and the allocator's fragments come on top.
+"""
+
+from dataclasses import dataclass
+
+from videossr.plan.architecture import Architecture, Text, Vision
+from videossr.plan.costs import PromptSize
+from videossr.train.params import TrainParams
+
+BF16, FP32 = 2, 4
+LASTING = ("weights", "gradients", "optimizer", "reference")
+_HEAD_TILE = 32768  # columns of the vocabulary that TRL's fused output layer scores at a time,
+_HEAD_ROWS = 4096  # for so many tokens
+_BLOCK_8BIT = 256  # values that share one float32 scale in an 8-bit optimizer
+
+
+def text_layer_bytes(text: Text, value_bytes: int) -> int:
+    """Bytes a token that one decoder layer keeps for its backward pass."""
+    queries, keys = text.heads * text.head_width, text.kv_heads * text.head_width
+    norms = (FP32 + value_bytes) * (2 * text.width + queries + keys)
+    attention = 4 * queries  # queries, keys and values repeated for their heads, and the output
+    return norms + value_bytes * (2 * text.width + attention + 4 * text.inner_width)
+
+
+def vision_layer_bytes(vision: Vision, value_bytes: int) -> int:
+    """Bytes a patch that one layer of the vision tower keeps for its backward pass."""
+    gated = 4 if vision.window else 2  # Qwen2.5-VL's inner layer has a gate
+    return value_bytes * (11 * vision.width + gated * vision.inner_width)
+
+
+def activation_bytes(
+    architecture: Architecture,
+    prompt: PromptSize,
+    tokens: int,
+    value_bytes: int,
+    *,
+    checkpointing: bool,
+    vision_learns: bool,
+) -> int:
+    """Bytes kept between forward and backward pass of one packed row of `tokens`, its prompt among them."""
+    text, vision = architecture.text, architecture.vision
+    layers = _kept(text.layers, text_layer_bytes(text, value_bytes), value_bytes * text.width, checkpointing)
+    total = tokens * layers + tokens**2  # and the mask, a byte for every pair
+    if vision_learns:
+        patches = _kept(
+            vision.layers, vision_layer_bytes(vision, value_bytes), value_bytes * vision.width, checkpointing
+        )
+        inner = vision.width * vision.merge**2
+        total += prompt.patches * patches + vision.mergers * prompt.visual_tokens * 4 * value_bytes * inner
+    return total
+
+
+def _kept(layers: int, whole: int, entry: int, checkpointing: bool) -> int:
+    """Bytes a token over all layers: everything, or every layer's entry and the one layer that is being recomputed."""
+    return layers * entry + whole if checkpointing else layers * whole
+
+
+def cache_bytes(text: Text, tokens: int, value_bytes: int) -> int:
+    """Bytes of the keys and values of `tokens` in every layer."""
+    return 2 * text.layers * text.kv_heads * text.head_width * value_bytes * tokens
+
+
+def head_bytes(text: Text, scored: int, value_bytes: int, *, learns: bool) -> int:
+    """Bytes of the fused output layer: one tile of scores, and the float32 gradient that it gathers where it learns."""
+    return value_bytes * min(scored, _HEAD_ROWS) * _HEAD_TILE + (FP32 * text.head if learns else 0)
+
+
+def optimizer_state_bytes(name: str, trainable: int, weight_bytes: int) -> float:
+    """Bytes of an optimizer's states, by the name that transformers gives the optimizer (`adamw_8bit`, ...)."""
+    if name == "adafactor":  # rows and columns of every matrix: next to nothing
+        return 0.0
+    if name.endswith("8bit"):
+        return 2 * trainable * (1 + FP32 / _BLOCK_8BIT)
+    return 2.0 * trainable * (FP32 if name.endswith("32bit") else weight_bytes)
+
+
+@dataclass(frozen=True)
+class Load:
+    """What one GPU works on: its longest prompt, the length of the completions, and how many weights learn."""
+
+    prompt: PromptSize
+    completion_tokens: int
+    trainable: int
+
+
+def by_kind(architecture: Architecture, train: TrainParams, load: Load) -> dict[str, float]:
+    """Bytes on one GPU by kind.
+
+    Sharded runs (an accelerate file) split what lasts over the GPUs and keep learning weights in float32; a run on one
+    GPU holds all of it, in bfloat16 where `bf16` is set.
+    """
+    grpo, shards = train.grpo, train.processes if train.accelerate else 1
+    compute = BF16 if grpo.bf16 else FP32
+    learning = FP32 if train.accelerate or train.lora else compute
+    frozen = architecture.parameters - (0 if train.lora else load.trainable)
+    reference = grpo.kl_coefficient > 0 and not train.lora
+    held = {
+        "weights": (load.trainable * learning + frozen * compute) / shards,
+        "gradients": load.trainable * learning / shards,
+        "optimizer": optimizer_state_bytes(grpo.optimizer, load.trainable, learning) / shards,
+        "reference": architecture.parameters * compute / shards if reference else 0.0,
+    }
+    return held | _passing(architecture, train, load, compute)
+
+
+def _passing(architecture: Architecture, train: TrainParams, load: Load, value_bytes: int) -> dict[str, float]:
+    """What a pass holds while it lasts: the loss with and without checkpointing, and the rollout's cache."""
+    grpo, text, sharing = train.grpo, architecture.text, train.shared_prefix != "off"
+    prompt, scored = load.prompt, load.completion_tokens * grpo.group_size
+    rows = 1 if sharing else grpo.group_size
+    width = prompt.tokens + (scored if sharing else load.completion_tokens)
+    learns = not train.freeze_vision and not train.lora
+
+    def kept(checkpointing: bool) -> float:
+        row = activation_bytes(
+            architecture, prompt, width, value_bytes, checkpointing=checkpointing, vision_learns=learns
+        )
+        head = head_bytes(text, scored, value_bytes, learns=not train.lora)
+        return grpo.prompts_per_forward * (rows * row) + head
+
+    at_once = rollout_prompts(train)
+    tokens = at_once * grpo.group_size * (prompt.tokens + load.completion_tokens)
+    return {
+        "activations": kept(True),
+        "activations, not checkpointed": kept(False),
+        "rollout cache": float(cache_bytes(text, tokens, value_bytes)),
+    }
+
+
+def rollout_prompts(train: TrainParams) -> int:
+    """Prompts whose completions one GPU samples at once: its share of a step, or as few as the run says."""
+    share = train.grpo.prompts_per_step // train.processes
+    return min(share, train.grpo.prompts_per_rollout or share)
+
+
+def peak(kinds: dict[str, float], checkpointing: bool) -> float:
+    """Bytes held at once: what lasts, and the larger of the loss and the rollout."""
+    lasting = sum(kinds[kind] for kind in LASTING)
+    activations = kinds["activations" if checkpointing else "activations, not checkpointed"]
+    return lasting + max(activations, kinds["rollout cache"])

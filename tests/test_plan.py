@@ -1,0 +1,319 @@
+"""A plan is arithmetic over a model built without weights: exact in counts, and torch's own counters agree."""
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+import torch
+from peft import LoraConfig, get_peft_model
+from torch.utils.flop_counter import FlopCounterMode
+
+from tests import tiny
+from videossr.errors import ConfigError, PolicyError
+from videossr.plan import plan_run
+from videossr.plan.architecture import known, lora_parameters, measure, meta_model
+from videossr.plan.costs import Grid, Learning, PromptSize, group_work, prompt_size, text_forward, vision_forward
+from videossr.plan.memory import (
+    cache_bytes,
+    optimizer_state_bytes,
+    peak,
+    text_layer_bytes,
+    vision_layer_bytes,
+)
+from videossr.plan.table import hours, measured_groups_per_second, tables
+from videossr.policy import Prompt
+from videossr.qwen import encode, load_model, load_processor
+from videossr.recipe import load_recipe
+from videossr.train.params import LoraParams
+from videossr.train.prefix import Group, pack
+
+ROOT = Path(__file__).parents[1]
+RECIPES = sorted((ROOT / "recipes").glob("*.yaml"))
+BRANCHES, ANSWER = 4, 5
+
+
+@pytest.fixture(scope="module")
+def infant(tmp_path_factory):
+    folder = tiny.write_newborn(tmp_path_factory.mktemp("newborn"))
+    model = load_model(folder, "float32")
+    model.set_attn_implementation("eager")  # torch counts no operations of the CPU's fused attention
+    return model, load_processor(folder)
+
+
+@pytest.fixture(scope="module")
+def prompts(infant):
+    """Prompts of every task, each encoded."""
+    drawn = [tiny.TASKS[s.task].render(s, tiny.clips()) for s in tiny.samples(4)]
+    made = [Prompt(s.question, tuple(clips)) for s, clips in zip(tiny.samples(4), drawn, strict=True)]
+    return [(prompt, encode(infant[1], prompt)) for prompt in made]
+
+
+def exact_size(architecture, prompt, encoded):
+    size = prompt_size(architecture.vision, prompt)
+    return dataclasses.replace(size, text_tokens=len(encoded) - size.visual_tokens)
+
+
+def operations(work):
+    with FlopCounterMode(display=False) as counter:
+        work()
+    return counter.get_total_flops()
+
+
+@pytest.mark.parametrize("name", known())
+def test_every_shipped_architecture_has_the_size_its_page_publishes(name):
+    built = measure(meta_model(name, tiny.TINY, []), name)
+    assert built.parameters / 1e9 == pytest.approx(known()[name]["published_billions"], abs=0.005)
+    assert built.text.linear + built.text.head < built.text.parameters + built.text.head
+
+
+def test_parameters_are_counted_as_the_built_model_counts_them(infant):
+    model, _ = infant
+    architecture = measure(model, "tiny")
+    assert architecture.parameters == sum(p.numel() for p in model.parameters())
+    assert architecture.vision.parameters == sum(p.numel() for p in model.model.visual.parameters())
+
+
+def test_a_model_without_weights_has_the_sizes_of_the_model_with_weights(tmp_path):
+    folder = tiny.write_newborn(tmp_path / "policy")
+    assert measure(meta_model(str(folder), tiny.TINY, []), "x") == measure(load_model(folder), "x")
+
+
+def test_adapters_are_counted_as_peft_builds_them(tmp_path):
+    model = load_model(tiny.write_newborn(tmp_path / "policy"))
+    lora = LoraParams(rank=4)
+    counted = lora_parameters(model, lora)
+    adapted = get_peft_model(model, LoraConfig(r=lora.rank, target_modules=list(lora.targets)))
+    assert counted == sum(p.numel() for p in adapted.parameters() if p.requires_grad)
+
+
+def test_visual_tokens_are_exact_and_text_tokens_near(infant, prompts):
+    vision = measure(infant[0], "tiny").vision
+    for prompt, encoded in prompts:
+        size = prompt_size(vision, prompt)
+        grids = [Grid(*grid) for grid in encoded.video_grid_thw.tolist()]
+        assert list(size.clips) == grids
+        assert size.visual_tokens == (encoded.mm_token_type_ids == 2).sum().item()
+        assert size.tokens == pytest.approx(len(encoded), rel=0.08)
+
+
+def test_the_vision_tower_costs_what_torch_counts(infant, prompts):
+    model, _ = infant
+    vision = measure(model, "tiny").vision
+    for prompt, encoded in prompts:
+        pixels = encoded.pixel_values_videos, encoded.video_grid_thw
+        counted = operations(lambda pixels=pixels: model.model.get_video_features(*pixels))
+        assert vision_forward(vision, prompt_size(vision, prompt).clips) == counted
+
+
+@pytest.mark.parametrize("checkpointing", [False, True])
+def test_a_packed_loss_costs_what_torch_counts(infant, prompts, checkpointing):
+    model, _ = infant
+    prompt, encoded = prompts[0]
+    architecture = measure(model, "tiny")
+    packed = pack(model, [Group(encoded, [torch.arange(ANSWER) + 20] * BRANCHES)], 0)
+
+    def logits():
+        return model(
+            input_ids=packed.input_ids,
+            position_ids=packed.positions,
+            attention_mask=packed.mask,
+            pixel_values_videos=encoded.pixel_values_videos,
+            video_grid_thw=encoded.video_grid_thw,
+            logits_to_keep=BRANCHES * ANSWER,
+            use_cache=False,
+        ).logits
+
+    size = exact_size(architecture, prompt, encoded)
+    learning = Learning(vision=True, adapter_weights=0, recomputes=checkpointing)
+    work = group_work(architecture, size, ANSWER, BRANCHES, learning, reference=True, shared=True)
+    again = 2 * architecture.text.head * BRANCHES * ANSWER  # TRL's output layer, not used here, computes scores twice
+    model.train()
+    model.gradient_checkpointing_enable() if checkpointing else model.gradient_checkpointing_disable()
+    assert work.reference == pytest.approx(operations(logits), rel=0.03)
+    assert work.loss - again == pytest.approx(operations(lambda: logits().sum().backward()), rel=0.03)
+    model.gradient_checkpointing_disable()
+
+
+def test_the_shared_prefix_saves_what_the_token_counts_promise(infant):
+    """Far from attention's squares the ratio is G(P + C) / (P + GC)."""
+    architecture = measure(infant[0], "tiny")
+    size = PromptSize((), 0, 100)
+    learning = Learning(vision=False, adapter_weights=0, recomputes=False)
+    shared, repeated = (
+        group_work(architecture, size, 10, 8, learning, reference=True, shared=shared) for shared in (True, False)
+    )
+    linear = architecture.text.linear
+    attention = 4 * architecture.text.layers * architecture.text.heads * architecture.text.head_width
+    head = 2 * architecture.text.head * 80
+    assert shared.reference == 2 * linear * 180 + attention * 180**2 + head
+    assert repeated.reference == 8 * (2 * linear * 110 + attention * 110**2) + head
+
+
+def test_frozen_weights_save_half_of_their_backward_pass(infant):
+    architecture = measure(infant[0], "tiny")
+    size = PromptSize((), 0, 100)
+
+    def loss(adapters):
+        learning = Learning(vision=False, adapter_weights=adapters, recomputes=False)
+        return group_work(architecture, size, 10, 8, learning, reference=True, shared=True).loss
+
+    saved = text_forward(architecture, 180, 0, 80) - 2 * 3 * 180  # and one adapter weight, used three times
+    assert loss(0) - loss(1) == saved
+
+
+def test_windows_are_counted_by_what_they_hold():
+    architecture = measure(meta_model("Qwen/Qwen2.5-VL-7B-Instruct", tiny.TINY, []), "x").vision
+    whole = dataclasses.replace(architecture, full_layers=architecture.layers)
+    clip = [Grid(1, 20, 8)]  # windows of 8x8, 8x8 and 4x8 patches
+    pairs = 160**2 - (2 * 64**2 + 32**2)
+    less = 4 * architecture.width * (architecture.layers - architecture.full_layers) * pairs
+    assert vision_forward(whole, clip) - vision_forward(architecture, clip) == less
+
+
+@pytest.mark.parametrize("part", ["text", "vision"])
+def test_a_layer_keeps_the_bytes_that_torch_saves(part, tmp_path):
+    model = load_model(tiny.write_newborn(tmp_path / "policy")).to(torch.bfloat16)
+    architecture, tokens = measure(model, "tiny"), 512
+    if part == "text":
+        tower, width = model.model.language_model, architecture.text.width
+        where = torch.arange(tokens).expand(3, 1, -1)
+        layer = tower.layers[0]
+        more = {"attention_mask": None}
+        expected = text_layer_bytes(architecture.text, 2)
+    else:
+        tower, width = model.model.visual, architecture.vision.width
+        where = torch.zeros(tokens, 2, dtype=torch.long)
+        layer = tower.blocks[0]
+        more = {"cu_seqlens": torch.tensor([0, tokens // 2, tokens])}
+        expected = vision_layer_bytes(architecture.vision, 2)
+    values = torch.randn(*([1] if part == "text" else []), tokens, width, dtype=torch.bfloat16, requires_grad=True)
+    positions = tower.rotary_pos_emb(values, where) if part == "vision" else tower.rotary_emb(values, where)
+    lasting = {p.untyped_storage().data_ptr() for p in [*model.parameters(), *positions]}
+    saved = {}
+
+    def keep(tensor):
+        saved[tensor.untyped_storage().data_ptr()] = tensor
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        layer(values * 1, position_embeddings=positions, **more)
+    kept = sum(tensor.untyped_storage().nbytes() for place, tensor in saved.items() if place not in lasting)
+    assert expected == pytest.approx(kept / tokens, rel=0.05)
+
+
+def test_the_cache_and_the_optimizer_have_closed_forms():
+    text = measure(meta_model("Qwen/Qwen3-VL-8B-Instruct", tiny.TINY, []), "x").text
+    assert cache_bytes(text, 1000, 2) == 1000 * 2 * 36 * 8 * 128 * 2
+    assert optimizer_state_bytes("adamw_torch_fused", 1000, 4) == 8000
+    assert optimizer_state_bytes("adamw_torch_fused", 1000, 2) == 4000
+    assert optimizer_state_bytes("paged_adamw_32bit", 1000, 2) == 8000
+    assert optimizer_state_bytes("paged_adamw_8bit", 1024, 4) == pytest.approx(2048, rel=0.02)
+
+
+@pytest.fixture(scope="module")
+def paper():
+    recipe = load_recipe(ROOT / "recipes/videossr-8b.yaml")
+    return recipe, plan_run(recipe.frames, recipe.pretext, recipe.train)
+
+
+def test_the_paper_run_has_the_tokens_that_were_counted_with_its_tokenizer(paper):
+    _, plan = paper
+    assert plan.visual_tokens == 24 * 8 * 8  # 48 frames of 256 x 256 in pairs, patches of 32 pixels
+    assert 1_750 < plan.visual_tokens + plan.text_tokens < 2_000
+    assert plan.trainable == plan.architecture.parameters
+
+
+def test_the_shared_prefix_is_worth_more_than_seven_in_the_paper_run(paper):
+    _, plan = paper
+    bound = 8 * (plan.longest_tokens + 12) / (plan.longest_tokens + 8 * 12)
+    assert 7 < plan.repeated.total / plan.shared.total <= bound * 1.02
+
+
+def test_hours_follow_from_operations_throughput_and_gpus(paper):
+    _, plan = paper
+    total = plan.train.grpo.steps * 64 * plan.shared.total
+    assert plan.hours(400.0) == pytest.approx(total / 400e12 / plan.train.processes / 3600)
+    assert plan.hours_at(2.0) == pytest.approx(plan.train.grpo.steps * 64 / 2 / plan.train.processes / 3600)
+
+
+def test_what_learns_and_what_is_held_follow_the_parameters(paper):
+    recipe, plan = paper
+
+    def planned(**changes):
+        return plan_run(recipe.frames, recipe.pretext, dataclasses.replace(recipe.train, **changes))
+
+    frozen, lora = planned(freeze_vision=True), planned(lora=LoraParams(rank=8))
+    assert plan.trainable - frozen.trainable == plan.architecture.vision.parameters
+    assert frozen.shared.loss < plan.shared.loss
+    assert frozen.shared.rollout == plan.shared.rollout
+    assert frozen.shared.reference < plan.shared.reference
+    assert lora.memory["reference"] == 0 < plan.memory["reference"]
+    assert lora.memory["optimizer"] < plan.memory["optimizer"] / 20
+    assert plan.memory["activations"] < plan.memory["activations, not checkpointed"] / 3
+    repeated = planned(shared_prefix="off")
+    assert repeated.step_operations > 7 * plan.step_operations
+    assert repeated.memory["activations"] > 3 * plan.memory["activations"]
+
+
+def test_fewer_prompts_sampled_at_once_need_less_cache(paper):
+    recipe, plan = paper
+    grpo = dataclasses.replace(recipe.train.grpo, prompts_per_rollout=2)
+    bounded = plan_run(recipe.frames, recipe.pretext, dataclasses.replace(recipe.train, grpo=grpo))
+    at_once = grpo.prompts_per_step // recipe.train.processes
+    assert bounded.memory["rollout cache"] * at_once == plan.memory["rollout cache"] * min(2, at_once)
+    assert peak(bounded.memory, True) <= peak(plan.memory, True)
+
+
+def test_sharding_divides_what_lasts_and_keeps_learning_weights_in_float32(paper):
+    recipe, _ = paper
+    alone = dataclasses.replace(recipe.train, processes=1, accelerate=None)
+    eight = dataclasses.replace(recipe.train, processes=8, accelerate="fsdp.yaml")
+    one, many = (plan_run(recipe.frames, recipe.pretext, train).memory for train in (alone, eight))
+    assert many["weights"] == one["weights"] * 2 / 8
+    assert many["optimizer"] == one["optimizer"] * 2 / 8
+    assert many["reference"] == one["reference"] / 8
+    assert many["activations"] == one["activations"]
+
+
+def test_a_prompt_beyond_the_limit_is_told_before_training(paper):
+    recipe, _ = paper
+    grpo = dataclasses.replace(recipe.train.grpo, max_prompt_tokens=1000)
+    with pytest.raises(ConfigError, match="max_prompt_tokens is 1000"):
+        plan_run(recipe.frames, recipe.pretext, dataclasses.replace(recipe.train, grpo=grpo))
+
+
+def test_a_completion_beyond_the_limit_is_refused(paper):
+    recipe, _ = paper
+    with pytest.raises(ConfigError, match="completions must be 1..2048"):
+        plan_run(recipe.frames, recipe.pretext, recipe.train, completion_tokens=5000)
+
+
+def test_an_unknown_policy_is_refused_with_the_known_ones():
+    with pytest.raises(PolicyError, match="no sizes are known of 'some/model'.*Qwen3-VL-8B"):
+        meta_model("some/model", tiny.TINY, [])
+
+
+@pytest.mark.parametrize("path", [ROOT / "params.yaml", *RECIPES], ids=lambda path: path.name)
+def test_every_run_in_the_repository_can_be_planned(path):
+    recipe = load_recipe(path)
+    plan = plan_run(recipe.frames, recipe.pretext, recipe.train)
+    assert plan.repeated.total > plan.shared.total > 0
+    assert all(table.row_count for table in [*tables(plan), hours(plan, [100.0], {"gpu_8b": 2.0})])
+
+
+def test_a_measured_throughput_comes_from_the_gpu_rows(tmp_path):
+    path = tmp_path / "step.json"
+    path.write_text(
+        '[{"name": "step", "ours": 1, "theirs": 5, "ratio": 5, "unit": "s"},'
+        ' {"name": "gpu_8b", "ours": 2.5, "theirs": 0.4, "ratio": 6.2, "unit": "groups/s"}]'
+    )
+    assert measured_groups_per_second(path) == {"gpu_8b": 2.5}
+
+
+def test_a_measurement_without_gpu_rows_is_refused(tmp_path):
+    path = tmp_path / "step.json"
+    path.write_text("[]")
+    with pytest.raises(ConfigError, match="holds no row gpu_"):
+        measured_groups_per_second(path)
+    with pytest.raises(ConfigError, match="there is no measurement"):
+        measured_groups_per_second(tmp_path / "none.json")
