@@ -79,6 +79,28 @@ def check(path: Annotated[Path, typer.Argument(help="the params file")] = PARAMS
 
 
 @app.command()
+def plan(
+    path: Annotated[Path, typer.Argument(help="the params file, for example recipes/videossr-8b.yaml")] = PARAMS,
+    completion_tokens: Annotated[int, typer.Option(min=1, help="tokens of a completion that are expected")] = 12,
+    tflops: Annotated[
+        list[float] | None, typer.Option(min=0.01, help="effective TFLOP/s a GPU; 100, 200 and 400 if absent")
+    ] = None,
+    measured: Annotated[Path | None, typer.Option(help="reports/bench/grpo_step.json, written on a GPU")] = None,
+) -> None:
+    """Tell what a run will cost: parameters, memory a GPU, tokens, operations, hours. Needs no GPU and no weights."""
+    from videossr.plan import plan_run
+    from videossr.plan.table import hours, measured_groups_per_second, tables
+    from videossr.recipe import load_recipe
+
+    rates = measured_groups_per_second(measured) if measured else {}
+    run = load_recipe(path)
+    planned = plan_run(run.frames, run.pretext, run.train, completion_tokens)
+    console = Console()
+    for table in [*tables(planned), hours(planned, tflops or (100.0, 200.0, 400.0), rates)]:
+        console.print(table)
+
+
+@app.command()
 def samples(
     task: Annotated[str, typer.Option(help="grounding, counting or jigsaw")] = "grounding",
     variant: Annotated[str, typer.Option(help="for example mirror, easy or 6; empty draws each there is")] = "",
