@@ -1,0 +1,127 @@
+"""Does GRPO lift the embedded policy? The train stage again over seeds and variations, on the data of the last run.
+
+    python -m bench.learning --seeds 0 1 2                          the run in params.yaml, three times
+    python -m bench.learning --seeds 0 --vary strict no_sharing     what else pays, from the same warm start
+
+Writes `reports/bench/learning.json`: a row for each run with the seconds it took, VIUBench before and after, and the
+paired gain with its interval. A row that stands is not measured again; `make run` must have made the data.
+"""
+
+import argparse
+import dataclasses
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from videossr import config
+from videossr.benchmarks import viubench
+from videossr.dataset import PretextParams, read_samples
+from videossr.errors import VideoSSRError
+from videossr.evaluate import EvaluateParams, evaluate, folder_digest
+from videossr.frames import FrameStore
+from videossr.qwen import load_policy
+from videossr.records import Scored
+from videossr.train.params import TrainParams
+from videossr.train.stage import train
+
+OUT = Path("reports/bench/learning.json")
+WORK = Path("work/learning")
+VARIATIONS: dict[str, dict[str, Any]] = {
+    "default": {},
+    "strict": {"reward": "strict"},
+    "no_sharing": {"shared_prefix": "off"},
+}
+
+
+def measure(name: str, seed: int, params: dict[str, Any]) -> dict[str, Any]:
+    """Train one variation with one seed and ask VIUBench before and after."""
+    base = dataclasses.replace(config.build(TrainParams, params["train"], "train"), seed=seed)
+    policy = base if name == "default" else _from_warm_start(base, seed)
+    samples, store = read_samples(Path("data/samples/train.parquet")), FrameStore(Path("data/frames"))
+    folder, began = WORK / f"{name}-{seed}", time.monotonic()
+    train(
+        dataclasses.replace(policy, **VARIATIONS[name]),
+        samples,
+        store,
+        folder / "start",
+        folder / "policy",
+        folder / "work",
+        folder / "train.json",
+        lambda metrics, step: None,
+    )
+    seconds = time.monotonic() - began
+    start = WORK / f"default-{seed}" / "start"
+    before, after = (_ask(path, folder / f"{path.name}.jsonl", params) for path in (start, folder / "policy"))
+    settings = config.build(EvaluateParams, params["evaluate"], "evaluate")
+    bootstrap = {"bootstrap_samples": settings.bootstrap_samples, "seed": settings.seed}
+    return {
+        "name": name,
+        "seed": seed,
+        "train_seconds": seconds,
+        "before": viubench.summarise(before, **bootstrap),
+        "after": viubench.summarise(after, **bootstrap),
+        "gain": viubench.gain(before, after, **bootstrap),
+        "reward": [row["reward"] for row in json.loads((folder / "train.json").read_text())["grpo"]],
+    }
+
+
+def _from_warm_start(base: TrainParams, seed: int) -> TrainParams:
+    """The same run from the warm start that the default's run of this seed left."""
+    start = WORK / f"default-{seed}" / "start"
+    if not start.exists():
+        sys.exit(f"a variation starts where the default's warm start ended: measure 'default' with seed {seed} first")
+    return dataclasses.replace(base, policy=str(start))
+
+
+def _ask(folder: Path, out: Path, params: dict[str, Any]) -> list[Scored]:
+    tasks = config.build(PretextParams, params["pretext"], "pretext").tasks
+    settings = config.build(EvaluateParams, params["evaluate"], "evaluate")
+    questions, store = read_samples(Path("data/samples/viubench.parquet")), FrameStore(Path("data/frames"))
+    policy, digest = load_policy(folder), folder_digest(folder)
+    return evaluate(policy, questions, store, tasks, out, batch_size=settings.batch_size, policy_id=digest)
+
+
+def show(rows: list[dict[str, Any]]) -> None:
+    table = Table("run", "seed", "before", "after", "gain", "95 % interval", "training, s")
+    for row in rows:
+        low, high = row["gain"]["ci95"]
+        table.add_row(
+            row["name"],
+            str(row["seed"]),
+            f"{row['before']['overall']:.1f}",
+            f"{row['after']['overall']:.1f}",
+            f"{row['gain']['overall']:+.1f}",
+            f"{low:+.1f} to {high:+.1f}",
+            f"{row['train_seconds']:.0f}",
+        )
+    Console().print(table)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--vary", nargs="+", default=["default"], choices=list(VARIATIONS))
+    asked = parser.parse_args()
+    params = config.load(Path("params.yaml"))
+    rows = json.loads(OUT.read_text()) if OUT.exists() else []
+    for name in asked.vary:
+        for seed in asked.seeds:
+            if not any((row["name"], row["seed"]) == (name, seed) for row in rows):
+                rows.append(measure(name, seed, params))
+                OUT.parent.mkdir(parents=True, exist_ok=True)
+                half = OUT.with_suffix(".half")
+                half.write_text(json.dumps(rows, indent=1), encoding="utf-8")
+                half.replace(OUT)
+    show(rows)
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except VideoSSRError as error:
+        sys.exit(str(error))
