@@ -264,15 +264,38 @@ def test_fewer_prompts_sampled_at_once_need_less_cache(paper):
     assert peak(bounded.memory, True) <= peak(plan.memory, True)
 
 
-def test_sharding_divides_what_lasts_and_keeps_learning_weights_in_float32(paper):
+def test_sharding_divides_what_lasts_and_keeps_learning_weights_in_float32(paper, tmp_path):
     recipe, _ = paper
+    config = tmp_path / "fsdp.yaml"
+    config.write_text("distributed_type: FSDP")
     alone = dataclasses.replace(recipe.train, processes=1, accelerate=None)
-    eight = dataclasses.replace(recipe.train, processes=8, accelerate="fsdp.yaml")
+    eight = dataclasses.replace(recipe.train, processes=8, accelerate=str(config))
     one, many = (plan_run(recipe.frames, recipe.pretext, train).memory for train in (alone, eight))
     assert many["weights"] == one["weights"] * 2 / 8
     assert many["optimizer"] == one["optimizer"] * 2 / 8
     assert many["reference"] == one["reference"] / 8
     assert many["activations"] == one["activations"]
+
+
+def test_copies_on_several_gpus_hold_their_gradients_in_buckets_too(paper):
+    recipe, _ = paper
+    one, many = (
+        plan_run(recipe.frames, recipe.pretext, dataclasses.replace(recipe.train, processes=n)).memory for n in (1, 8)
+    )
+    assert many["gradients"] == 2 * one["gradients"]
+    assert many["weights"] == one["weights"]
+
+
+def test_a_step_too_small_for_bfloat16_is_what_the_plan_says_it_is():
+    weight, rate = torch.tensor(512 * 1e-6, dtype=torch.bfloat16), 1e-6
+    assert weight + rate == weight
+    assert weight / 4 + rate != weight / 4
+
+
+def test_an_accelerate_file_that_is_not_there_is_told(paper):
+    recipe, _ = paper
+    with pytest.raises(ConfigError, match="there is none at gone.yaml"):
+        plan_run(recipe.frames, recipe.pretext, dataclasses.replace(recipe.train, processes=8, accelerate="gone.yaml"))
 
 
 def test_a_prompt_beyond_the_limit_is_told_before_training(paper):

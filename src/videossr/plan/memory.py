@@ -5,7 +5,11 @@ them to what torch saves for a small model. Kernels' work space and the allocato
 """
 
 from dataclasses import dataclass
+from pathlib import Path
 
+import yaml
+
+from videossr.errors import ConfigError
 from videossr.plan.architecture import Architecture, Text, Vision
 from videossr.plan.costs import PromptSize
 from videossr.train.params import TrainParams
@@ -89,17 +93,17 @@ class Load:
 def by_kind(architecture: Architecture, train: TrainParams, load: Load) -> dict[str, float]:
     """Bytes on one GPU by kind.
 
-    Sharded runs (an accelerate file) split what lasts over the GPUs and keep learning weights in float32; a run on one
-    GPU holds all of it, in bfloat16 where `bf16` is set.
+    Runs that are sharded (FSDP, as their accelerate file says) split what lasts over the GPUs; in all others every GPU
+    holds all of it, and where there are several the gradients a second time, in the buckets they are exchanged in.
     """
-    grpo, shards = train.grpo, train.processes if train.accelerate else 1
-    compute = BF16 if grpo.bf16 else FP32
-    learning = FP32 if train.accelerate or train.lora else compute
+    grpo, fsdp = train.grpo, sharded(train)
+    shards, compute = train.processes if fsdp else 1, BF16 if grpo.bf16 else FP32
+    learning, buckets = learning_bytes(train), 2 if train.processes > 1 and not fsdp else 1
     frozen = architecture.parameters - (0 if train.lora else load.trainable)
     reference = grpo.kl_coefficient > 0 and not train.lora
     held = {
         "weights": (load.trainable * learning + frozen * compute) / shards,
-        "gradients": load.trainable * learning / shards,
+        "gradients": load.trainable * learning / shards * buckets,
         "optimizer": optimizer_state_bytes(grpo.optimizer, load.trainable, learning) / shards,
         "reference": architecture.parameters * compute / shards if reference else 0.0,
     }
@@ -128,6 +132,21 @@ def _passing(architecture: Architecture, train: TrainParams, load: Load, value_b
         "activations, not checkpointed": kept(False),
         "rollout cache": float(cache_bytes(text, tokens, value_bytes)),
     }
+
+
+def learning_bytes(train: TrainParams) -> int:
+    """Bytes of a weight that learns: float32 for adapters and what accelerate shards, else as it is computed with."""
+    return BF16 if train.grpo.bf16 and not train.lora and not sharded(train) else FP32
+
+
+def sharded(train: TrainParams) -> bool:
+    """Whether the run's accelerate file shards the model. Raises ConfigError where there is no such file."""
+    if train.accelerate is None:
+        return False
+    path = Path(train.accelerate)
+    if not path.is_file():
+        raise ConfigError(f"train.accelerate must be a file that accelerate reads, there is none at {path}")
+    return yaml.safe_load(path.read_text(encoding="utf-8"))["distributed_type"] == "FSDP"
 
 
 def rollout_prompts(train: TrainParams) -> int:

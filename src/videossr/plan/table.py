@@ -8,7 +8,7 @@ from rich.table import Table
 
 from videossr.errors import ConfigError
 from videossr.plan import Plan
-from videossr.plan.memory import LASTING, peak, rollout_prompts
+from videossr.plan.memory import FP32, LASTING, learning_bytes, peak, rollout_prompts
 
 _CARDS_GB = (24, 40, 48, 80, 141, 192)
 _USABLE = 0.94  # of a card's memory: the rest goes to the driver, kernels and fragments
@@ -32,6 +32,7 @@ def _sizes(plan: Plan) -> Table:
         "parameters, vision tower": f"{plan.architecture.vision.parameters:,}",
         "parameters, language model": f"{plan.architecture.text.parameters:,}",
         "parameters that learn": f"{plan.trainable:,}",
+        "weights that learn are held in": _precision(plan),
         "tokens a prompt, visual": f"{plan.visual_tokens:,.0f}",
         "tokens a prompt, text (about)": f"{plan.text_tokens:,.0f}",
         "tokens, longest prompt": f"{plan.longest_tokens:,} of {grpo.max_prompt_tokens:,}",
@@ -44,6 +45,14 @@ def _sizes(plan: Plan) -> Table:
     for row in rows.items():
         table.add_row(*row)
     return table
+
+
+def _precision(plan: Plan) -> str:
+    """The type of the learning weights; bfloat16 keeps 8 bits, so a step is lost on weights 512 times as large."""
+    if learning_bytes(plan.train) == FP32:
+        return "float32"
+    rate = plan.train.grpo.learning_rate
+    return f"bfloat16: steps of {rate:g} are lost on weights above {512 * rate:.1g}"
 
 
 def _memory(plan: Plan) -> Table:
@@ -61,7 +70,7 @@ def _memory(plan: Plan) -> Table:
         table.add_row(name, _gibibytes(expected[kind]), _gibibytes(limit[kind]))
     peaks = [peak(kinds, grpo.gradient_checkpointing) for kinds in (expected, limit)]
     table.add_section()
-    table.add_row("at once: what lasts + the larger of loss and rollout", *map(_gibibytes, peaks))
+    table.add_row("at once (the larger of loss and rollout)", *map(_gibibytes, peaks))
     table.add_row("smallest card that holds it", *map(_card, peaks))
     return table
 
