@@ -7,8 +7,10 @@ import pytest
 import torch
 from peft import LoraConfig, get_peft_model
 from torch.utils.flop_counter import FlopCounterMode
+from typer.testing import CliRunner
 
 from tests import tiny
+from videossr.cli import app
 from videossr.errors import ConfigError, PolicyError
 from videossr.plan import plan_run
 from videossr.plan.architecture import known, lora_parameters, measure, meta_model
@@ -340,3 +342,22 @@ def test_a_measurement_without_gpu_rows_is_refused(tmp_path):
         measured_groups_per_second(path)
     with pytest.raises(ConfigError, match="there is no measurement"):
         measured_groups_per_second(tmp_path / "none.json")
+
+
+def test_the_command_prints_sizes_memory_operations_and_hours(tmp_path):
+    measured = tmp_path / "step.json"
+    measured.write_text('[{"name": "gpu_2b", "ours": 2.0, "theirs": 0.3, "ratio": 6.6, "unit": "groups/s"}]')
+    recipe = ROOT / "recipes/qwen3-vl-2b-lora-24gb.yaml"
+    shown = CliRunner().invoke(app, ["plan", str(recipe), "--tflops", "150", "--measured", str(measured)])
+    assert shown.exit_code == 0
+    for expected in ("69,730,304", "rollout: keys and values", "prompt repeated", "150 TFLOP/s", "2 groups/s", "24 GB"):
+        assert expected in shown.output
+
+
+@pytest.mark.parametrize(
+    ("name", "card_gb"), [("videossr-8b", 141), ("videossr-8b-one-gpu", 141), ("qwen3-vl-2b-lora-24gb", 24)]
+)
+def test_every_recipe_fits_the_card_it_is_named_for(name, card_gb):
+    recipe = load_recipe(ROOT / f"recipes/{name}.yaml")
+    plan = plan_run(recipe.frames, recipe.pretext, recipe.train)
+    assert peak(plan.memory, recipe.train.grpo.gradient_checkpointing) < 0.94e9 * card_gb

@@ -1,5 +1,6 @@
 """Every run that the repository offers loads, and has the keys that the graph depends on."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -42,3 +43,28 @@ def test_stored_frames_must_be_a_multiple_of_the_shown_ones(tmp_path):
     path.write_text(yaml.safe_dump(params))
     with pytest.raises(ConfigError, match="must be a multiple of pretext.grounding.num_frames"):
         load_recipe(path)
+
+
+def test_the_paper_run_is_the_papers():
+    run = load_recipe(ROOT / "recipes/videossr-8b.yaml")
+    grpo, tasks = run.train.grpo, run.pretext
+    assert run.train.policy == "Qwen/Qwen3-VL-8B-Instruct"
+    assert (run.frames.num_frames, run.frames.max_pixels, run.frames.min_pixels) == (48, 256 * 256, 128 * 128)
+    assert run.frames.span == (0.05, 0.95)
+    assert (tasks.train.num_samples, sum(tasks.train.mixture.values())) == (30_000, 30_000)
+    assert (tasks.grounding.min_length, tasks.grounding.max_length, tasks.grounding.num_frames) == (8, 16, 48)
+    assert tasks.viubench.per_column == 300
+    assert (grpo.prompts_per_step, grpo.group_size, grpo.steps) == (64, 8, 469)
+    assert (grpo.learning_rate, grpo.kl_coefficient, grpo.entropy_bonus) == (1e-6, 1e-3, 0.0)
+    assert (grpo.max_prompt_tokens, grpo.max_completion_tokens) == (8192, 2048)
+    assert grpo.bf16 and grpo.gradient_checkpointing and run.train.lora is None and run.train.reward == "smooth"
+
+
+def test_one_gpu_changes_how_the_paper_run_is_computed_and_not_what():
+    eight, one = (load_recipe(ROOT / f"recipes/{name}.yaml") for name in ("videossr-8b", "videossr-8b-one-gpu"))
+    how = {"prompts_per_rollout": None, "prompts_per_forward": 1, "optimizer": "adamw_torch_fused"}
+    same = [
+        replace(run.train, processes=1, accelerate=None, grpo=replace(run.train.grpo, **how)) for run in (eight, one)
+    ]
+    assert same[0] == same[1]
+    assert (eight.frames, eight.pretext) == (one.frames, one.pretext)
