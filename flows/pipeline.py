@@ -29,7 +29,6 @@ from prefect.settings import PREFECT_API_URL, temporary_settings  # noqa: E402
 from prefect.states import Failed  # noqa: E402
 
 FINAL = "Stopped"  # the name of a failure that another try would only repeat
-STOPPED = "stopped by a signal: finished stages are kept, the same command goes on from here"
 
 
 def _is_worth_another_try(task: Any, run: Any, state: Any) -> bool:
@@ -47,7 +46,7 @@ async def run_stage(stage: str, force: bool) -> Any:
         if sentence.exists():
             return Failed(name=FINAL, message=sentence.read_text(encoding="utf-8"))
     if stages.stopped():
-        return Failed(name=FINAL, message=STOPPED)
+        return Failed(name=FINAL, message=stages.STOPPED)
     if ended.code != 0:
         return Failed(message=f"it exited with code {ended.code}, its last words are in the log above")
     return "unchanged" if ended.skipped else "ran"

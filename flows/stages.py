@@ -35,6 +35,7 @@ NOISE = (
 )
 BAR_SECONDS = 20.0  # where no terminal shows bars as they move, one line this often says how far it is
 KILL_SECONDS = 10.0
+STOPPED = "stopped by a signal: finished stages are kept, the same command goes on from here"
 
 # Process groups of the stages that run now, and whether a signal has asked for the end: signal handlers share no more.
 _groups: set[int] = set()

@@ -5,6 +5,7 @@ import asyncio
 import errno
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -177,11 +178,7 @@ def test_a_stage_that_takes_too_long_is_killed_with_its_children(toy):
 
     asyncio.run(impatient())
     process = int((toy / "sleeping.pid").read_text())
-    deadline = time.monotonic() + 5
-    while Path(f"/proc/{process}").exists() and time.monotonic() < deadline:
-        time.sleep(0.05)
-    with pytest.raises(ProcessLookupError):
-        os.kill(process, 0)
+    wait_for(lambda: not Path(f"/proc/{process}").exists(), 5)
 
 
 def test_a_progress_bar_becomes_its_last_state(toy):
@@ -269,3 +266,38 @@ def flow_runs(project: Path) -> dict[str, list[str]]:
         rows = database.execute(query).fetchall()
     assert all(parent for name, _, parent in rows if name != "pipeline")
     return {flow: sorted(state for name, state, _ in rows if name == flow) for flow in {name for name, *_ in rows}}
+
+
+@pytest.mark.slow
+def test_ctrl_c_ends_the_stage_the_server_and_the_run_and_prefect_knows(toy):
+    shutil.copyfile(ROOT / "params.yaml", toy / "params.yaml")
+    shutil.copytree(ROOT / "sources", toy / "sources")
+    (toy / "word.txt").write_text("sleep")
+    command = [sys.executable, "-m", "flows.pipeline"]
+    pipe = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    run = subprocess.Popen(command, cwd=toy, env=environment(), start_new_session=True, **pipe)
+    wait_for(lambda: (toy / "sleeping.pid").exists() and (toy / "sleeping.pid").read_text(), 120)
+    os.killpg(run.pid, signal.SIGINT)  # as a terminal does: to everyone in the foreground
+    said, _ = run.communicate(timeout=60)
+    assert run.returncode == 1 and said.splitlines()[-1] == f"first stopped: {stages.STOPPED}"
+    stage = int((toy / "sleeping.pid").read_text())
+    wait_for(lambda: not Path(f"/proc/{stage}").exists(), 5)
+    assert flow_runs(toy)["pipeline"] == ["FAILED"]
+
+
+def test_a_stage_ends_with_a_pipeline_that_was_killed(toy):
+    (toy / "word.txt").write_text("sleep")
+    pipeline = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+    more = {runtime.PIPELINE: str(pipeline.pid), "VIDEOSSR_PREFECT": "off"}
+    stage = subprocess.Popen([sys.executable, "toy.py", "first"], env=environment(**more), start_new_session=True)
+    wait_for(lambda: (toy / "sleeping.pid").exists(), 30)
+    pipeline.kill()
+    pipeline.wait()
+    assert stage.wait(timeout=10) == -signal.SIGKILL
+
+
+def wait_for(condition, seconds: float) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.05)
