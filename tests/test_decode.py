@@ -14,12 +14,15 @@ from videos import (
     numbered_frames,
     read_number,
     write_audio,
+    write_black,
     write_video,
+    write_with_many_streams,
     write_with_two_streams,
 )
 
 from videossr.decode import REASONS, Clip, decode, presentation_times, probe
 from videossr.decode.pyav_reader import read_seeking
+from videossr.decode.watch import unchanged
 from videossr.errors import DecodeError
 
 SIZE = (64, 96)
@@ -275,6 +278,33 @@ def test_a_clip_checks_itself() -> None:
     ):
         with pytest.raises(ValueError, match="frames|times"):
             Clip(bad_frames, bad_times)
+
+
+def test_bombs_are_refused_unread(tmp_path: Path) -> None:
+    three_hours = 3 * 3600 * 1000
+    bombs = {
+        write_with_many_streams(tmp_path / "streams.mp4", 120): "too_many_streams",
+        write_video(tmp_path / "long.mkv", 12, ticks_ms=[three_hours * i for i in range(12)]): "too_long",
+        write_black(tmp_path / "huge.mov", 1, 8200, 8200, "png", "gray"): "too_large",
+    }
+    for path, reason in bombs.items():
+        with pytest.raises(DecodeError) as caught:
+            probe(path)
+        assert (path.name, caught.value.reason) == (path.name, reason)
+
+
+def test_a_file_that_changes_while_it_is_read_is_noticed(tmp_path: Path) -> None:
+    path = tmp_path / "growing.mp4"
+    path.write_bytes(b"half")
+    with unchanged(path):
+        path.read_bytes()
+    for change in (
+        lambda: path.write_bytes(b"whole"),
+        lambda: path.rename(tmp_path / "old") and path.write_bytes(b"whole"),
+    ):
+        with pytest.raises(DecodeError, match="changed_while_read"), unchanged(path):
+            change()
+            raise DecodeError("corrupt")
 
 
 @pytest.mark.parametrize("name", ["h264_b_frames.mp4", "h264_open_gop.mp4", "hevc_open_gop.mp4", "vp9.webm", "av1.mp4"])

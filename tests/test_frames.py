@@ -14,11 +14,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from videos import numbered_frames, read_number, write_video
+from videos import numbered_frames, read_number, write_black, write_video
 
 from videossr.decode import presentation_times
 from videossr.errors import ConfigError, StoreError
 from videossr.frames import FramesParams, FrameStore, choose_frames, fitted_size, read_quarantine, write_store
+from videossr.parallel import Limits
 from videossr.records import Video
 
 PARAMS = FramesParams(num_frames=12, max_pixels=64 * 96, min_pixels=1024)
@@ -40,7 +41,7 @@ def contents(root: Path) -> dict[str, bytes]:
 
 
 def test_the_store_holds_the_frames_and_times_that_were_chosen(videos: list[Video], tmp_path: Path) -> None:
-    assert write_store(videos, tmp_path / "frames", PARAMS, workers=1) == []
+    assert write_store(videos, tmp_path / "frames", PARAMS, workers=0) == []
     store = FrameStore(tmp_path / "frames")
     assert len(store) == 4 and set(store) == {v.video_id for v in videos}
     for v in videos:
@@ -53,20 +54,20 @@ def test_the_store_holds_the_frames_and_times_that_were_chosen(videos: list[Vide
 
 
 def test_stored_pixels_stay_close_to_the_source(videos: list[Video], tmp_path: Path) -> None:
-    write_store(videos[-1:], tmp_path / "frames", PARAMS, workers=1)
+    write_store(videos[-1:], tmp_path / "frames", PARAMS, workers=0)
     clip = FrameStore(tmp_path / "frames")[videos[-1].video_id]
     source = numbered_frames(80)[[read_number(frame) for frame in clip.frames]]
     assert np.abs(clip.frames.astype(int) - source).mean() < 6
 
 
 def test_the_bytes_do_not_depend_on_workers_or_order(videos: list[Video], tmp_path: Path) -> None:
-    write_store(videos, tmp_path / "one", PARAMS, workers=1)
+    write_store(videos, tmp_path / "one", PARAMS, workers=0)
     write_store(videos[::-1], tmp_path / "two", PARAMS, workers=3)
     assert contents(tmp_path / "one") == contents(tmp_path / "two")
 
 
 def test_shards_are_plain_tar_archives(videos: list[Video], tmp_path: Path) -> None:
-    write_store(videos, tmp_path / "frames", PARAMS, workers=1)
+    write_store(videos, tmp_path / "frames", PARAMS, workers=0)
     with tarfile.open(tmp_path / "frames" / "shard-00000.tar") as shard:
         members = shard.getmembers()
         assert len(members) == 4 * 12 and {member.mtime for member in members} == {0}
@@ -75,7 +76,7 @@ def test_shards_are_plain_tar_archives(videos: list[Video], tmp_path: Path) -> N
 
 
 def test_reading_the_index_alone_gives_the_clocks(videos: list[Video], tmp_path: Path) -> None:
-    write_store(videos, tmp_path / "frames", PARAMS, workers=1)
+    write_store(videos, tmp_path / "frames", PARAMS, workers=0)
     store = FrameStore(tmp_path / "frames")
     for shard in (tmp_path / "frames").glob("*.tar"):
         shard.unlink()
@@ -85,7 +86,7 @@ def test_reading_the_index_alone_gives_the_clocks(videos: list[Video], tmp_path:
 
 
 def test_a_store_travels_to_other_processes(videos: list[Video], tmp_path: Path) -> None:
-    write_store(videos[:1], tmp_path / "frames", PARAMS, workers=1)
+    write_store(videos[:1], tmp_path / "frames", PARAMS, workers=0)
     store = FrameStore(tmp_path / "frames")
     store[videos[0].video_id].frames[:] = 0  # what a reader does to its clip stays with the reader
     again = pickle.loads(pickle.dumps(store))[videos[0].video_id]
@@ -98,26 +99,38 @@ def test_videos_that_cannot_be_stored_are_listed_and_the_rest_is_kept(videos: li
     with Path(changed.path).open("ab") as file:
         file.write(b"more")
     gone = Video("0" * 16, str(tmp_path / "gone.mp4"), "h264", 96, 64, 25.0, 3.2, 80, "train")
-    rejected = write_store([short, *videos, changed, gone], tmp_path / "frames", PARAMS, workers=1)
+    rejected = write_store([short, *videos, changed, gone], tmp_path / "frames", PARAMS, workers=0)
     reasons = {Path(item.path).name: item.reason for item in rejected}
     assert reasons == {"short.mp4": "too_short", "changed.mp4": "changed_while_read", "gone.mp4": "unreadable"}
     assert read_quarantine(tmp_path / "frames" / "skipped.parquet") == rejected
     assert set(FrameStore(tmp_path / "frames")) == {v.video_id for v in videos}
 
 
+def test_a_video_that_takes_too_long_or_too_much_costs_itself_alone(videos: list[Video], tmp_path: Path) -> None:
+    slow = Video("0" * 16, str(tmp_path / "slow.mp4"), "h264", 96, 64, 25.0, 3.2, 80, "train")
+    os.mkfifo(slow.path)  # whoever reads it waits for ever
+    rejected = write_store([*videos, slow], tmp_path / "frames", replace(PARAMS, limits=Limits(seconds=2)), workers=1)
+    assert [(item.path, item.reason) for item in rejected] == [(slow.path, "timeout")]
+    many = {"preset": "ultrafast", "x264-params": "ref=16:bframes=0:keyint=60:rc-lookahead=0:threads=1"}
+    large = video(write_black(tmp_path / "large.mp4", 40, 2160, 3840, "libx264", "yuv420p", **many))
+    params = replace(PARAMS, limits=Limits(megabytes=64))
+    rejected = write_store([*videos, large], tmp_path / "frames", params, workers=1)
+    assert [(item.path, item.reason) for item in rejected] == [(large.path, "out_of_memory")]
+
+
 def test_writing_again_replaces_the_whole_store(videos: list[Video], tmp_path: Path) -> None:
     root = tmp_path / "frames"
-    write_store(videos, root, PARAMS, workers=1)
+    write_store(videos, root, PARAMS, workers=0)
     (root.with_name("frames.partial")).mkdir()
     (root.with_name("frames.partial") / "shard-00009.tar").write_bytes(b"from a run that was killed")
-    write_store(videos[:1], root, PARAMS, workers=1)
+    write_store(videos[:1], root, PARAMS, workers=0)
     assert list(FrameStore(root)) == [videos[0].video_id]
     assert sorted(contents(root)) == ["index.parquet", "shard-00000.tar", "skipped.parquet"]
     assert not root.with_name("frames.partial").exists()
 
 
 def test_shards_hold_a_fixed_number_of_videos(videos: list[Video], tmp_path: Path) -> None:
-    write_store(videos, tmp_path / "frames", PARAMS, workers=1, videos_per_shard=3)
+    write_store(videos, tmp_path / "frames", PARAMS, workers=0, videos_per_shard=3)
     assert {path.name for path in (tmp_path / "frames").glob("*.tar")} == {"shard-00000.tar", "shard-00001.tar"}
     assert [len(clip) for clip in FrameStore(tmp_path / "frames").values()] == [12] * 4
 
@@ -139,20 +152,20 @@ def test_a_killed_run_goes_on_behind_its_last_whole_shard(videos: list[Video], t
     third.unlink()
     shutil.copy(next(v.path for v in videos if v.video_id == copies[2].video_id), third)
     Path(copies[0].path).unlink()  # what is stored is not read again
-    assert write_store(copies, root, PARAMS, workers=1, videos_per_shard=2) == []
-    write_store(videos, tmp_path / "whole", PARAMS, workers=1, videos_per_shard=2)
+    assert write_store(copies, root, PARAMS, workers=0, videos_per_shard=2) == []
+    write_store(videos, tmp_path / "whole", PARAMS, workers=0, videos_per_shard=2)
     assert contents(root) == contents(tmp_path / "whole")
 
 
 def test_no_videos_make_an_empty_store(tmp_path: Path) -> None:
-    assert write_store([], tmp_path / "frames", PARAMS, workers=1) == []
+    assert write_store([], tmp_path / "frames", PARAMS, workers=0) == []
     assert FrameStore(tmp_path / "frames").footage() == []
 
 
 def test_a_missing_or_damaged_store_says_so(videos: list[Video], tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="run the frames stage"):
         FrameStore(tmp_path / "nowhere")
-    write_store(videos[:1], tmp_path / "frames", PARAMS, workers=1)
+    write_store(videos[:1], tmp_path / "frames", PARAMS, workers=0)
     shard = tmp_path / "frames" / "shard-00000.tar"
     shard.write_bytes(shard.read_bytes()[:3000])
     with pytest.raises(StoreError, match="damaged"):
@@ -160,7 +173,7 @@ def test_a_missing_or_damaged_store_says_so(videos: list[Video], tmp_path: Path)
 
 
 def test_an_unknown_video_is_a_key_error(videos: list[Video], tmp_path: Path) -> None:
-    write_store(videos[:1], tmp_path / "frames", PARAMS, workers=1)
+    write_store(videos[:1], tmp_path / "frames", PARAMS, workers=0)
     store = FrameStore(tmp_path / "frames")
     assert "unknown" not in store
     with pytest.raises(KeyError):

@@ -1,24 +1,79 @@
-"""Items in processes: order kept, one death costs one item, nothing outlives the parent."""
+"""Items in processes: order kept, one bad item costs itself, nothing outlives the parent."""
 
 import os
+import signal
 import time
 from collections.abc import Callable
+from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context
 from pathlib import Path
 
-from videossr.parallel import in_processes
+import numpy as np
+import pytest
+
+from videossr.errors import ConfigError
+from videossr.parallel import Limits, in_processes
+
+LIMITS = Limits(seconds=1.0, megabytes=100)
 
 
-def _square_or_die(number: int) -> int:
-    time.sleep(0.2 * (number == 0))
+def _square_or_worse(number: int) -> int:
     if number == 5:
         os._exit(9)
+    if number == 6:
+        time.sleep(600)
+    if number == 7:
+        return len(bytearray(10**9))
+    if number == 8:
+        held = [np.ones(2**17) for _ in range(10_000) if not time.sleep(0.002)]
+        return len(held)
+    if number == 9:
+        raise KeyError("unforeseen")
     return number * number
 
 
-def test_a_process_that_dies_costs_one_item_and_no_order() -> None:
-    results = list(in_processes(_square_or_die, range(14), 2, on_death=lambda number: -number))
-    assert results == [-5 if number == 5 else number * number for number in range(14)]
+@pytest.mark.parametrize("workers", [1, 3])
+def test_an_item_that_dies_hangs_eats_memory_or_raises_costs_itself_alone_and_no_order(workers: int) -> None:
+    results = list(in_processes(_square_or_worse, range(14), workers, LIMITS, lambda number, loss: loss))
+    assert [loss.reason for loss in results[5:10]] == [
+        "crashed",
+        "timeout",
+        "out_of_memory",
+        "out_of_memory",
+        "crashed",
+    ]
+    assert results[:5] + results[10:] == [number * number for number in (*range(5), *range(10, 14))]
+
+
+def _die_once(path: Path) -> str:
+    if path.exists():
+        return "alive"
+    path.touch()
+    os.kill(os.getpid(), signal.SIGKILL)
+    return "never"
+
+
+def test_a_process_that_the_system_killed_costs_nothing(tmp_path: Path) -> None:
+    assert list(in_processes(_die_once, [tmp_path / "tried"], 1, LIMITS, lambda item, loss: loss)) == ["alive"]
+
+
+def _refuse(number: int) -> int:
+    raise ConfigError("a person's mistake")
+
+
+def test_a_persons_mistake_and_a_loss_that_no_one_takes_are_raised() -> None:
+    with pytest.raises(ConfigError, match="mistake"):
+        list(in_processes(_refuse, [1], 1, LIMITS, lambda item, loss: 0))
+    with pytest.raises(BrokenProcessPool, match="at 5"):
+        list(in_processes(_square_or_worse, [5], 2))
+
+
+def test_whoever_leaves_early_waits_for_nothing() -> None:
+    began = time.monotonic()
+    for result in in_processes(_square_or_worse, [2, 6, 6, 6], 2):
+        assert result == 4
+        break
+    assert time.monotonic() - began < 30
 
 
 def _tell_who_and_wait(folder: str) -> None:

@@ -113,3 +113,31 @@ def write_with_two_streams(path: Path, num_frames: int = 60) -> Path:
         for stream in (small, large):
             container.mux(stream.encode(None))
     return path
+
+
+def write_with_many_streams(path: Path, num_streams: int) -> Path:
+    """One black picture in each of many streams."""
+    with av.open(str(path), "w") as container:
+        streams = [container.add_stream("mpeg4", rate=25) for _ in range(num_streams)]
+        for stream in streams:
+            stream.height, stream.width, stream.pix_fmt = 16, 16, "yuv420p"
+        black = av.VideoFrame.from_ndarray(np.zeros((16, 16, 3), np.uint8), format="rgb24")
+        for stream in streams:
+            container.mux(stream.encode(black))
+        for stream in streams:
+            container.mux(stream.encode(None))
+    return path
+
+
+def write_black(path: Path, num_frames: int, height: int, width: int, codec: str, pixels: str, **options: str) -> Path:
+    """Large pictures in a small file."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream(codec, rate=25, options=options)
+        stream.height, stream.width, stream.pix_fmt = height, width, pixels
+        lines = height * 3 // 2 if pixels == "yuv420p" else height
+        black = av.VideoFrame.from_ndarray(np.zeros((lines, width), np.uint8), format=pixels)
+        for number in range(num_frames):
+            black.pts = number
+            container.mux(stream.encode(black))
+        container.mux(stream.encode(None))
+    return path

@@ -9,6 +9,7 @@ import logging
 import os
 import shutil
 import stat
+import unicodedata
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -22,9 +23,10 @@ from tqdm import tqdm
 
 from videossr import config
 from videossr.decode import probe
+from videossr.decode.watch import unchanged
 from videossr.errors import ConfigError, DecodeError, SourceError
 from videossr.frames import choose_frames, read_quarantine, write_quarantine, write_table
-from videossr.parallel import in_processes
+from videossr.parallel import Limits, Loss, in_processes
 from videossr.records import Rejected, Split, Video
 from videossr.synth import SynthParams, make_videos
 
@@ -64,6 +66,7 @@ class IngestParams:
     source: str
     seed: int = 0
     bench_fraction: float = 0.3
+    limits: Limits = Limits()
 
     def __post_init__(self) -> None:
         if not 0 < self.bench_fraction < 1:
@@ -100,7 +103,7 @@ def ingest(
             f"no videos under {params.source}: put {', '.join(SUFFIXES)} files there or name another folder"
         )
     examine = partial(_examine, min_frames=min_frames, span=span)
-    examined = in_processes(examine, paths, workers, on_death=_crashed)
+    examined = in_processes(examine, paths, workers, params.limits, _lost)
     results = list(tqdm(examined, total=len(paths), desc="ingest", unit="file"))
     rejected += [result for result in results if isinstance(result, Rejected)]
     unique, duplicates = _without_duplicates([result for result in results if not isinstance(result, Rejected)])
@@ -185,6 +188,8 @@ def _refusal(path: Path, root: Path) -> tuple[str, str] | None:
     """(reason, detail) where a file is refused unopened."""
     if _printable(path) != str(path):
         return "bad_name", "the name is not valid UTF-8: rename the file"
+    if any(unicodedata.category(character) == "Cc" for character in str(path)):
+        return "bad_name", "the name holds a line break or another control character: rename the file"
     try:
         target = path.resolve(strict=True)
         mode = target.stat().st_mode
@@ -207,20 +212,15 @@ def _printable(path: Path) -> str:
 def _examine(path: Path, min_frames: int, span: tuple[float, float]) -> Video | Rejected:
     """Hash and probe one file; the split is decided later, and the whole hash travels as the id until then."""
     try:
-        before = path.stat()
-        with path.open("rb") as file:
+        with unchanged(path), path.open("rb") as file:
+            if path.stat().st_size == 0:
+                return Rejected(str(path), "not_a_video", "the file is empty")
             digest = hashlib.file_digest(file, "sha256").hexdigest()
-        if before.st_size == 0:
-            return Rejected(str(path), "not_a_video", "the file is empty")
-        video = _probed(path, digest, min_frames, span)
-        after = path.stat()
+            return _probed(path, digest, min_frames, span)
     except OSError as error:
         return Rejected(str(path), "unreadable", error.strerror or "")
     except DecodeError as error:
         return Rejected(str(path), error.reason, error.detail)
-    if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
-        return Rejected(str(path), "changed_while_read", "the file is still being written: run ingest again later")
-    return video
 
 
 def _probed(path: Path, digest: str, min_frames: int, span: tuple[float, float]) -> Video:
@@ -244,8 +244,8 @@ def _probed(path: Path, digest: str, min_frames: int, span: tuple[float, float])
     )
 
 
-def _crashed(path: Path) -> Rejected:
-    return Rejected(str(path), "crashed_decoder", "the process that read it died")
+def _lost(path: Path, loss: Loss) -> Rejected:
+    return Rejected(str(path), loss.reason, loss.detail)
 
 
 def _without_duplicates(videos: Sequence[Video]) -> tuple[list[Video], list[Rejected]]:

@@ -12,21 +12,13 @@ import numpy as np
 
 from videossr.decode.clip import Clip, Pixels, Times
 from videossr.decode.decord_reader import read_with_decord
-from videossr.decode.probing import Probe, probe
+from videossr.decode.probing import Probe, presentation_times, probe
 from videossr.decode.pyav_reader import read_with_pyav
 from videossr.decode.reasons import REASONS
 
 __all__ = ["REASONS", "Clip", "Decoder", "Pixels", "Probe", "Times", "decode", "presentation_times", "probe"]
 
 Decoder = Literal["auto", "decord", "pyav"]
-
-
-def presentation_times(path: Path) -> Times:
-    """Seconds at which each frame is shown, float64 [N], sorted, the first at 0; edit lists are respected.
-
-    Raises DecodeError.
-    """
-    return probe(path).times
 
 
 def decode(

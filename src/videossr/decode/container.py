@@ -17,6 +17,8 @@ from videossr.decode.clip import Pixels
 from videossr.errors import DecodeError
 
 MAX_SOURCE_PIXELS = 8192 * 8192
+MAX_SECONDS = 24 * 3600.0
+MAX_STREAMS = 100
 _SCALING = Interpolation.AREA | Interpolation.ACCURATE_RND | Interpolation.BITEXACT  # the same on every processor
 # Only these demuxers, only local files: a text file named .mp4 may otherwise be a playlist that opens other files.
 _OPTIONS = {"format_whitelist": "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts", "protocol_whitelist": "file"}
@@ -34,13 +36,30 @@ def opened(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
         raise DecodeError("not_a_video", sentence(error)) from None
     with file as container:
         try:
+            _refuse_bombs(container)
             stream = _largest(container)
             stream.codec_context.thread_count = 1
+            # The stream itself may announce larger pictures than its container does.
+            stream.codec_context.options = {"max_pixels": str(MAX_SOURCE_PIXELS)}
             yield container, stream
         except (av.error.DecoderNotFoundError, av.error.PatchWelcomeError) as error:
             raise DecodeError("unsupported", sentence(error)) from None
+        except av.error.MemoryError as error:
+            raise DecodeError("out_of_memory", sentence(error)) from None
         except av.error.FFmpegError as error:
             raise DecodeError("corrupt", sentence(error)) from None
+
+
+def _refuse_bombs(container: InputContainer) -> None:
+    if len(container.streams) > MAX_STREAMS:
+        raise DecodeError("too_many_streams", f"{len(container.streams)} streams, at most {MAX_STREAMS} are read")
+    refuse_too_long((container.duration or 0) / 1e6)
+
+
+def refuse_too_long(seconds: float) -> None:
+    """Raise DecodeError where a clock runs longer than is read."""
+    if seconds > MAX_SECONDS:
+        raise DecodeError("too_long", f"{seconds / 3600:.0f} hours, at most {MAX_SECONDS / 3600:.0f} are read")
 
 
 def sentence(error: Exception) -> str:

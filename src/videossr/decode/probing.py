@@ -9,9 +9,10 @@ from av.packet import Packet
 from av.video.stream import VideoStream
 
 from videossr.decode.clip import Ticks, Times
-from videossr.decode.container import displayed_size, frames_in_order, opened, packets
+from videossr.decode.container import MAX_SECONDS, displayed_size, frames_in_order, opened, packets, refuse_too_long
 from videossr.errors import DecodeError
 
+MAX_FRAMES = round(MAX_SECONDS * 120)
 INDEX_BY_DECODING = ("avi",)  # its packets carry decoding order only: frames are numbered as they come out
 
 
@@ -68,6 +69,7 @@ def probe(path: Path) -> Probe:
             raise DecodeError("corrupt", "no frame can be decoded")
         width, height = displayed_size(stream, first)
         times = (index.pts - index.pts[0]).astype(np.float64) * float(time_base)
+        refuse_too_long(float(times[-1]))
         fps = (len(times) - 1) / float(times[-1]) if len(times) > 1 else float(stream.average_rate or 0)
         return Probe(
             codec=stream.codec_context.codec.canonical_name,
@@ -90,6 +92,8 @@ def _index(container: InputContainer, stream: VideoStream) -> Index:
         if packet.size == 0 or packet.is_discard or packet.pts is None or _is_hidden(packet):
             continue
         pts.append(packet.pts)
+        if len(pts) > MAX_FRAMES:
+            raise DecodeError("too_long", f"more than {MAX_FRAMES} frames")
         if packet.is_keyframe:
             key_pts.append(packet.pts)
         leading |= bool(key_pts) and packet.pts < key_pts[-1]

@@ -8,6 +8,7 @@ import numpy.typing as npt
 
 from videossr.decode import Decoder, Times
 from videossr.errors import ConfigError
+from videossr.parallel import Limits
 
 SIZE_FACTOR = 32  # patch 16 merged 2x2 in Qwen3-VL: sides are multiples of it
 
@@ -21,6 +22,7 @@ class FramesParams:
     max_pixels: int = 65536
     min_pixels: int = 16384
     decoder: Decoder = "auto"
+    limits: Limits = Limits()
 
     def __post_init__(self) -> None:
         if self.num_frames < 2:

@@ -16,11 +16,12 @@ import simplejpeg
 from tqdm import tqdm
 
 from videossr.decode import decode, probe
+from videossr.decode.watch import unchanged
 from videossr.errors import DecodeError
 from videossr.frames.choice import FramesParams, choose_frames, fitted_size
 from videossr.frames.layout import BLOCK, INDEX_SCHEMA, rows_name, shard_name, skipped_name
 from videossr.frames.tables import read_quarantine, write_quarantine, write_table
-from videossr.parallel import in_processes
+from videossr.parallel import Loss, in_processes
 from videossr.records import Rejected, Video
 
 VIDEOS_PER_SHARD = 256
@@ -47,7 +48,7 @@ def write_store(
     building = _begin(root, [[(video.video_id, video.path) for video in group] for group in groups], params)
     done = [(building / rows_name(shard)).exists() for shard in range(len(groups))]
     left = [video for group, whole in zip(groups, done, strict=True) if not whole for video in group]
-    encoded = in_processes(partial(_encode_video, params=params), left, workers, on_death=_crashed)
+    encoded = in_processes(partial(_encode_video, params=params), left, workers, params.limits, _lost)
     progress = iter(tqdm(encoded, total=len(ordered), initial=len(ordered) - len(left), desc="frames", unit="video"))
     for shard, group in enumerate(groups):
         if not done[shard]:
@@ -116,22 +117,22 @@ def _append(shard: BinaryIO, number: int, video: Video, encoded: _Encoded) -> di
 
 def _encode_video(video: Video, params: FramesParams) -> _Encoded | Rejected:
     try:
-        return _encode(video, params)
+        with unchanged(Path(video.path)):
+            return _encode(video, params)
     except DecodeError as error:
         return Rejected(video.path, error.reason, error.detail)
+    except OSError as error:
+        return Rejected(video.path, "unreadable", error.strerror or "")
 
 
-def _crashed(video: Video) -> Rejected:
-    return Rejected(video.path, "crashed_decoder", "the process that decoded it died")
+def _lost(video: Video, loss: Loss) -> Rejected:
+    return Rejected(video.path, loss.reason, loss.detail)
 
 
 def _encode(video: Video, params: FramesParams) -> _Encoded:
     path = Path(video.path)
-    try:
-        with path.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise DecodeError("unreadable", error.strerror or "") from None
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
     if not digest.startswith(video.video_id):
         raise DecodeError("changed_while_read", "its bytes are no longer those that ingest saw: run ingest again")
     probed = probe(path)
