@@ -14,7 +14,7 @@ LEVELS = (
     ("pretext", "synth"),
     ("ingest", "dataset", "gates"),
     ("qwen", "newborn", "train"),
-    ("benchmarks", "evaluate", "report", "serving", "plan"),
+    ("audit", "benchmarks", "evaluate", "report", "serving", "plan"),
     ("recipe", "tracking", "served", "cli"),
 )
 LEVEL_OF = {name: level for level, names in enumerate(LEVELS) for name in names}
