@@ -17,9 +17,11 @@ from videossr.policy import Prompt
 from videossr.pretext import TASKS
 from videossr.qwen import load_model, load_policy
 from videossr.train import stage
+from videossr.train.checkpoints import last_whole_checkpoint
 from videossr.train.params import GrpoParams, TrainParams, WarmupParams
 from videossr.train.progress import RunLog
-from videossr.train.stage import last_whole_checkpoint, train, verified_reward
+from videossr.train.reward import scorer, verified_reward
+from videossr.train.stage import train
 
 GRPO = GrpoParams(
     steps=4,
@@ -108,7 +110,10 @@ def test_verify_runs_both_ways_and_agrees(trained, tmp_path, caplog):
 @pytest.mark.parametrize("after", ["warm start", "GRPO"])
 def test_a_killed_run_ends_as_if_it_had_not_been(trained, tmp_path, after):
     """Kill -9 as soon as a checkpoint of the phase exists, then run again."""
-    script = f"import sys; sys.path[:0] = {sys.path!r}; import test_train, pathlib; test_train.run(pathlib.Path({str(tmp_path)!r}))"
+    script = (
+        f"import sys; sys.path[:0] = {sys.path!r}; import test_train, pathlib; "
+        f"test_train.run(pathlib.Path({str(tmp_path)!r}))"
+    )
     process = subprocess.Popen([sys.executable, "-c", script], stderr=subprocess.DEVNULL)
     pattern = {"warm start": "work/*/warmup.pt", "GRPO": "work/*/grpo/checkpoint-2/WHOLE"}[after]
     while process.poll() is None and not list(tmp_path.glob(pattern)):
@@ -124,9 +129,11 @@ def test_a_checkpoint_torn_by_a_kill_is_passed_over(tmp_path):
     for step, whole in ((2, True), (10, False)):
         (tmp_path / f"checkpoint-{step}").mkdir()
         if whole:
-            (tmp_path / f"checkpoint-{step}" / "WHOLE").touch()
-    assert last_whole_checkpoint(tmp_path) == str(tmp_path / "checkpoint-2")
+            (tmp_path / f"checkpoint-{step}" / "WHOLE").write_text("this run")
+    assert last_whole_checkpoint(tmp_path, "this run") == str(tmp_path / "checkpoint-2")
     assert not (tmp_path / "checkpoint-10").exists()
+    with pytest.raises(TrainingError, match="another policy, other parameters or other samples"):
+        last_whole_checkpoint(tmp_path, "that run")
 
 
 def test_a_torn_line_of_the_run_log_is_passed_over_and_the_step_run_again(tmp_path):
@@ -173,7 +180,7 @@ def test_groups_that_do_not_divide_are_refused():
 
 def test_the_reward_tells_each_task_apart():
     told = {}
-    reward = verified_reward("smooth", 2, {"counting": 0.5, "jigsaw": 0.35})
+    reward = verified_reward(scorer(PARAMS), 2, {"counting": 0.5, "jigsaw": 0.35})
     scores = reward(
         completions=["1,2,3", "1,2,3", "2143", "nonsense"],
         task=["counting", "counting", "jigsaw", "jigsaw"],

@@ -4,6 +4,7 @@ Any checkpoint of the family loads by name or folder; `newborn` makes a random o
 the same classes, so that a laptop walks the very path that `Qwen/Qwen3-VL-8B-Instruct` walks.
 """
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,6 +12,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import torch
+from peft import PeftModel
 from transformers import AutoModelForImageTextToText, AutoProcessor, PreTrainedModel, ProcessorMixin
 from transformers.video_utils import VideoMetadata
 
@@ -19,6 +21,7 @@ from videossr.frames import Clip
 from videossr.policy import VIDEO_MARKER, Prompt
 
 SYSTEM_PROMPT = "Answer directly, in the format asked for."
+ADAPTER = "adapter_config.json"  # in the folder of a policy that is an adapter on another checkpoint
 MILLISECONDS = 1000  # the clock handed to the processor: whole milliseconds keep presentation times true
 
 
@@ -78,8 +81,14 @@ def load_processor(name_or_path: str | Path) -> ProcessorMixin:
 def load_model(name_or_path: str | Path, dtype: str = "auto") -> PreTrainedModel:
     """Load a video-language model by hub name or folder; its code never comes from the checkpoint.
 
-    Raises PolicyError when there is none by that name.
+    A folder of adapters is loaded on the base that it names, inside the folder or elsewhere. Raises PolicyError when
+    there is none by that name.
     """
+    adapter = Path(name_or_path) / ADAPTER
+    if adapter.exists():
+        base = json.loads(adapter.read_text(encoding="utf-8"))["base_model_name_or_path"]
+        inside = adapter.with_name(base)
+        return PeftModel.from_pretrained(load_model(inside if inside.exists() else base, dtype), str(name_or_path))
     try:
         return AutoModelForImageTextToText.from_pretrained(str(name_or_path), dtype=dtype, trust_remote_code=False)
     except (OSError, ValueError) as error:

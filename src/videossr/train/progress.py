@@ -10,8 +10,19 @@ from transformers import TrainerCallback
 
 SECONDS = "step_seconds"
 RENAMED = {"frac_reward_zero_std": "zero_variance", "grad_norm": "gradient_norm", "step_time": SECONDS}
-KEPT = ("loss", "reward", "reward_std", "kl", "entropy", "learning_rate", "completions/mean_length", *RENAMED)
-PER_TASK = ("reward/", "zero_variance/", "parsed/", "skill/")
+KEPT = (
+    "loss",
+    "reward",
+    "reward_std",
+    "kl",
+    "entropy",
+    "learning_rate",
+    "completions/mean_length",
+    "exchanged",
+    "skipped",
+    *RENAMED,
+)
+PER_TASK = ("reward/", "zero_variance/", "parsed/", "skill/", "level/")
 
 
 class RunLog:
@@ -51,9 +62,13 @@ class Progress(TrainerCallback):
         self.bar: tqdm[Any] | None = None
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **unused: Any) -> None:
+        if not state.is_world_process_zero:
+            return
         self.bar = tqdm(desc="GRPO", total=state.max_steps, initial=state.global_step, unit="step", mininterval=1)
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **unused: Any) -> None:
+        if not state.is_world_process_zero:
+            return
         metrics = {
             RENAMED.get(name, name): float(value)
             for name, value in (logs or {}).items()

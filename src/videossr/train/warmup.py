@@ -1,7 +1,7 @@
 """The supervised warm start: a new-born policy learns the language of the answers before it is reinforced."""
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +10,8 @@ import torch
 from tqdm import tqdm
 from trl.trainer.utils import add_fused_lm_head
 
-from videossr.policy import Prompt
-from videossr.qwen import encode
 from videossr.records import Sample
+from videossr.train.lessons import Lessons, Puzzle
 from videossr.train.params import WarmupParams
 from videossr.train.prefix import Group, shared_logps
 
@@ -23,7 +22,7 @@ def warm_up(
     model: Any,
     processor: Any,
     samples: Sequence[Sample],
-    render: Callable[[Sample], Prompt],
+    lessons: Lessons,
     params: WarmupParams,
     seed: int,
     checkpoint: Path,
@@ -41,7 +40,8 @@ def warm_up(
     model.train()
     batches = _batches(samples, params, seed, start=len(curve))
     for batch in tqdm(batches, "warm start", total=params.steps, initial=len(curve), unit="step", mininterval=1):
-        loss = _loss(model, processor, [(render(sample), sample.answer) for sample in batch])
+        puzzles = [lessons.puzzle(sample.sample_id, len(curve), place) for place, sample in enumerate(batch)]
+        loss = _loss(model, processor, puzzles)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
@@ -60,12 +60,12 @@ def _batches(samples: Sequence[Sample], params: WarmupParams, seed: int, start: 
         yield [samples[i] for i in chosen]
 
 
-def _loss(model: Any, processor: Any, batch: Sequence[tuple[Prompt, str]]) -> torch.Tensor:
+def _loss(model: Any, processor: Any, batch: Sequence[Puzzle]) -> torch.Tensor:
     """Mean negative log-likelihood per answer token, end token included."""
     tokenizer = processor.tokenizer
     groups = [
-        Group(encode(processor, prompt), [tokenizer(answer + tokenizer.eos_token, return_tensors="pt").input_ids[0]])
-        for prompt, answer in batch
+        Group(puzzle.prompt, [tokenizer(puzzle.row["answer"] + tokenizer.eos_token, return_tensors="pt").input_ids[0]])
+        for puzzle in batch
     ]
     logps, _ = shared_logps(model, groups, tokenizer.pad_token_id)
     return -logps.sum() / sum(len(group.completions[0]) for group in groups)

@@ -1,0 +1,128 @@
+"""From parameters to a trainer that is ready to run."""
+
+import importlib.util
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import torch
+from datasets import Dataset
+from peft import LoraConfig
+from transformers import PrinterCallback, ProgressCallback
+from trl import GRPOConfig
+
+from videossr.errors import TrainingError
+from videossr.policy import Prompt
+from videossr.pretext.floors import blind_floors
+from videossr.qwen import backbone, load_model, load_processor, vision_token_ids
+from videossr.records import Sample
+from videossr.train.checkpoints import WholeCheckpoints
+from videossr.train.curriculum import Curriculum
+from videossr.train.grpo import VideoGRPOTrainer
+from videossr.train.lessons import Lessons, row_of
+from videossr.train.params import BITSANDBYTES, GrpoParams, LoraParams, TrainParams
+from videossr.train.progress import Progress, RunLog
+from videossr.train.reward import scorer, verified_reward
+
+
+def assemble(
+    params: TrainParams,
+    samples: Sequence[Sample],
+    render: Callable[[Sample], Prompt],
+    policy: str,
+    work: Path,
+    key: str,
+    curriculum: Curriculum | None,
+    log_metrics: Callable[[dict[str, float], int], None],
+) -> VideoGRPOTrainer:
+    """The trainer of one run: `policy` is the checkpoint it starts from, `work` where it keeps its own."""
+    _check_optimizer(params.grpo)
+    model = load_model(policy, _dtype(params))
+    if params.freeze_vision:
+        backbone(model).visual.requires_grad_(False)
+    processor, score = load_processor(policy), scorer(params)
+    trainer = VideoGRPOTrainer(
+        model=model,
+        reward_funcs=verified_reward(score, params.grpo.group_size, blind_floors(samples)),
+        args=_config(params, work, vision_token_ids(model)),
+        train_dataset=Dataset.from_list([row_of(sample) for sample in samples]),
+        processing_class=processor,
+        peft_config=_lora(params.lora),
+        lessons=Lessons(samples, render, processor, params.grpo.max_prompt_tokens, params.seed, curriculum),
+        score=score,
+        grpo=params.grpo,
+        shared_prefix=params.shared_prefix,
+    )
+    for noisy in (PrinterCallback, ProgressCallback):
+        trainer.remove_callback(noisy)
+    trainer.add_callback(Progress(RunLog(work / "grpo.jsonl"), log_metrics))
+    trainer.add_callback(WholeCheckpoints(key))
+    return trainer
+
+
+def _dtype(params: TrainParams) -> str:
+    if not params.grpo.bf16:
+        return "float32"
+    return "bfloat16" if params.lora is not None else params.grpo.weights
+
+
+def _lora(lora: LoraParams | None) -> LoraConfig | None:
+    """Adapters on the language model alone: some vision towers name their layers alike."""
+    if lora is None:
+        return None
+    return LoraConfig(
+        r=lora.rank,
+        lora_alpha=lora.alpha,  # type: ignore[arg-type]
+        lora_dropout=lora.dropout,
+        target_modules=rf".*language_model.*\.({'|'.join(lora.targets)})",
+        task_type="CAUSAL_LM",
+    )
+
+
+def _check_optimizer(grpo: GrpoParams) -> None:
+    if grpo.optimizer not in BITSANDBYTES:
+        return
+    if importlib.util.find_spec("bitsandbytes") is None or not torch.cuda.is_available():
+        raise TrainingError(
+            f"grpo.optimizer '{grpo.optimizer}' needs a GPU and the extra 'optimizers' (pip install "
+            "'videossr[optimizers]'): install it, or set adamw_torch_fused"
+        )
+
+
+def _config(params: TrainParams, work: Path, suppressed: list[int]) -> GRPOConfig:
+    grpo = params.grpo
+    return GRPOConfig(
+        output_dir=str(work / "grpo"),
+        seed=params.seed,
+        max_steps=grpo.steps,
+        per_device_train_batch_size=grpo.prompts_per_forward * grpo.group_size,
+        gradient_accumulation_steps=grpo.prompts_per_step // grpo.prompts_per_forward // params.processes,
+        num_generations=grpo.group_size,
+        num_iterations=grpo.updates_per_rollout,
+        max_completion_length=grpo.max_completion_tokens,
+        learning_rate=grpo.learning_rate,
+        lr_scheduler_type=grpo.lr_schedule,
+        warmup_steps=grpo.lr_warmup_steps,
+        optim=grpo.optimizer,
+        weight_decay=grpo.weight_decay,
+        max_grad_norm=grpo.max_gradient_norm,
+        beta=grpo.kl_coefficient,
+        temperature=grpo.temperature,
+        loss_type=grpo.loss_type,
+        importance_sampling_level=grpo.importance,
+        epsilon=grpo.clip_low,
+        epsilon_high=grpo.clip_high,
+        scale_rewards=grpo.scale_rewards,
+        entropy_coef=grpo.entropy_bonus,
+        top_entropy_quantile=grpo.top_entropy_share,
+        mask_truncated_completions=grpo.mask_truncated,
+        bf16=grpo.bf16,
+        gradient_checkpointing=grpo.gradient_checkpointing,
+        generation_kwargs={"suppress_tokens": suppressed},
+        remove_unused_columns=False,
+        logging_steps=1,
+        save_steps=grpo.checkpoint_every,
+        save_total_limit=2,
+        report_to="none",
+        disable_tqdm=True,
+        use_cpu=not torch.cuda.is_available(),
+    )

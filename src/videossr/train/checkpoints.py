@@ -1,0 +1,71 @@
+"""What training leaves on disk: checkpoints that are whole or nothing, and policies that appear at once."""
+
+import json
+import logging
+import shutil
+from pathlib import Path
+from typing import Any
+
+from transformers import TrainerCallback
+
+from videossr.errors import TrainingError
+
+log = logging.getLogger(__name__)
+
+
+class WholeCheckpoints(TrainerCallback):
+    """Marks a checkpoint as whole, with the run's key, after its last byte is written: a kill in between is seen."""
+
+    MARK = "WHOLE"
+
+    def __init__(self, key: str) -> None:
+        self.key = key
+
+    def on_save(self, args: Any, state: Any, control: Any, **unused: Any) -> None:
+        if state.is_world_process_zero:
+            mark = Path(args.output_dir) / f"checkpoint-{state.global_step}" / self.MARK
+            mark.write_text(self.key, encoding="utf-8")
+
+
+def last_whole_checkpoint(folder: Path, key: str) -> str | None:
+    """The newest checkpoint that was written to its end; torn ones are removed.
+
+    Raises TrainingError where it belongs to another run: another model, other parameters or other samples.
+    """
+    checkpoints = sorted(folder.glob("checkpoint-*"), key=lambda path: int(path.name.rpartition("-")[2]))
+    for torn in [path for path in checkpoints if not (path / WholeCheckpoints.MARK).exists()]:
+        log.warning("removing %s: it was not written to its end", torn)
+        shutil.rmtree(torn)
+    whole = [path for path in checkpoints if path.exists()]
+    if not whole:
+        return None
+    if (whole[-1] / WholeCheckpoints.MARK).read_text(encoding="utf-8") != key:
+        raise TrainingError(
+            f"{whole[-1]} was written by a run of another policy, other parameters or other samples: move it away, "
+            "or go back to what it was trained with"
+        )
+    return str(whole[-1])
+
+
+def publish(source: Path, target: Path) -> None:
+    """Copy a folder to where it appears at once."""
+    half = target.with_name(target.name + ".half")
+    shutil.rmtree(half, ignore_errors=True)
+    shutil.copytree(source, half)
+    shutil.rmtree(target, ignore_errors=True)
+    half.replace(target)
+
+
+def fresh(folder: Path) -> Path:
+    """The folder, made and empty."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    return folder
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write JSON that appears whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    half = path.with_name(path.name + ".half")
+    half.write_text(json.dumps(value, indent=1), encoding="utf-8")
+    half.replace(path)

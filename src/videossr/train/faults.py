@@ -1,0 +1,42 @@
+"""What stops training: told in a sentence, with what is needed to look into it."""
+
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NoReturn
+
+import torch
+
+from videossr.errors import TrainingError
+from videossr.train.checkpoints import write_json
+
+
+@contextmanager
+def told_out_of_memory() -> Iterator[None]:
+    """Name the parameters to lower where memory runs out."""
+    try:
+        yield
+    except (torch.OutOfMemoryError, MemoryError) as error:
+        wanted = re.search(r"Tried to allocate ([\d.]+ \w+)", str(error))
+        size = f" ({wanted[1]} more were asked for)" if wanted else ""
+        raise TrainingError(
+            f"memory ran out{size}: lower grpo.prompts_per_forward, prompts_per_rollout or max_completion_tokens, "
+            "set gradient_checkpointing: true, show fewer or smaller frames, or train adapters (train.lora)"
+        ) from None
+
+
+def finite_gradient(model: Any) -> bool:
+    """Whether every gradient is a number, by one reduction over all of them."""
+    gradients = [parameter.grad for parameter in model.parameters() if parameter.grad is not None]
+    return not gradients or bool(torch.isfinite(torch.nn.utils.get_total_norm(gradients)))
+
+
+def write_fault(path: Path, fault: str, step: int, batch: Mapping[str, Any]) -> NoReturn:
+    """Keep the batch that broke the training, as JSON, and end it before the weights are touched."""
+    told = {name: value.tolist() for name, value in batch.items() if isinstance(value, torch.Tensor)}
+    write_json(path, {"step": step, "fault": fault, **told})
+    raise TrainingError(
+        f"training must stop: {fault} in step {step}; the batch is kept in {path} and the last checkpoint is good: "
+        "lower train.grpo.learning_rate and run again"
+    )
