@@ -61,6 +61,6 @@ $(STAMP): pyproject.toml constraints.txt
 	    echo 'Python 3.11, 3.12 or 3.13 is needed: install it (for example apt install python3.11 python3.11-venv)' >&2; exit 1; \
 	fi; \
 	[ -x $(BIN)/python ] || "$$python" -m venv .venv || { echo 'the venv module is missing: apt install python3-venv' >&2; exit 1; }
-	@echo 'installing into .venv, once: some minutes and about 7 GB'
+	@echo 'installing into .venv: the first time, some minutes and about 7 GB'
 	@python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	@touch $@

@@ -23,7 +23,7 @@ PARAMS = Path("params.yaml")
 RESULTS = Path("reports/viubench.json")
 ROWS = {
     "random": "blind: random guess",
-    "constant": "blind: best constant answer",
+    "constant": "blind: best constant",
     "before": "policy before GRPO",
     "after": "policy after GRPO",
 }
