@@ -20,8 +20,9 @@ from videos import (
     write_with_two_streams,
 )
 
-from videossr.decode import REASONS, Clip, decode, presentation_times, probe
-from videossr.decode.pyav_reader import read_seeking
+from videossr.decode import REASONS, Clip, Reading, decode, presentation_times, probe, read_frames
+from videossr.decode.choice import settled
+from videossr.decode.pyav_reader import read_in_order, read_seeking
 from videossr.decode.watch import unchanged
 from videossr.errors import DecodeError
 
@@ -203,6 +204,52 @@ def test_decord_is_refused_where_it_disagrees_with_the_container(videos: dict[st
         decode(cut, presentation_times(cut)[:3], size=SIZE, decoder="decord")
 
 
+@pytest.mark.parametrize("name", KINDS)
+def test_two_readers_agree_or_a_full_decode_settles_it(videos: dict[str, Path], name: str) -> None:
+    probed, index = probe(videos[name]), np.arange(2, 80, 11)
+    frames, reading = read_frames(videos[name], probed, index, SIZE, "auto", check=True)
+    assert [read_number(frame) for frame in frames] == index.tolist()
+    in_order = probed.container in ("avi", "mpegts")
+    assert reading.reader == ("pyav_in_order" if in_order else "pyav_seeking") and reading.wrong == ()
+    assert probed.codec in reading.why and "agrees" in reading.why
+
+
+def test_the_reader_that_was_wrong_is_named_and_its_frames_are_not_used(videos: dict[str, Path]) -> None:
+    path, index = videos["h264_b_frames.mp4"], np.arange(5, 75, 7)
+    probed = probe(path)
+    right, shifted = (read_in_order(path, probed, numbers, SIZE) for numbers in (index, index + 1))
+    darker = (right * 0.8).astype(np.uint8)  # another scaling or colour is no other frame
+    for first, other, wrong in (
+        (shifted, right, ("pyav_seeking",)),
+        (right, shifted, ("decord",)),
+        (shifted, shifted, ("pyav_seeking", "decord")),
+        (darker, right, ()),
+        (shifted, None, ("pyav_seeking",)),
+    ):
+        frames, reading = settled(path, probed, index, SIZE, first, other, Reading("pyav_seeking", "a test"))
+        assert reading.wrong == wrong
+        assert [read_number(frame) for frame in frames] == index.tolist()
+        assert (reading.reader == "pyav_in_order") == ("pyav_seeking" in wrong)
+
+
+def test_readers_that_nothing_settles_quarantine_the_file(videos: dict[str, Path], tmp_path: Path) -> None:
+    data = bytearray(videos["h264_one_gop.mp4"].read_bytes())
+    middle = data.index(b"mdat") + (len(data) - data.index(b"mdat")) // 2
+    data[middle : middle + 400] = bytes(400)
+    (tmp_path / "rot.mp4").write_bytes(data)
+    probed, index = probe(tmp_path / "rot.mp4"), np.arange(5, 75, 7)
+    some = np.zeros((len(index), *SIZE, 3), np.uint8)
+    with pytest.raises(DecodeError, match="readers_disagree"):
+        settled(tmp_path / "rot.mp4", probed, index, SIZE, some, some + 90, Reading("pyav_seeking", "a test"))
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_keyframes_alone_are_exact_too(videos: dict[str, Path], name: str) -> None:
+    probed = probe(videos[name])
+    frames = read_frames(videos[name], probed, probed.keyframes, SIZE, "auto")[0]
+    assert len(frames) >= 1 and [read_number(frame) for frame in frames] == probed.keyframes.tolist()
+
+
 def test_a_time_between_frames_is_refused(videos: dict[str, Path]) -> None:
     with pytest.raises(ValueError, match="presentation times"):
         decode(videos["h264_b_frames.mp4"], np.array([0.05]), size=SIZE)
@@ -311,7 +358,7 @@ def test_a_file_that_changes_while_it_is_read_is_noticed(tmp_path: Path) -> None
 def test_seeking_needs_no_second_reading(videos: dict[str, Path], name: str) -> None:
     """A fast path that always falls back would pass every other test here."""
     probed = probe(videos[name])
-    assert read_seeking(videos[name], probed, probed.index.pts[5::7], SIZE) is not None
+    assert read_seeking(videos[name], probed, np.arange(5, 80, 7), SIZE) is not None
 
 
 @pytest.mark.fuzz

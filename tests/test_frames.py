@@ -11,6 +11,7 @@ from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -19,6 +20,7 @@ from videos import numbered_frames, read_number, write_black, write_video
 from videossr.decode import presentation_times
 from videossr.errors import ConfigError, StoreError
 from videossr.frames import FramesParams, FrameStore, choose_frames, fitted_size, read_quarantine, write_store
+from videossr.frames.choice import moved_to_keyframes
 from videossr.parallel import Limits
 from videossr.records import Video
 
@@ -116,6 +118,44 @@ def test_a_video_that_takes_too_long_or_too_much_costs_itself_alone(videos: list
     params = replace(PARAMS, limits=Limits(megabytes=64))
     rejected = write_store([*videos, large], tmp_path / "frames", params, workers=1)
     assert [(item.path, item.reason) for item in rejected] == [(large.path, "out_of_memory")]
+
+
+def test_keyframes_are_taken_where_they_are_near_and_times_stay_true(tmp_path: Path) -> None:
+    often = {"x264-params": "keyint=5:min-keyint=5:scenecut=0"}
+    v = video(write_video(tmp_path / "a.mp4", 100, options=often))
+    write_store([v], tmp_path / "frames", replace(PARAMS, sampling="keyframes"), workers=0)
+    clip = FrameStore(tmp_path / "frames")[v.video_id]
+    numbers = [read_number(frame) for frame in clip.frames]
+    assert clip.times.tolist() == presentation_times(tmp_path / "a.mp4")[numbers].tolist()
+    assert sum(number % 5 == 0 for number in numbers) >= 10
+
+
+@given(
+    steps=st.lists(st.integers(1, 400), min_size=20, max_size=300),
+    num_frames=st.integers(2, 48),
+    every=st.integers(1, 60),
+)
+def test_frames_move_to_keyframes_by_half_a_step_at_most_and_repeat_none(
+    steps: list[int], num_frames: int, every: int
+) -> None:
+    times = np.cumsum([0, *steps]) / 1000
+    index = choose_frames(times, num_frames, (0.05, 0.95))
+    if index is not None:
+        moved = moved_to_keyframes(index, times, np.arange(0, len(times), every))
+        half_step = (times[index[-1]] - times[index[0]]) / (num_frames - 1) / 2
+        assert np.all(np.diff(moved) > 0) and index[0] <= moved[0] and moved[-1] <= index[-1]
+        assert np.abs(times[moved] - times[index]).max() <= half_step + 1e-9
+        assert np.all((moved == index) | (moved % every == 0))
+
+
+def test_it_is_told_beside_the_store_who_read_what_and_why(videos: list[Video], tmp_path: Path) -> None:
+    write_store(videos, tmp_path / "frames", replace(PARAMS, verify_fraction=1.0), workers=0)
+    told = pq.read_table(tmp_path / "frames.readers.parquet").to_pylist()
+    assert sorted(row["path"] for row in told) == sorted(v.path for v in videos)
+    assert {(row["reader"], tuple(row["wrong"])) for row in told} == {("pyav_seeking", ())}
+    assert all("agrees" in row["why"] for row in told)
+    write_store(videos, tmp_path / "unchecked", replace(PARAMS, verify_fraction=0.0), workers=0)
+    assert contents(tmp_path / "frames") == contents(tmp_path / "unchecked")
 
 
 def test_writing_again_replaces_the_whole_store(videos: list[Video], tmp_path: Path) -> None:

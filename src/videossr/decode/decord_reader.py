@@ -12,7 +12,7 @@ from videossr.errors import DecodeError
 
 
 def read_with_decord(path: Path, probed: Probe, index: Numbers, size: tuple[int, int]) -> Pixels:
-    """The second reader, which must agree with the container on how many frames there are and when."""
+    """The frames with the numbers `index`, scaled to `size`. Raises DecodeError where decord is not to be trusted."""
     import decord  # a heavy import that the default never needs
 
     if probed.index.leading or probed.container in READ_IN_ORDER:

@@ -8,7 +8,7 @@ from av.container import InputContainer
 from av.packet import Packet
 from av.video.stream import VideoStream
 
-from videossr.decode.clip import Ticks, Times
+from videossr.decode.clip import Numbers, Ticks, Times
 from videossr.decode.container import MAX_SECONDS, displayed_size, frames_in_order, opened, packets, refuse_too_long
 from videossr.errors import DecodeError
 
@@ -44,6 +44,11 @@ class Probe:
     duration_seconds: float
     times: Times = field(repr=False)
     index: Index = field(repr=False)
+
+    @property
+    def keyframes(self) -> Numbers:
+        """Numbers of the frames that can be decoded on their own, rising."""
+        return np.flatnonzero(np.isin(self.index.pts, self.index.key_pts))
 
 
 def presentation_times(path: Path) -> Times:

@@ -4,12 +4,11 @@ import itertools
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 from av.container import InputContainer
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
-from videossr.decode.clip import Numbers, Pixels, Ticks
+from videossr.decode.clip import Numbers, Pixels
 from videossr.decode.container import frames_in_order, opened, packets, upright
 from videossr.decode.probing import INDEX_BY_DECODING, Probe
 from videossr.errors import DecodeError
@@ -18,19 +17,9 @@ READ_IN_ORDER = ("avi", "mpegts")
 _SKIPS_NONREF = ("h264", "hevc")
 
 
-def read_with_pyav(path: Path, probed: Probe, index: Numbers, size: tuple[int, int]) -> Pixels:
-    if probed.container in INDEX_BY_DECODING:
-        return read_in_order(path, index, size, by_number=True)
-    wanted = probed.index.pts[index]
-    if probed.container not in READ_IN_ORDER:
-        frames = read_seeking(path, probed, wanted, size)
-        if frames is not None:
-            return frames
-    return read_in_order(path, wanted, size, by_number=False)
-
-
-def read_seeking(path: Path, probed: Probe, wanted: Ticks, size: tuple[int, int]) -> Pixels | None:
+def read_seeking(path: Path, probed: Probe, index: Numbers, size: tuple[int, int]) -> Pixels | None:
     """The fast path; None where it met anything that it cannot vouch for."""
+    wanted = probed.index.pts[index]
     pixels: dict[int, Pixels] = {}
     keys = np.searchsorted(probed.index.key_pts, wanted, side="right") - 1
     if keys[0] < 0:
@@ -73,13 +62,25 @@ def _read_group(
             if frame.pts in left:
                 pixels[frame.pts] = upright(frame, size)
                 left.remove(frame.pts)
+        if left == {key_pts}:  # nothing after it is wanted: the decoder need not be fed to give it out
+            _drain(stream, left, size, pixels)
         if not left:
             return True
     return False
 
 
-def read_in_order(path: Path, wanted: npt.NDArray[np.int_], size: tuple[int, int], by_number: bool) -> Pixels:
-    """The slow path: every frame from the first on; `wanted` are ticks, or numbers in the order of showing."""
+def _drain(stream: VideoStream, left: set[int], size: tuple[int, int], pixels: dict[int, Pixels]) -> None:
+    for frame in stream.codec_context.decode(None):
+        if frame.pts in left and not frame.is_corrupt:
+            pixels[frame.pts] = upright(frame, size)
+            left.remove(frame.pts)
+    stream.codec_context.flush_buffers()
+
+
+def read_in_order(path: Path, probed: Probe, index: Numbers, size: tuple[int, int]) -> Pixels:
+    """The slow path: every frame from the first on, known by its time or, where there is none, by its number."""
+    by_number = probed.container in INDEX_BY_DECODING
+    wanted = index if by_number else probed.index.pts[index]
     pixels: dict[int, Pixels] = {}
     left = {int(key) for key in wanted}
     with opened(path) as (container, stream):

@@ -10,6 +10,7 @@ REASONS: dict[str, str] = {
     "not_a_video": "none of the containers that are read",
     "out_of_memory": "reading it takes more memory than a file may take",
     "outside_source": "a link that leads out of the source folder",
+    "readers_disagree": "two readers see different frames, and no full decode says who is right",
     "timeout": "reading it takes longer than a file may take",
     "too_large": "more pixels a frame than are read",
     "too_long": "a longer clock, or more frames, than are read",

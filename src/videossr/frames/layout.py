@@ -17,6 +17,10 @@ INDEX_SCHEMA = pa.schema(
     ]
 )
 
+READERS_SCHEMA = pa.schema(
+    [("path", pa.string()), ("reader", pa.string()), ("why", pa.string()), ("wrong", pa.list_(pa.string()))]
+)
+
 
 def shard_name(shard: int) -> str:
     return f"shard-{shard:05d}.tar"
@@ -28,3 +32,7 @@ def rows_name(shard: int) -> str:
 
 def skipped_name(shard: int) -> str:
     return f"shard-{shard:05d}.skipped.parquet"
+
+
+def readers_name(shard: int) -> str:
+    return f"shard-{shard:05d}.readers.parquet"

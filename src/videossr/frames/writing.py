@@ -2,8 +2,10 @@
 
 import hashlib
 import json
+import logging
 import shutil
 import tarfile
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -15,11 +17,19 @@ import pyarrow.parquet as pq
 import simplejpeg
 from tqdm import tqdm
 
-from videossr.decode import decode, probe
+from videossr.decode import Reading, probe, read_frames
 from videossr.decode.watch import unchanged
 from videossr.errors import DecodeError
-from videossr.frames.choice import FramesParams, choose_frames, fitted_size
-from videossr.frames.layout import BLOCK, INDEX_SCHEMA, rows_name, shard_name, skipped_name
+from videossr.frames.choice import FramesParams, choose_frames, fitted_size, moved_to_keyframes
+from videossr.frames.layout import (
+    BLOCK,
+    INDEX_SCHEMA,
+    READERS_SCHEMA,
+    readers_name,
+    rows_name,
+    shard_name,
+    skipped_name,
+)
 from videossr.frames.tables import read_quarantine, write_quarantine, write_table
 from videossr.parallel import Loss, in_processes
 from videossr.records import Rejected, Video
@@ -27,12 +37,15 @@ from videossr.records import Rejected, Video
 VIDEOS_PER_SHARD = 256
 _JPEG_QUALITY = 95
 
+_log = logging.getLogger(__name__)
+
 
 @dataclass(frozen=True)
 class _Encoded:
     size: tuple[int, int]
     times: list[float]
     jpegs: list[bytes]
+    reading: Reading
 
 
 def write_store(
@@ -72,14 +85,17 @@ def _begin(root: Path, groups: Sequence[Sequence[tuple[str, str]]], params: Fram
 def _write_shard(building: Path, shard: int, results: Iterable[tuple[Video, _Encoded | Rejected]]) -> None:
     rows: list[dict[str, object]] = []
     rejected: list[Rejected] = []
+    readings: list[dict[str, object]] = []
     with (building / shard_name(shard)).open("wb") as tar:
         for video, result in results:
             if isinstance(result, Rejected):
                 rejected.append(result)
             else:
                 rows.append(_append(tar, shard, video, result))
+                readings.append({"path": video.path, **asdict(result.reading)})
         tar.write(bytes(2 * BLOCK))  # the end of a tar archive
     write_quarantine(building / skipped_name(shard), rejected)
+    write_table(building / readers_name(shard), pa.Table.from_pylist(readings, READERS_SCHEMA))
     # The rows come last: they say that the shard is whole.
     write_table(building / rows_name(shard), pa.Table.from_pylist(rows, INDEX_SCHEMA))
 
@@ -89,12 +105,28 @@ def _finish(building: Path, root: Path, num_shards: int) -> list[Rejected]:
     write_table(building / "index.parquet", pa.concat_tables([INDEX_SCHEMA.empty_table(), *tables]))
     rejected = [item for shard in range(num_shards) for item in read_quarantine(building / skipped_name(shard))]
     write_quarantine(building / "skipped.parquet", rejected)
-    for name in ("plan.json", *(f(shard) for shard in range(num_shards) for f in (rows_name, skipped_name))):
+    _tell_readers(building, root, num_shards)
+    for name in (
+        "plan.json",
+        *(f(shard) for shard in range(num_shards) for f in (rows_name, skipped_name, readers_name)),
+    ):
         (building / name).unlink()
     if root.exists():
         shutil.rmtree(root)
     building.replace(root)
     return rejected
+
+
+def _tell_readers(building: Path, root: Path, num_shards: int) -> None:
+    """Who read which file and why, beside the store: it says how the frames were come by, not what they are."""
+    tables = [pq.read_table(building / readers_name(shard)) for shard in range(num_shards)]
+    readers = pa.concat_tables([READERS_SCHEMA.empty_table(), *tables])
+    write_table(root.with_name(root.name + ".readers.parquet"), readers)
+    counts = Counter(readers["reader"].to_pylist())
+    _log.info("read by %s", ", ".join(f"{name}: {count}" for name, count in sorted(counts.items())) or "no one")
+    for row in readers.to_pylist():
+        if row["wrong"]:
+            _log.warning("%s: %s was wrong: %s", row["path"], " and ".join(row["wrong"]), row["why"])
 
 
 def _append(shard: BinaryIO, number: int, video: Video, encoded: _Encoded) -> dict[str, object]:
@@ -140,9 +172,12 @@ def _encode(video: Video, params: FramesParams) -> _Encoded:
     if index is None:
         raise DecodeError("too_short", f"{params.num_frames} frames are needed within {params.span}")
     size = fitted_size(probed.height, probed.width, params.min_pixels, params.max_pixels)
-    clip = decode(path, probed.times[index], size=size, decoder=params.decoder, probed=probed)
+    if params.sampling == "keyframes":
+        index = moved_to_keyframes(index, probed.times, probed.keyframes)
+    check = int(video.video_id[:8], 16) < params.verify_fraction * 2**32
+    frames, reading = read_frames(path, probed, index, size, params.decoder, check)
     jpegs = [
         simplejpeg.encode_jpeg(frame, quality=_JPEG_QUALITY, colorspace="RGB", colorsubsampling="444")
-        for frame in clip.frames
+        for frame in frames
     ]
-    return _Encoded(size, clip.times.tolist(), jpegs)
+    return _Encoded(size, probed.times[index].tolist(), jpegs, reading)
