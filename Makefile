@@ -14,7 +14,7 @@ export SOURCE
 # Whatever is started here finds this environment's programs first.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: help demo run promote results test lint clean mlflow prefect
+.PHONY: help demo run promote results test fuzz lint clean mlflow prefect
 
 help:
 	@echo 'make demo [SOURCE=folder]  install, run everything, register the model, show the gain'
@@ -23,6 +23,7 @@ help:
 	@echo 'make results               show the last measurement and where to look'
 	@echo 'make mlflow, make prefect  serve their pages of this project on 127.0.0.1'
 	@echo 'make test, make lint       the test suite; ruff and mypy'
+	@echo 'make fuzz                  5,000 damaged containers through ingest and frames: minutes'
 	@echo 'make clean                 remove what runs made (data, models, reports, caches), keep the registry'
 	@echo 'videossr --help            everything else (in .venv/bin)'
 
@@ -45,6 +46,9 @@ mlflow prefect: $(STAMP)
 
 test: $(STAMP)
 	@python -m pytest
+
+fuzz: $(STAMP)
+	@VIDEOSSR_MUTATIONS=5000 python -m pytest -m fuzz tests/test_fuzz.py
 
 lint: $(STAMP)
 	@ruff check .
