@@ -13,6 +13,7 @@ import simplejpeg
 from videossr.decode import Clip
 from videossr.errors import StoreError
 from videossr.frames.layout import BLOCK, shard_name
+from videossr.frames.lossless import PNG, decode_png
 from videossr.records import Footage
 
 
@@ -41,7 +42,7 @@ class FrameStore(Mapping[str, Clip]):
         try:
             with path.open("rb") as shard:
                 members = _members(shard, int(self._offsets[row]), self._sizes[row].tolist())
-                frames = [simplejpeg.decode_jpeg(data, "RGB") for data in members]
+                frames = [_decoded(data) for data in members]
             return Clip(np.stack(frames), self._times[row].copy())
         except (OSError, ValueError) as error:
             raise StoreError(f"{path} is damaged at video {video_id} ({error}): run the frames stage again") from None
@@ -55,6 +56,11 @@ class FrameStore(Mapping[str, Clip]):
     def footage(self) -> list[Footage]:
         """Names and clocks of all stored videos, ordered by video id; no frame is read."""
         return [Footage(video_id, tuple(self._times[row].tolist())) for video_id, row in self._rows.items()]
+
+
+def _decoded(data: bytes) -> npt.NDArray[np.uint8]:
+    """Frames of a video are stored as JPEG, frames that were imported as PNG."""
+    return decode_png(data) if data.startswith(PNG) else simplejpeg.decode_jpeg(data, "RGB")
 
 
 def _matrix(table: pa.Table, column: str) -> npt.NDArray[Any]:

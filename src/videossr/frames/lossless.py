@@ -1,0 +1,73 @@
+"""Frames kept bit for bit: PNG, and a frame store of it for frames that come from elsewhere than a video."""
+
+import shutil
+import tarfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import BinaryIO
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from videossr.decode import Clip
+from videossr.errors import SourceError
+from videossr.frames.layout import BLOCK, INDEX_SCHEMA, shard_name
+from videossr.frames.tables import write_quarantine, write_table
+
+PNG = b"\x89PNG"
+_VIDEOS_PER_SHARD = 64
+_FAST = [cv2.IMWRITE_PNG_COMPRESSION, 3]
+
+
+def encode_png(frame: npt.NDArray[np.uint8]) -> bytes:
+    """A frame uint8 [H,W,3] RGB as a PNG file."""
+    return bytes(cv2.imencode(".png", frame[..., ::-1], _FAST)[1])
+
+
+def decode_png(data: bytes) -> npt.NDArray[np.uint8]:
+    """The frame uint8 [H,W,3] RGB of a PNG file; raises ValueError where it is none."""
+    frame = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB) if data.startswith(PNG) else None
+    if frame is None:
+        raise ValueError("not a PNG file")
+    return np.asarray(frame, np.uint8)
+
+
+def write_clips(clips: Mapping[str, Clip], root: Path) -> None:
+    """Write a frame store at `root` that returns these clips bit for bit; one that was there before is replaced.
+
+    Raises SourceError where clips have different numbers of frames.
+    """
+    building = root.with_name(root.name + ".partial")
+    shutil.rmtree(building, ignore_errors=True)
+    building.mkdir(parents=True)
+    names = sorted(clips)
+    rows: list[dict[str, object]] = []
+    num_frames: set[int] = set()
+    for shard, first in enumerate(range(0, len(names), _VIDEOS_PER_SHARD)):
+        with (building / shard_name(shard)).open("wb") as tar:
+            for video_id in names[first : first + _VIDEOS_PER_SHARD]:
+                clip = clips[video_id]
+                num_frames.add(len(clip))
+                rows.append(_append(tar, shard, video_id, clip))
+            tar.write(bytes(2 * BLOCK))  # the end of a tar archive
+    if len(num_frames) > 1:
+        raise SourceError("all videos of a frame store must have as many frames: import them apart")
+    write_quarantine(building / "skipped.parquet", [])
+    write_table(building / "index.parquet", pa.Table.from_pylist(rows, INDEX_SCHEMA))
+    shutil.rmtree(root, ignore_errors=True)
+    building.replace(root)
+
+
+def _append(tar: BinaryIO, shard: int, video_id: str, clip: Clip) -> dict[str, object]:
+    offset, sizes = tar.tell(), []
+    for number, frame in enumerate(clip.frames):
+        data = encode_png(frame)
+        header = tarfile.TarInfo(f"{video_id}.{number:03d}.png")
+        header.size = len(data)
+        tar.write(header.tobuf(tarfile.USTAR_FORMAT) + data + bytes(-len(data) % BLOCK))
+        sizes.append(len(data))
+    height, width = clip.frames.shape[1:3]
+    row = {"video_id": video_id, "shard": shard, "offset": offset, "sizes": sizes, "height": height, "width": width}
+    return {**row, "times": clip.times.tolist()}

@@ -1,0 +1,225 @@
+"""Exports in verl's columns: what a reader finds, that nothing is lost or told, and that they come back."""
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from tests import tiny
+from videossr.audit import GATED
+from videossr.audit.findings import find
+from videossr.audit.puzzles import posed
+from videossr.audit.survey import survey
+from videossr.audit.ways import Way
+from videossr.dataset import PretextParams, TrainSet, build_train
+from videossr.errors import SourceError
+from videossr.frames import Clip, FrameStore
+from videossr.frames.lossless import decode_png, encode_png, write_clips
+from videossr.interchange import SCHEMA, export_samples, import_samples, read_export
+from videossr.records import Footage
+
+PRETEXT = PretextParams(**tiny.TASKS)
+
+
+def samples_of(kinds, count):
+    store = tiny.clips(12)
+    footage = [Footage(name, tuple(clip.times.tolist())) for name, clip in store.items()]
+    return build_train(replace(PRETEXT, train=TrainSet(count, dict.fromkeys(kinds, 1.0))), footage)
+
+
+SAMPLES = samples_of(
+    [
+        "grounding/mirror",
+        "grounding/swap",
+        "grounding/noise",
+        "grounding/slow",
+        "grounding/shuffle",
+        "counting/hard",
+        "jigsaw/8",
+    ],
+    21,
+)
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("export")
+    return export_samples(SAMPLES, tiny.clips(12), PRETEXT.tasks, folder, "train", "Answer directly.")
+
+
+def rendered(sample, store=None):
+    return PRETEXT.tasks[sample.task].render(sample, store or tiny.clips(12))
+
+
+def same(one, other):
+    return all(
+        np.array_equal(a.frames, b.frames) and np.array_equal(a.times, b.times) for a, b in zip(one, other, strict=True)
+    )
+
+
+def read_as_verl(video):
+    """The frames of one entry of `videos`, as any reader of image files sees them."""
+    assert video["type"] == "video"
+    return np.stack([cv2.imread(path)[..., ::-1] for path in video["video"]])
+
+
+# What a reader finds
+
+
+def test_an_export_has_the_published_columns(exported):
+    assert pq.read_schema(exported).names == [
+        "data_source",
+        "prompt",
+        "videos",
+        "ability",
+        "reward_model",
+        "extra_info",
+    ]
+    for sample, row in zip(SAMPLES, pq.read_table(exported).to_pylist(), strict=True):
+        assert row["data_source"] == sample.task
+        assert row["prompt"] == [
+            {"role": "system", "content": "Answer directly."},
+            {"role": "user", "content": sample.question},
+        ]
+        assert row["reward_model"] == {"style": "rule", "ground_truth": sample.answer}
+        assert row["extra_info"]["index"] == SAMPLES.index(sample) and row["extra_info"]["split"] == "train"
+
+
+def test_every_video_marker_of_a_prompt_has_its_frames(exported):
+    for row in pq.read_table(exported).to_pylist():
+        assert row["prompt"][-1]["content"].count("<video>") == len(row["videos"])
+        assert all(Path(path).is_file() for video in row["videos"] for path in video["video"])
+
+
+def test_exported_frames_are_the_rendered_ones_bit_for_bit(exported):
+    for sample, row in zip(SAMPLES, pq.read_table(exported).to_pylist(), strict=True):
+        for clip, video in zip(rendered(sample), row["videos"], strict=True):
+            np.testing.assert_array_equal(read_as_verl(video), clip.frames)
+
+
+def test_the_rate_that_is_told_is_the_true_one_and_the_size_the_models(exported):
+    for row in pq.read_table(exported).to_pylist():
+        for video, times in zip(row["videos"], row["extra_info"]["times"], strict=True):
+            assert video["sample_fps"] == pytest.approx((len(times) - 1) / (times[-1] - times[0]))
+            assert video["min_pixels"] == video["max_pixels"] == 64 * 64
+
+
+def test_a_frame_that_is_shown_twice_is_stored_once_and_its_name_tells_no_edit(exported):
+    files = list((exported.parent / "frames").iterdir())
+    shown = {path for row in pq.read_table(exported).to_pylist() for v in row["videos"] for path in v["video"]}
+    assert {str(path.resolve()) for path in files} >= shown
+    assert all(path.suffix == ".png" and len(path.stem) == 40 for path in files)
+    pixels = {decode_png(path.read_bytes()).tobytes() for path in files}
+    assert len(pixels) == len(files)
+
+
+@pytest.mark.parametrize("kind", GATED)
+def test_the_probe_learns_nothing_from_exported_frames(kind, tmp_path):
+    store, samples = tiny.clips(12), samples_of([kind], 96)
+    path = export_samples(samples, store, PRETEXT.tasks, tmp_path, "train")
+    rows = {row["extra_info"]["sample_id"]: row for row in pq.read_table(path).to_pylist()}
+
+    def as_exported(sample, clips):
+        videos = rows[sample.sample_id]["videos"]
+        return [Clip(read_as_verl(video), clip.times) for video, clip in zip(videos, clips, strict=True)]
+
+    seen = survey(PRETEXT.tasks, samples, {kind: [Way("exported", "", False, as_exported)]}, store)
+    puzzles = posed(PRETEXT.tasks["grounding"], seen.shown[kind, "exported"])
+    found = find(kind, "exported", puzzles, 4, 0.99, np.random.default_rng(0))
+    assert found.interval[0] <= 0 <= found.interval[1] and found.tells == ()
+
+
+# And that it comes back
+
+
+def test_an_import_gives_back_the_samples_and_renders_them_alike(exported, tmp_path):
+    shutil.copytree(exported.parent, tmp_path / "moved")
+    samples = import_samples(tmp_path / "moved" / "train.parquet", tmp_path / "store")
+    store = FrameStore(tmp_path / "store")
+    assert samples == SAMPLES
+    assert all(same(rendered(sample), rendered(sample, store)) for sample in samples)
+
+
+def test_an_imported_store_knows_its_clocks(exported, tmp_path):
+    import_samples(exported, tmp_path / "store")
+    used = {item.video_id: item.times for item in FrameStore(tmp_path / "store").footage()}
+    assert used == {name: tuple(clip.times.tolist()) for name, clip in tiny.clips(12).items() if name in used}
+
+
+def test_an_export_of_an_import_is_the_same_again(exported, tmp_path):
+    samples, frames = read_export(exported)
+    again = export_samples(samples, frames, PRETEXT.tasks, tmp_path, "train", "Answer directly.")
+    assert {path.name for path in again.parent.rglob("*.png")} == {path.name for path in exported.parent.rglob("*.png")}
+    assert pq.read_table(again)["extra_info"] == pq.read_table(exported)["extra_info"]
+
+
+def test_rows_without_an_edit_are_refused(tmp_path):
+    path = tmp_path / "theirs.parquet"
+    pq.write_table(pa.table({"data_source": ["grounding"], "extra_info": [{"index": 0}]}), path)
+    with pytest.raises(SourceError, match="only pixels"):
+        read_export(path)
+    with pytest.raises(SourceError, match="no exported file"):
+        read_export(tmp_path / "nowhere.parquet")
+
+
+@pytest.fixture
+def copied(exported, tmp_path):
+    return shutil.copytree(exported.parent, tmp_path / "copy") / "train.parquet"
+
+
+def test_a_frame_with_other_pixels_is_noticed(copied):
+    used = pq.read_table(copied.with_name("train.videos.parquet"))["frames"][0][0].as_py()
+    path = copied.parent / "frames" / used
+    frame = decode_png(path.read_bytes())
+    path.write_bytes(encode_png(frame ^ 1))
+    with pytest.raises(SourceError, match="other pixels"):
+        read_export(copied)
+    path.write_bytes(path.read_bytes()[:50])
+    with pytest.raises(SourceError, match="cannot be read"):
+        read_export(copied)
+    path.unlink()
+    with pytest.raises(SourceError, match="cannot be read"):
+        read_export(copied)
+
+
+def test_an_edit_that_no_longer_fits_its_frames_is_noticed(copied):
+    rows = pq.read_table(copied).to_pylist()
+    row = next(row for row in rows if row["extra_info"]["variant"] == "mirror")
+    edit = json.loads(row["extra_info"]["edit"])
+    row["extra_info"]["edit"] = json.dumps({**edit, "start": (edit["start"] + 1) % 4})
+    pq.write_table(pa.Table.from_pylist(rows, SCHEMA), copied)
+    with pytest.raises(SourceError, match="no longer renders"):
+        read_export(copied)
+    for broken in ("no json", "[]", '{"perturbation": "mirror"}'):
+        row["extra_info"]["edit"] = broken
+        pq.write_table(pa.Table.from_pylist(rows, SCHEMA), copied)
+        with pytest.raises(SourceError, match="cannot be rendered"):
+            read_export(copied)
+
+
+def test_an_unknown_task_and_a_frame_outside_the_export_are_refused(copied):
+    table = pq.read_table(copied)
+    rows = table.to_pylist()
+    rows[0]["extra_info"]["task"] = "sudoku"
+    pq.write_table(pa.Table.from_pylist(rows, SCHEMA), copied)
+    with pytest.raises(SourceError, match="known are grounding, counting, jigsaw"):
+        read_export(copied)
+    pq.write_table(table, copied)
+    index = copied.with_name("train.videos.parquet")
+    videos = pq.read_table(index).to_pylist()
+    videos[0]["frames"][0] = "../../secret.png"
+    pq.write_table(pa.Table.from_pylist(videos), index)
+    with pytest.raises(SourceError, match="named by its pixels"):
+        read_export(copied)
+
+
+def test_clips_of_different_lengths_make_no_store(tmp_path):
+    clip = tiny.clips(12)["video0"]
+    with pytest.raises(SourceError, match="as many frames"):
+        write_clips({"a": clip, "b": Clip(clip.frames[:4], clip.times[:4])}, tmp_path / "store")
