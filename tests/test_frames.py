@@ -3,7 +3,10 @@
 import hashlib
 import os
 import pickle
+import resource
 import shutil
+import signal
+import sys
 import tarfile
 import time
 from dataclasses import replace
@@ -21,7 +24,7 @@ from videossr.decode import presentation_times
 from videossr.errors import ConfigError, StoreError
 from videossr.frames import FramesParams, FrameStore, choose_frames, fitted_size, read_quarantine, write_store
 from videossr.frames.choice import moved_to_keyframes
-from videossr.parallel import Limits
+from videossr.parallel import Limits, in_processes
 from videossr.records import Video
 
 PARAMS = FramesParams(num_frames=12, max_pixels=64 * 96, min_pixels=1024)
@@ -195,6 +198,50 @@ def test_a_killed_run_goes_on_behind_its_last_whole_shard(videos: list[Video], t
     assert write_store(copies, root, PARAMS, workers=0, videos_per_shard=2) == []
     write_store(videos, tmp_path / "whole", PARAMS, workers=0, videos_per_shard=2)
     assert contents(root) == contents(tmp_path / "whole")
+
+
+@pytest.mark.parametrize("when", ["shards", "index", "store"])
+def test_a_kill_at_the_end_loses_nothing(videos: list[Video], tmp_path: Path, when: str) -> None:
+    """As after a kill -9 before, between and after the last steps."""
+    root, building = tmp_path / "frames", tmp_path / "frames.partial"
+    write_store(videos, tmp_path / "whole", PARAMS, workers=0, videos_per_shard=2)
+    copies = [replace(v, path=str(shutil.copy(v.path, tmp_path))) for v in videos]
+    run = get_context("spawn").Process(target=_write_until, args=(copies, root, when))
+    run.start()
+    run.join()
+    assert run.exitcode == -signal.SIGKILL and not root.exists() and building.exists()
+    for copy in copies if when != "shards" else []:
+        Path(copy.path).unlink()  # nothing is read again
+    assert write_store(copies, root, PARAMS, workers=0, videos_per_shard=2) == []
+    assert contents(root) == contents(tmp_path / "whole") and not building.exists()
+
+
+def _write_until(videos: list[Video], root: Path, when: str) -> None:
+    """Kill this process at a step that is known by the file that it opens or renames."""
+    marks = {"shards": "shard-00001.rows", "index": "index.parquet", "store": "frames.partial/store"}
+
+    def watch(event: str, args: tuple[object, ...]) -> None:
+        if event == "os.rename" and marks[when] in str(args[0]):
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    sys.addaudithook(watch)
+    write_store(videos, root, PARAMS, workers=0, videos_per_shard=2)
+
+
+def test_a_full_disk_is_one_sentence_and_a_later_run_goes_on(videos: list[Video], tmp_path: Path) -> None:
+    root = tmp_path / "frames"
+    with pytest.raises(StoreError, match=r"no room is left to write .*frames: free some space"):
+        list(in_processes(_write_with_little_room, [(videos, root)], 1, Limits(), lambda item, loss: loss))
+    assert not root.exists()
+    write_store(videos, root, PARAMS, workers=0)
+    write_store(videos, tmp_path / "whole", PARAMS, workers=0)
+    assert contents(root) == contents(tmp_path / "whole")
+
+
+def _write_with_little_room(job: tuple[list[Video], Path]) -> None:
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000))
+    write_store(*job, PARAMS, workers=0)
 
 
 def test_no_videos_make_an_empty_store(tmp_path: Path) -> None:

@@ -1,6 +1,8 @@
 """Parquet files written whole or not at all; the quarantine."""
 
-from collections.abc import Sequence
+import errno
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
@@ -11,6 +13,7 @@ from videossr.errors import StoreError
 from videossr.records import Rejected
 
 _QUARANTINE_SCHEMA = pa.schema([("path", pa.string()), ("reason", pa.string()), ("detail", pa.string())])
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def write_quarantine(path: Path, rejected: Sequence[Rejected]) -> None:
@@ -26,9 +29,23 @@ def read_quarantine(path: Path) -> list[Rejected]:
         raise StoreError(f"no quarantine at {path}: run the ingest stage") from None
 
 
+@contextmanager
+def told_where_full(path: Path) -> Iterator[None]:
+    """Raise StoreError, one sentence, where there is no room left to write `path`."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _NO_ROOM:
+            raise
+        raise StoreError(
+            f"no room is left to write {path}: free some space and run again, what is done is kept"
+        ) from None
+
+
 def write_table(path: Path, table: pa.Table) -> None:
     """Write a parquet file whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(path.name + ".partial")
-    pq.write_table(table, unfinished)
-    unfinished.replace(path)
+    with told_where_full(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        pq.write_table(table, unfinished)
+        unfinished.replace(path)

@@ -30,12 +30,13 @@ from videossr.frames.layout import (
     shard_name,
     skipped_name,
 )
-from videossr.frames.tables import read_quarantine, write_quarantine, write_table
+from videossr.frames.tables import read_quarantine, told_where_full, write_quarantine, write_table
 from videossr.parallel import Loss, in_processes
 from videossr.records import Rejected, Video
 
 VIDEOS_PER_SHARD = 256
 _JPEG_QUALITY = 95
+_STORE = "store"  # what becomes the store lies apart from what is needed to go on after a kill
 
 _log = logging.getLogger(__name__)
 
@@ -58,11 +59,19 @@ def write_store(
     """
     ordered = sorted(videos, key=lambda video: video.video_id)
     groups = [ordered[i : i + videos_per_shard] for i in range(0, len(ordered), videos_per_shard)]
+    with told_where_full(root):
+        return _write_groups(groups, root, params, workers)
+
+
+def _write_groups(groups: Sequence[Sequence[Video]], root: Path, params: FramesParams, workers: int) -> list[Rejected]:
     building = _begin(root, [[(video.video_id, video.path) for video in group] for group in groups], params)
-    done = [(building / rows_name(shard)).exists() for shard in range(len(groups))]
+    done = [
+        (building / rows_name(n)).exists() and (building / _STORE / shard_name(n)).exists() for n in range(len(groups))
+    ]
     left = [video for group, whole in zip(groups, done, strict=True) if not whole for video in group]
+    total = sum(map(len, groups))
     encoded = in_processes(partial(_encode_video, params=params), left, workers, params.limits, _lost)
-    progress = iter(tqdm(encoded, total=len(ordered), initial=len(ordered) - len(left), desc="frames", unit="video"))
+    progress = iter(tqdm(encoded, total=total, initial=total - len(left), desc="frames", unit="video"))
     for shard, group in enumerate(groups):
         if not done[shard]:
             _write_shard(building, shard, zip(group, progress, strict=False))
@@ -77,7 +86,7 @@ def _begin(root: Path, groups: Sequence[Sequence[tuple[str, str]]], params: Fram
     plan_path = building / "plan.json"
     if not plan_path.exists() or plan_path.read_text(encoding="utf-8") != plan:
         shutil.rmtree(building, ignore_errors=True)
-        building.mkdir(parents=True)
+        (building / _STORE).mkdir(parents=True)
         plan_path.write_text(plan, encoding="utf-8")
     return building
 
@@ -86,7 +95,7 @@ def _write_shard(building: Path, shard: int, results: Iterable[tuple[Video, _Enc
     rows: list[dict[str, object]] = []
     rejected: list[Rejected] = []
     readings: list[dict[str, object]] = []
-    with (building / shard_name(shard)).open("wb") as tar:
+    with (building / _STORE / shard_name(shard)).open("wb") as tar:
         for video, result in results:
             if isinstance(result, Rejected):
                 rejected.append(result)
@@ -102,18 +111,14 @@ def _write_shard(building: Path, shard: int, results: Iterable[tuple[Video, _Enc
 
 def _finish(building: Path, root: Path, num_shards: int) -> list[Rejected]:
     tables = [pq.read_table(building / rows_name(shard)) for shard in range(num_shards)]
-    write_table(building / "index.parquet", pa.concat_tables([INDEX_SCHEMA.empty_table(), *tables]))
+    write_table(building / _STORE / "index.parquet", pa.concat_tables([INDEX_SCHEMA.empty_table(), *tables]))
     rejected = [item for shard in range(num_shards) for item in read_quarantine(building / skipped_name(shard))]
-    write_quarantine(building / "skipped.parquet", rejected)
+    write_quarantine(building / _STORE / "skipped.parquet", rejected)
     _tell_readers(building, root, num_shards)
-    for name in (
-        "plan.json",
-        *(f(shard) for shard in range(num_shards) for f in (rows_name, skipped_name, readers_name)),
-    ):
-        (building / name).unlink()
     if root.exists():
         shutil.rmtree(root)
-    building.replace(root)
+    (building / _STORE).replace(root)
+    shutil.rmtree(building)
     return rejected
 
 
