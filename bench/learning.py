@@ -8,7 +8,6 @@ paired gain with its interval. A row that stands is not measured again; `make ru
 """
 
 import argparse
-import dataclasses
 import json
 import sys
 import time
@@ -35,17 +34,17 @@ VARIATIONS: dict[str, dict[str, Any]] = {
     "default": {},
     "strict": {"reward": "strict"},
     "no_sharing": {"shared_prefix": "off"},
+    "temperature_1": {"grpo": {"temperature": 1.0}},
+    "constant_rate": {"grpo": {"lr_schedule": "constant"}},
 }
 
 
 def measure(name: str, seed: int, params: dict[str, Any]) -> dict[str, Any]:
     """Train one variation with one seed and ask VIUBench before and after."""
-    base = dataclasses.replace(config.build(TrainParams, params["train"], "train"), seed=seed)
-    policy = base if name == "default" else _from_warm_start(base, seed)
     samples, store = read_samples(Path("data/samples/train.parquet")), FrameStore(Path("data/frames"))
     folder, began = WORK / f"{name}-{seed}", time.monotonic()
     train(
-        dataclasses.replace(policy, **VARIATIONS[name]),
+        train_params(name, seed, params["train"]),
         samples,
         store,
         folder / "start",
@@ -70,12 +69,16 @@ def measure(name: str, seed: int, params: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _from_warm_start(base: TrainParams, seed: int) -> TrainParams:
-    """The same run from the warm start that the default's run of this seed left."""
-    start = WORK / f"default-{seed}" / "start"
-    if not start.exists():
-        sys.exit(f"a variation starts where the default's warm start ended: measure 'default' with seed {seed} first")
-    return dataclasses.replace(base, policy=str(start))
+def train_params(name: str, seed: int, section: dict[str, Any]) -> TrainParams:
+    """The run's training with one variation; all but the default begin where the default's warm start ended."""
+    changed = VARIATIONS[name]
+    mapping = {**section, **changed, "seed": seed, "grpo": {**section["grpo"], **changed.get("grpo", {})}}
+    if name != "default":
+        start = WORK / f"default-{seed}" / "start"
+        if not start.exists():
+            sys.exit(f"a variation starts from the default's warm start: measure 'default' with seed {seed} first")
+        mapping["policy"] = str(start)
+    return config.build(TrainParams, mapping, "train")
 
 
 def _ask(folder: Path, out: Path, params: dict[str, Any]) -> list[Scored]:
