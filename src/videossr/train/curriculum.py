@@ -18,6 +18,7 @@ from videossr.records import Footage, Sample
 from videossr.train.params import CurriculumParams, Level
 
 _FLOOR_SAMPLES = 200  # puzzles of a level from which its blind floor is taken
+_SOLVED_BLINDLY = 0.95
 _DECAY = 0.99  # of the running variance of a task's rewards, a step
 
 
@@ -64,14 +65,16 @@ class Curriculum:
 
     def _floors(self, name: str, samples: Sequence[Sample], seed: int) -> list[float]:
         asked = [sample for sample in samples if sample.task == name][:_FLOOR_SAMPLES]
-        if not asked:
-            return [0.0] * len(self._ladders[name])
-        return [
-            blind_floors([self._made(s, level, np.random.default_rng([seed, level, i])) for i, s in enumerate(asked)])[
-                name
-            ]
-            for level in range(len(self._ladders[name]))
-        ]
+        floors = []
+        for level in range(len(self._ladders[name]) if asked else 0):
+            made = [self._made(s, level, np.random.default_rng([seed, level, i])) for i, s in enumerate(asked)]
+            floors.append(blind_floors(made)[name])
+            if floors[-1] > _SOLVED_BLINDLY:
+                raise ConfigError(
+                    f"train.curriculum.levels.{name}[{level}] is solved by one constant answer, nothing can be learned "
+                    "there: let its answers differ"
+                )
+        return floors
 
     def observe(self, groups: Iterable[tuple[str, float]]) -> None:
         """Take note of (task, mean smooth reward) of groups asked at the present levels, and move where it is time."""

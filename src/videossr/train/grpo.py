@@ -125,7 +125,7 @@ class VideoGRPOTrainer(GRPOTrainer):
         assert self.scale is not None
         pairs = list(zip(puzzles, groups, strict=True))
         self.scale.observe(
-            gather_object([(puzzle.row["task"], self._scores(puzzle, group)) for puzzle, group in pairs])
+            gather_object([(puzzle.row["task"], self._asking.scores(puzzle, group)) for puzzle, group in pairs])
         )
         scales = torch.tensor([self.scale.of(puzzle.row["task"]) for puzzle in puzzles], device=self.accelerator.device)
         batch["advantages"] = batch["advantages"] / scales.repeat_interleave(self.num_generations)

@@ -42,7 +42,8 @@ def verified_reward(score: Score, group_size: int, floors: Mapping[str, float]) 
             groups = [[scores[i] for i in mine[at : at + group_size]] for at in range(0, len(mine), group_size)]
             log_metric(f"reward/{name}", _mean([scores[i] for i in mine]))
             smooth = _mean([rewards.score(*rows[i]) for i in mine])
-            log_metric(f"skill/{name}", (smooth - floors[name]) / (1 - floors[name]))
+            if floors[name] < 1:  # else one answer is always right, and there is no skill in giving it
+                log_metric(f"skill/{name}", (smooth - floors[name]) / (1 - floors[name]))
             log_metric(f"zero_variance/{name}", _mean([not varied(group) for group in groups]))
             log_metric(f"parsed/{name}", _mean([rewards.parsed(*rows[i]) for i in mine]))
         return scores

@@ -1,0 +1,108 @@
+"""Training can be left alone: what is unusable is passed over by name, what is fatal is said in a sentence."""
+
+import json
+from pathlib import Path
+
+import drill
+import pytest
+import tiny
+import torch
+
+from videossr.errors import TrainingError
+from videossr.policy import Prompt
+from videossr.qwen import encode, load_processor
+from videossr.train.assembly import assemble
+
+
+@pytest.fixture(scope="module")
+def start(tmp_path_factory):
+    return drill.warm(tmp_path_factory.mktemp("warm"))
+
+
+def render(sample):
+    return Prompt(sample.question, tuple(tiny.TASKS[sample.task].render(sample, tiny.clips())))
+
+
+def trainer_of(params, folder):
+    (folder / "work").mkdir(parents=True)
+    return assemble(params, drill.COUNTING, render, params.policy, folder / "work", "key", None, lambda *_: None)
+
+
+def test_a_sample_that_cannot_be_rendered_is_skipped_counted_and_named(start, tmp_path, caplog):
+    store = {name: clip for name, clip in tiny.clips().items() if name != "video2"}
+    report = drill.run(tmp_path, drill.changed(start, {"steps": 4}), store=store)
+    lost = {sample.sample_id for sample in drill.COUNTING if sample.video_id == "video2"}
+    assert set(report.skipped) and set(report.skipped) <= lost
+    assert report.grpo[-1]["skipped"] == len(report.skipped)
+    assert json.loads((tmp_path / "train.json").read_text())["skipped"] == report.skipped
+    name, reason = next(iter(report.skipped.items()))
+    assert "cannot be rendered" in reason and f"sample {name} is skipped" in caplog.text
+
+
+def test_the_warm_start_passes_over_what_cannot_be_rendered(tmp_path):
+    store = {name: clip for name, clip in tiny.clips().items() if name != "video2"}
+    assert len(drill.run(tmp_path, store=store).warmup) == drill.PARAMS.warmup.steps
+
+
+def test_a_prompt_longer_than_the_limit_is_skipped_and_never_cut(start, tmp_path):
+    lengths = {s.sample_id: len(encode(load_processor(start), render(s))) for s in tiny.samples(64)}
+    limit = sorted(lengths.values())[32]
+    report = drill.run(tmp_path, drill.changed(start, {"max_prompt_tokens": limit}), tiny.samples(64))
+    assert report.skipped
+    for name, reason in report.skipped.items():
+        assert reason == f"its prompt has {lengths[name]} tokens, more than {limit}" and lengths[name] > limit
+
+
+def test_nothing_but_unusable_samples_is_one_sentence(start, tmp_path):
+    with pytest.raises(TrainingError, match="samples in a row could not be used"):
+        drill.run(tmp_path, drill.changed(start, {"max_prompt_tokens": 5}))
+
+
+def test_out_of_memory_names_the_parameters_to_lower(start, tmp_path):
+    trainer = trainer_of(drill.changed(start), tmp_path)
+
+    def run_out(module, args, kwargs):
+        if torch.is_grad_enabled():
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.50 GiB. GPU 0 has a total of ...")
+
+    trainer.model.register_forward_pre_hook(run_out, with_kwargs=True)
+    with pytest.raises(TrainingError, match=r"2.50 GiB more were asked for\): lower .*prompts_per_forward"):
+        trainer.train()
+
+
+def test_a_loss_that_is_no_number_stops_with_the_batch_saved_and_the_weights_as_they_were(start, tmp_path):
+    trainer = trainer_of(drill.changed(start, {"kl_coefficient": 1e-3}), tmp_path)
+    before = {name: value.clone() for name, value in trainer.model.state_dict().items()}
+
+    def poison(module, args, kwargs, out):
+        if torch.is_grad_enabled():
+            out.log_probs = out.log_probs * torch.nan
+        return out
+
+    trainer.model.register_forward_hook(poison, with_kwargs=True)
+    with pytest.raises(TrainingError, match=r"the loss is nan in step 1; the batch is kept in \S+\.json"):
+        trainer.train()
+    (kept,) = Path(trainer.args.output_dir).glob("fault-*.json")
+    batch = json.loads(kept.read_text())
+    assert batch["step"] == 1 and len(batch["completion_ids"]) == 8 and len(batch["advantages"]) == 8
+    assert all(torch.equal(before[name], value) for name, value in trainer.model.state_dict().items())
+
+
+def test_a_gradient_that_is_no_number_stops_too(start, tmp_path):
+    trainer = trainer_of(drill.changed(start, {"kl_coefficient": 1e-3}), tmp_path)
+    trainer.model.model.language_model.norm.weight.register_hook(lambda gradient: gradient * torch.inf)
+    with pytest.raises(TrainingError, match="the gradient is not finite in step 1"):
+        trainer.train()
+
+
+def test_another_recipe_does_not_go_on_from_a_foreign_checkpoint(start, tmp_path):
+    drill.run(tmp_path, drill.changed(start))
+    for mark in (tmp_path / "work").glob("*/grpo/checkpoint-*/WHOLE"):
+        mark.write_text("another run")
+    with pytest.raises(TrainingError, match="another policy, other parameters or other samples"):
+        drill.run(tmp_path, drill.changed(start))
+
+
+def test_an_eight_bit_optimizer_without_its_extra_is_one_sentence(start, tmp_path):
+    with pytest.raises(TrainingError, match="needs a GPU and the extra 'optimizers'"):
+        drill.run(tmp_path, drill.changed(start, {"optimizer": "paged_adamw_8bit"}))
