@@ -16,6 +16,7 @@ from videossr.plan import plan_run
 from videossr.plan.architecture import known, lora_parameters, measure, meta_model
 from videossr.plan.costs import Grid, Learning, PromptSize, group_work, prompt_size, text_forward, vision_forward
 from videossr.plan.memory import (
+    Precision,
     cache_bytes,
     optimizer_state_bytes,
     peak,
@@ -172,44 +173,55 @@ def test_windows_are_counted_by_what_they_hold():
     assert vision_forward(whole, clip) - vision_forward(architecture, clip) == less
 
 
+@pytest.mark.parametrize("held", [Precision(2, 2, 2), Precision(4, 4, 2, mixed=True)], ids=["bfloat16", "autocast"])
 @pytest.mark.parametrize("part", ["text", "vision"])
-def test_a_layer_keeps_the_bytes_that_torch_saves(part, tmp_path):
-    model = load_model(tiny.write_newborn(tmp_path / "policy")).to(torch.bfloat16)
+def test_a_layer_keeps_the_bytes_that_torch_saves(part, held, tmp_path):
+    stream = torch.float32 if held.mixed else torch.bfloat16
+    model = load_model(tiny.write_newborn(tmp_path / "policy")).to(stream)
     architecture, tokens = measure(model, "tiny"), 512
     if part == "text":
-        tower, width = model.model.language_model, architecture.text.width
-        where = torch.arange(tokens).expand(3, 1, -1)
-        layer = tower.layers[0]
-        more = {"attention_mask": None}
-        expected = text_layer_bytes(architecture.text, 2)
+        tower, width, shape = model.model.language_model, architecture.text.width, (1, tokens)
+        where, layer, more = torch.arange(tokens).expand(3, 1, -1), tower.layers[0], {"attention_mask": None}
+        expected = text_layer_bytes(architecture.text, held)
     else:
-        tower, width = model.model.visual, architecture.vision.width
-        where = torch.zeros(tokens, 2, dtype=torch.long)
-        layer = tower.blocks[0]
+        tower, width, shape = model.model.visual, architecture.vision.width, (tokens,)
+        where, layer = torch.zeros(tokens, 2, dtype=torch.long), tower.blocks[0]
         more = {"cu_seqlens": torch.tensor([0, tokens // 2, tokens])}
-        expected = vision_layer_bytes(architecture.vision, 2)
-    values = torch.randn(*([1] if part == "text" else []), tokens, width, dtype=torch.bfloat16, requires_grad=True)
-    positions = tower.rotary_pos_emb(values, where) if part == "vision" else tower.rotary_emb(values, where)
-    lasting = {p.untyped_storage().data_ptr() for p in [*model.parameters(), *positions]}
+        expected = vision_layer_bytes(architecture.vision, held)
+    values = torch.randn(*shape, width, dtype=stream, requires_grad=True)
+    positions = (tower.rotary_pos_emb if part == "vision" else tower.rotary_emb)(values, where)
     saved = {}
 
     def keep(tensor):
         saved[tensor.untyped_storage().data_ptr()] = tensor
         return tensor
 
-    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+    hooks = torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor)
+    with torch.autocast("cpu", torch.bfloat16, enabled=held.mixed), hooks:
         layer(values * 1, position_embeddings=positions, **more)
-    kept = sum(tensor.untyped_storage().nbytes() for place, tensor in saved.items() if place not in lasting)
-    assert expected == pytest.approx(kept / tokens, rel=0.05)
+    # Weights, their copies and the positions serve every layer; the rest is the layer's own.
+    lasting = {tensor.untyped_storage().data_ptr() for tensor in positions}
+    own = [t for place, t in saved.items() if place not in lasting and {tokens, tokens // 2} & set(t.shape)]
+    assert expected == pytest.approx(sum(t.untyped_storage().nbytes() for t in own) / tokens, rel=0.05)
+
+
+def test_autocast_keeps_keys_and_values_in_float32(tmp_path):
+    model = load_model(tiny.write_newborn(tmp_path / "policy"), "float32")
+    text, held = measure(model, "tiny").text, Precision(4, 4, 2, mixed=True)
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        cache = model(input_ids=torch.arange(10)[None], use_cache=True).past_key_values
+    kept = sum(layer.keys.nbytes + layer.values.nbytes for layer in cache.layers)
+    assert kept == cache_bytes(text, 10, held)
 
 
 def test_the_cache_and_the_optimizer_have_closed_forms():
     text = measure(meta_model("Qwen/Qwen3-VL-8B-Instruct", tiny.TINY, []), "x").text
-    assert cache_bytes(text, 1000, 2) == 1000 * 2 * 36 * 8 * 128 * 2
+    assert cache_bytes(text, 1000, Precision(2, 2, 2)) == 1000 * 2 * 36 * 8 * 128 * 2
     assert optimizer_state_bytes("adamw_torch_fused", 1000, 4) == 8000
     assert optimizer_state_bytes("adamw_torch_fused", 1000, 2) == 4000
     assert optimizer_state_bytes("paged_adamw_32bit", 1000, 2) == 8000
     assert optimizer_state_bytes("paged_adamw_8bit", 1024, 4) == pytest.approx(2048, rel=0.02)
+    assert optimizer_state_bytes("paged_adamw_8bit", 1024, 4, embedded=1024) == 8192
 
 
 @pytest.fixture(scope="module")
@@ -273,16 +285,19 @@ def test_sharding_divides_what_lasts_and_keeps_learning_weights_in_float32(paper
     alone = dataclasses.replace(recipe.train, processes=1, accelerate=None)
     eight = dataclasses.replace(recipe.train, processes=8, accelerate=str(config))
     one, many = (plan_run(recipe.frames, recipe.pretext, train).memory for train in (alone, eight))
-    assert many["weights"] == one["weights"] * 2 / 8
-    assert many["optimizer"] == one["optimizer"] * 2 / 8
-    assert many["reference"] == one["reference"] / 8
-    assert many["activations"] == one["activations"]
+    for kind in ("weights", "gradients", "optimizer", "reference"):
+        assert many[kind] == one[kind] / 8
+    assert many["copies for autocast"] == 0 < one["copies for autocast"]
+    grpo = dataclasses.replace(alone.grpo, weights="bfloat16")
+    small = plan_run(recipe.frames, recipe.pretext, dataclasses.replace(alone, grpo=grpo)).memory
+    assert small["weights"] == one["weights"] / 2 == one["reference"]
 
 
 def test_copies_on_several_gpus_hold_their_gradients_in_buckets_too(paper):
     recipe, _ = paper
     one, many = (
-        plan_run(recipe.frames, recipe.pretext, dataclasses.replace(recipe.train, processes=n)).memory for n in (1, 8)
+        plan_run(recipe.frames, recipe.pretext, dataclasses.replace(recipe.train, processes=n, accelerate=None)).memory
+        for n in (1, 8)
     )
     assert many["gradients"] == 2 * one["gradients"]
     assert many["weights"] == one["weights"]

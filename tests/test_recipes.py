@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from accelerate.commands.config.config_args import load_config_from_file
 
 from videossr.errors import ConfigError
 from videossr.recipe import load_recipe
@@ -68,3 +69,15 @@ def test_one_gpu_changes_how_the_paper_run_is_computed_and_not_what():
     ]
     assert same[0] == same[1]
     assert (eight.frames, eight.pretext) == (one.frames, one.pretext)
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "recipes/accelerate").glob("*.yaml")), ids=lambda path: path.name)
+def test_accelerate_reads_its_configurations(path):
+    assert load_config_from_file(str(path)).num_processes > 1
+
+
+@pytest.mark.parametrize("path", RUNS, ids=lambda path: path.name)
+def test_a_run_on_several_gpus_agrees_with_its_accelerate_file(path):
+    train = load_recipe(path).train
+    if train.accelerate:
+        assert load_config_from_file(str(ROOT / train.accelerate)).num_processes == train.processes

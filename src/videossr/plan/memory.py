@@ -15,45 +15,73 @@ from videossr.plan.costs import PromptSize
 from videossr.train.params import TrainParams
 
 BF16, FP32 = 2, 4
-LASTING = ("weights", "gradients", "optimizer", "reference")
+LASTING = ("weights", "copies for autocast", "gradients", "optimizer", "reference")
 _HEAD_TILE = 32768  # columns of the vocabulary that TRL's fused output layer scores at a time,
 _HEAD_ROWS = 4096  # for so many tokens
 _BLOCK_8BIT = 256  # values that share one float32 scale in an 8-bit optimizer
 
 
-def text_layer_bytes(text: Text, value_bytes: int) -> int:
+@dataclass(frozen=True)
+class Precision:
+    """Bytes a value: of weights that learn, of weights that do not, and of what is computed with them.
+
+    `mixed` is autocast: weights of float32 meet values of bfloat16, and the stream between the layers is float32.
+    """
+
+    learning: int
+    frozen: int
+    compute: int
+    mixed: bool = False
+
+    @property
+    def stream(self) -> int:
+        """Bytes a value between the layers, and of a key: a norm's float32 weight makes float32 of what it norms."""
+        return FP32 if self.mixed else self.compute
+
+
+def precision(train: TrainParams) -> Precision:
+    """How the run holds its numbers: FSDP shards float32 and computes with bfloat16 copies, adapters are float32."""
+    compute = BF16 if train.grpo.bf16 else FP32
+    if train.lora:
+        return Precision(FP32, compute, compute)
+    weights = BF16 if train.grpo.bf16 and train.grpo.weights == "bfloat16" else FP32
+    if sharded(train):
+        return Precision(FP32, weights, compute)
+    return Precision(weights, weights, compute, mixed=weights != compute)
+
+
+def text_layer_bytes(text: Text, held: Precision) -> int:
     """Bytes a token that one decoder layer keeps for its backward pass."""
     queries, keys = text.heads * text.head_width, text.kv_heads * text.head_width
-    norms = (FP32 + value_bytes) * (2 * text.width + queries + keys)
+    norms = 2 * (FP32 + held.stream) * text.width + (FP32 + held.compute) * (queries + keys)
+    inputs = (5 if held.mixed else 2) * text.width  # autocast casts an input anew for every matrix
     attention = 4 * queries  # queries, keys and values repeated for their heads, and the output
-    return norms + value_bytes * (2 * text.width + attention + 4 * text.inner_width)
+    return norms + held.compute * (inputs + attention + 4 * text.inner_width)
 
 
-def vision_layer_bytes(vision: Vision, value_bytes: int) -> int:
+def vision_layer_bytes(vision: Vision, held: Precision) -> int:
     """Bytes a patch that one layer of the vision tower keeps for its backward pass."""
     gated = 4 if vision.window else 2  # Qwen2.5-VL's inner layer has a gate
-    return value_bytes * (11 * vision.width + gated * vision.inner_width)
+    return 2 * held.stream * vision.width + held.compute * (9 * vision.width + gated * vision.inner_width)
 
 
 def activation_bytes(
     architecture: Architecture,
     prompt: PromptSize,
     tokens: int,
-    value_bytes: int,
+    held: Precision,
     *,
     checkpointing: bool,
     vision_learns: bool,
 ) -> int:
     """Bytes kept between forward and backward pass of one packed row of `tokens`, its prompt among them."""
     text, vision = architecture.text, architecture.vision
-    layers = _kept(text.layers, text_layer_bytes(text, value_bytes), value_bytes * text.width, checkpointing)
+    layers = _kept(text.layers, text_layer_bytes(text, held), held.stream * text.width, checkpointing)
     total = tokens * layers + tokens**2  # and the mask, a byte for every pair
     if vision_learns:
-        patches = _kept(
-            vision.layers, vision_layer_bytes(vision, value_bytes), value_bytes * vision.width, checkpointing
-        )
+        patches = _kept(vision.layers, vision_layer_bytes(vision, held), held.stream * vision.width, checkpointing)
         inner = vision.width * vision.merge**2
-        total += prompt.patches * patches + vision.mergers * prompt.visual_tokens * 4 * value_bytes * inner
+        total += prompt.patches * patches + vision.mergers * prompt.visual_tokens * 4 * held.compute * inner
     return total
 
 
@@ -62,22 +90,25 @@ def _kept(layers: int, whole: int, entry: int, checkpointing: bool) -> int:
     return layers * entry + whole if checkpointing else layers * whole
 
 
-def cache_bytes(text: Text, tokens: int, value_bytes: int) -> int:
-    """Bytes of the keys and values of `tokens` in every layer."""
-    return 2 * text.layers * text.kv_heads * text.head_width * value_bytes * tokens
+def cache_bytes(text: Text, tokens: int, held: Precision) -> int:
+    """Bytes of the keys and values of `tokens` in every layer; the cache takes both in the type of the keys."""
+    return 2 * text.layers * text.kv_heads * text.head_width * held.stream * tokens
 
 
-def head_bytes(text: Text, scored: int, value_bytes: int, *, learns: bool) -> int:
+def head_bytes(text: Text, scored: int, held: Precision, *, learns: bool) -> int:
     """Bytes of the fused output layer: one tile of scores, and the float32 gradient that it gathers where it learns."""
-    return value_bytes * min(scored, _HEAD_ROWS) * _HEAD_TILE + (FP32 * text.head if learns else 0)
+    return held.compute * min(scored, _HEAD_ROWS) * _HEAD_TILE + (FP32 * text.head if learns else 0)
 
 
-def optimizer_state_bytes(name: str, trainable: int, weight_bytes: int) -> float:
-    """Bytes of an optimizer's states, by the name that transformers gives the optimizer (`adamw_8bit`, ...)."""
+def optimizer_state_bytes(name: str, trainable: int, weight_bytes: int, embedded: int = 0) -> float:
+    """Bytes of an optimizer's states, by the name that transformers gives the optimizer (`adamw_8bit`, ...).
+
+    `embedded` counts the learning weights of the embedding, whose states 8-bit optimizers keep in float32.
+    """
     if name == "adafactor":  # rows and columns of every matrix: next to nothing
         return 0.0
     if name.endswith("8bit"):
-        return 2 * trainable * (1 + FP32 / _BLOCK_8BIT)
+        return 2 * (trainable - embedded) * (1 + FP32 / _BLOCK_8BIT) + 2 * FP32 * embedded
     return 2.0 * trainable * (FP32 if name.endswith("32bit") else weight_bytes)
 
 
@@ -96,21 +127,22 @@ def by_kind(architecture: Architecture, train: TrainParams, load: Load) -> dict[
     Runs that are sharded (FSDP, as their accelerate file says) split what lasts over the GPUs; in all others every GPU
     holds all of it, and where there are several the gradients a second time, in the buckets they are exchanged in.
     """
-    grpo, fsdp = train.grpo, sharded(train)
-    shards, compute = train.processes if fsdp else 1, BF16 if grpo.bf16 else FP32
-    learning, buckets = learning_bytes(train), 2 if train.processes > 1 and not fsdp else 1
+    grpo, fsdp, held = train.grpo, sharded(train), precision(train)
+    shards, buckets = train.processes if fsdp else 1, 2 if train.processes > 1 and not fsdp else 1
     frozen = architecture.parameters - (0 if train.lora else load.trainable)
+    embedded = 0 if train.lora else architecture.text.head  # the embedding is as large as the output layer
     reference = grpo.kl_coefficient > 0 and not train.lora
-    held = {
-        "weights": (load.trainable * learning + frozen * compute) / shards,
-        "gradients": load.trainable * learning / shards * buckets,
-        "optimizer": optimizer_state_bytes(grpo.optimizer, load.trainable, learning) / shards,
-        "reference": architecture.parameters * compute / shards if reference else 0.0,
+    lasting = {
+        "weights": (load.trainable * held.learning + frozen * held.frozen) / shards,
+        "copies for autocast": load.trainable * held.compute if held.mixed else 0.0,
+        "gradients": load.trainable * held.learning / shards * buckets,
+        "optimizer": optimizer_state_bytes(grpo.optimizer, load.trainable, held.learning, embedded) / shards,
+        "reference": architecture.parameters * held.compute / shards if reference else 0.0,
     }
-    return held | _passing(architecture, train, load, compute)
+    return lasting | _passing(architecture, train, load, held)
 
 
-def _passing(architecture: Architecture, train: TrainParams, load: Load, value_bytes: int) -> dict[str, float]:
+def _passing(architecture: Architecture, train: TrainParams, load: Load, held: Precision) -> dict[str, float]:
     """What a pass holds while it lasts: the loss with and without checkpointing, and the rollout's cache."""
     grpo, text, sharing = train.grpo, architecture.text, train.shared_prefix != "off"
     prompt, scored = load.prompt, load.completion_tokens * grpo.group_size
@@ -119,10 +151,8 @@ def _passing(architecture: Architecture, train: TrainParams, load: Load, value_b
     learns = not train.freeze_vision and not train.lora
 
     def kept(checkpointing: bool) -> float:
-        row = activation_bytes(
-            architecture, prompt, width, value_bytes, checkpointing=checkpointing, vision_learns=learns
-        )
-        head = head_bytes(text, scored, value_bytes, learns=not train.lora)
+        row = activation_bytes(architecture, prompt, width, held, checkpointing=checkpointing, vision_learns=learns)
+        head = head_bytes(text, scored, held, learns=not train.lora)
         return grpo.prompts_per_forward * (rows * row) + head
 
     at_once = rollout_prompts(train)
@@ -130,13 +160,8 @@ def _passing(architecture: Architecture, train: TrainParams, load: Load, value_b
     return {
         "activations": kept(True),
         "activations, not checkpointed": kept(False),
-        "rollout cache": float(cache_bytes(text, tokens, value_bytes)),
+        "rollout cache": float(cache_bytes(text, tokens, held)),
     }
-
-
-def learning_bytes(train: TrainParams) -> int:
-    """Bytes of a weight that learns: float32 for adapters and what accelerate shards, else as it is computed with."""
-    return BF16 if train.grpo.bf16 and not train.lora and not sharded(train) else FP32
 
 
 def sharded(train: TrainParams) -> bool:

@@ -8,7 +8,7 @@ from rich.table import Table
 
 from videossr.errors import ConfigError
 from videossr.plan import Plan
-from videossr.plan.memory import FP32, LASTING, learning_bytes, peak, rollout_prompts
+from videossr.plan.memory import FP32, LASTING, peak, precision, rollout_prompts
 
 _CARDS_GB = (24, 40, 48, 80, 141, 192)
 _USABLE = 0.94  # of a card's memory: the rest goes to the driver, kernels and fragments
@@ -49,7 +49,7 @@ def _sizes(plan: Plan) -> Table:
 
 def _precision(plan: Plan) -> str:
     """The type of the learning weights; bfloat16 keeps 8 bits, so a step is lost on weights 512 times as large."""
-    if learning_bytes(plan.train) == FP32:
+    if precision(plan.train).learning == FP32:
         return "float32"
     rate = plan.train.grpo.learning_rate
     return f"bfloat16: steps of {rate:g} are lost on weights above {512 * rate:.1g}"
