@@ -87,7 +87,7 @@ def load_model(name_or_path: str | Path, dtype: str = "auto") -> PreTrainedModel
     adapter = Path(name_or_path) / ADAPTER
     if adapter.exists():
         base = json.loads(adapter.read_text(encoding="utf-8"))["base_model_name_or_path"]
-        inside = adapter.with_name(base)
+        inside = adapter.parent / base
         return PeftModel.from_pretrained(load_model(inside if inside.exists() else base, dtype), str(name_or_path))
     try:
         return AutoModelForImageTextToText.from_pretrained(str(name_or_path), dtype=dtype, trust_remote_code=False)

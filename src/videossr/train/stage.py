@@ -179,7 +179,8 @@ def _publish_trained(trainer: Any, params: TrainParams, base: str, folder: Path)
             shutil.copytree(base, half / "base")
         for adapter in model.peft_config.values():
             adapter.base_model_name_or_path = "base" if params.policy == NEWBORN else params.policy
-    model.save_pretrained(half, state_dict=state)
+    # No adapter is on an embedding, so peft need not ask the hub whether the vocabulary grew.
+    model.save_pretrained(half, state_dict=state, **({"save_embedding_layers": False} if params.lora else {}))
     trainer.processing_class.save_pretrained(half)
     shutil.rmtree(folder, ignore_errors=True)
     half.replace(folder)
