@@ -1,0 +1,14 @@
+"""Both stages of the data path: list, hash, probe, decode, store."""
+
+from pathlib import Path
+
+from videossr.frames import FramesParams, write_store
+from videossr.ingest import IngestParams, ingest, write_manifest
+
+
+def ingest_and_store(source: Path, out: Path, params: FramesParams, workers: int = 0) -> None:
+    inventory = ingest(IngestParams(str(source)), out / "made_videos", workers)
+    write_manifest(out / "manifest.parquet", inventory.videos)
+    skipped = write_store(inventory.videos, out / "frames", params, workers)
+    if skipped or inventory.rejected:
+        raise SystemExit(f"the footage was not taken in: {skipped or inventory.rejected}")
