@@ -5,7 +5,10 @@ import shutil
 from collections import Counter
 from pathlib import Path
 
+import fsspec
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from videos import write_audio, write_video
 
@@ -186,6 +189,53 @@ def test_a_source_without_one_usable_video_says_how_many_and_why(tmp_path: Path)
     inventory = take_in(tmp_path / "source", tmp_path)
     with pytest.raises(SourceError, match=r"none of the 2 files .*2 not_a_video"):
         require_usable(inventory, "source")
+
+
+def test_a_list_names_videos_wherever_they_lie(source: Path, tmp_path: Path) -> None:
+    good = ["my videos/a.mp4", str(source / "deep" / "d.mov")]
+    names = [*good, "my videos/absent.mp4", "my videos", "my videos/deep/../c.webm", "/dev/zero", "my videos/a\tb.mp4"]
+    (tmp_path / "list.txt").write_text("\n".join([*names, ""]), encoding="utf-8")
+    pq.write_table(pa.table({"path": names}), tmp_path / "list.parquet")
+    by_text, by_table = (take_in(tmp_path / name, tmp_path) for name in ("list.txt", "list.parquet"))
+    assert by_text == by_table and [Path(v.path).name for v in by_text.videos] == ["a.mp4", "d.mov"]
+    assert sorted(item.reason for item in by_text.rejected) == ["bad_name"] * 2 + ["unreadable"] * 3
+
+
+def test_a_source_may_lie_above_the_project(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(source / "deep")
+    assert len(take_in(Path("..") / ".." / "my videos", tmp_path).videos) == 5
+
+
+def test_a_list_that_is_none_is_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "bytes.txt").write_bytes(b"\xff\xfe")
+    (tmp_path / "text.parquet").write_text("no table")
+    pq.write_table(pa.table({"name": ["a.mp4"]}), tmp_path / "other.parquet")
+    (tmp_path / "empty.txt").write_text("\n")
+    for name in ("bytes.txt", "text.parquet", "other.parquet"):
+        with pytest.raises(SourceError, match="is no list of videos"):
+            take_in(tmp_path / name, tmp_path)
+    with pytest.raises(SourceError, match="no videos under"):
+        take_in(tmp_path / "empty.txt", tmp_path)
+
+
+def test_videos_behind_a_url_are_fetched_once_and_stay_the_same(source: Path, tmp_path: Path) -> None:
+    remote = fsspec.filesystem("memory")
+    for path in source.rglob("*.*"):
+        remote.put_file(str(path), f"/bucket/{path.relative_to(source)}")
+    fetched = tmp_path / "made_videos"
+    fetched.mkdir()
+    (fetched / "left over.mp4").write_bytes(b"of another source")
+    params = IngestParams("memory://bucket", bench_fraction=0.3)
+    inventory = ingest(params, fetched, workers=0, min_frames=16)
+    here = take_in(source, tmp_path / "other")
+    assert [(v.video_id, v.split) for v in inventory.videos] == [(v.video_id, v.split) for v in here.videos]
+    assert {str(Path(v.path).relative_to(fetched)) for v in inventory.videos} >= {"a.mp4", "deep/er/e.avi"}
+    stamps = {path: path.stat().st_mtime_ns for path in fetched.rglob("*") if path.is_file()}
+    assert len(stamps) == 5
+    assert ingest(params, fetched, workers=0, min_frames=16) == inventory
+    assert {path: path.stat().st_mtime_ns for path in stamps} == stamps
+    with pytest.raises(SourceError, match="cannot be listed"):
+        ingest(IngestParams("nosuch://bucket"), fetched, workers=0)
 
 
 def test_a_description_makes_its_videos(tmp_path: Path) -> None:

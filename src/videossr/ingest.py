@@ -6,29 +6,23 @@ adding videos moves no other one to the other half.
 
 import hashlib
 import logging
-import os
-import shutil
-import stat
-import unicodedata
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-import yaml
 from tqdm import tqdm
 
-from videossr import config
 from videossr.decode import probe
 from videossr.decode.watch import unchanged
 from videossr.errors import ConfigError, DecodeError, SourceError
 from videossr.frames import choose_frames, read_quarantine, write_quarantine, write_table
 from videossr.parallel import Limits, Loss, in_processes
 from videossr.records import Rejected, Split, Video
-from videossr.synth import SynthParams, make_videos
+from videossr.sources import SUFFIXES, listed
 
 __all__ = [
     "IngestParams",
@@ -40,8 +34,6 @@ __all__ = [
     "write_manifest",
     "write_quarantine",
 ]
-
-SUFFIXES = (".mp4", ".mkv", ".webm", ".mov", ".avi", ".ts")
 
 _log = logging.getLogger(__name__)
 _SCHEMA = pa.schema(
@@ -61,7 +53,9 @@ _SCHEMA = pa.schema(
 
 @dataclass(frozen=True)
 class IngestParams:
-    """`source` is a folder of videos, or a YAML file of `SynthParams` that describes videos to be made with `seed`."""
+    """`source` is a folder of videos, a list of paths (.txt, .parquet), the URL of a folder (s3://bucket/videos), or a
+    YAML file of `SynthParams` that describes videos to be made with `seed`.
+    """
 
     source: str
     seed: int = 0
@@ -92,12 +86,11 @@ def ingest(
 ) -> Inventory:
     """List, hash, probe and split the videos of `params.source`.
 
-    A video needs `min_frames` frames within the fractions `span` of its clock. Made videos are written to
-    `made_videos_dir`, which is left empty where the source is a folder. Raises SourceError where there is no source
-    or it holds no file of a video suffix, ConfigError where a made source has unknown fields.
+    A video needs `min_frames` frames within the fractions `span` of its clock. Made and fetched videos are written to
+    `made_videos_dir`, which is left empty where the source is a folder or a list. Raises SourceError where there is no
+    source or it holds no file of a video suffix, ConfigError where a made source has unknown fields.
     """
-    folder = _prepared(params, made_videos_dir, workers)
-    paths, rejected = _listed(folder)
+    paths, rejected = listed(params.source, params.seed, made_videos_dir, workers)
     if not paths and not rejected:
         raise SourceError(
             f"no videos under {params.source}: put {', '.join(SUFFIXES)} files there or name another folder"
@@ -132,81 +125,6 @@ def read_manifest(path: Path) -> list[Video]:
         return [Video(**row) for row in pq.read_table(path).to_pylist()]
     except FileNotFoundError:
         raise SourceError(f"no manifest at {path}: run the ingest stage") from None
-
-
-def _prepared(params: IngestParams, made_videos_dir: Path, workers: int) -> Path:
-    """The folder to list, after making its videos where the source is a description."""
-    source = Path(params.source).expanduser()
-    if source.resolve().is_relative_to(made_videos_dir.resolve()):
-        raise SourceError(f"{source} is where made videos go and is emptied: keep your videos in another folder")
-    if source.is_file():
-        make_videos(_synth_params(source), params.seed, made_videos_dir, workers)
-        return made_videos_dir
-    if not source.is_dir():
-        raise SourceError(f"the source {source} does not exist: set ingest.source to a folder of videos")
-    if not os.access(source, os.R_OK | os.X_OK):
-        raise SourceError(f"the source {source} cannot be read: give yourself the right to list it (chmod u+rx)")
-    shutil.rmtree(made_videos_dir, ignore_errors=True)
-    made_videos_dir.mkdir(parents=True)
-    return source
-
-
-def _synth_params(source: Path) -> SynthParams:
-    if source.suffix not in (".yaml", ".yml"):
-        raise SourceError(f"the source {source} is one file: name the folder that holds it, or a .yaml of made videos")
-    try:
-        section = yaml.safe_load(source.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise SourceError(f"{source} is not valid YAML: {' '.join(str(error).split())}") from None
-    return config.build(SynthParams, section if isinstance(section, Mapping) else {}, str(source))
-
-
-def _listed(folder: Path) -> tuple[list[Path], list[Rejected]]:
-    """Files of a video suffix below `folder`, sorted, and those that are refused by their name or kind alone."""
-    paths: list[Path] = []
-    rejected: list[Rejected] = []
-    for path in sorted(_walk(folder, rejected)):
-        refusal = _refusal(path, folder.resolve())
-        if refusal is None:
-            paths.append(path)
-        else:
-            rejected.append(Rejected(_printable(path), *refusal))
-    return paths, rejected
-
-
-def _walk(folder: Path, rejected: list[Rejected]) -> Iterator[Path]:
-    def refuse(error: OSError) -> None:
-        rejected.append(Rejected(_printable(Path(error.filename)), "unreadable", error.strerror or ""))
-
-    for parent, folders, names in os.walk(folder, onerror=refuse):
-        links = [name for name in folders if (Path(parent) / name).is_symlink()]
-        videos = [name for name in names if Path(name).suffix.lower() in SUFFIXES]
-        yield from (Path(parent) / name for name in (*links, *videos))
-
-
-def _refusal(path: Path, root: Path) -> tuple[str, str] | None:
-    """(reason, detail) where a file is refused unopened."""
-    if _printable(path) != str(path):
-        return "bad_name", "the name is not valid UTF-8: rename the file"
-    if any(unicodedata.category(character) == "Cc" for character in str(path)):
-        return "bad_name", "the name holds a line break or another control character: rename the file"
-    try:
-        target = path.resolve(strict=True)
-        mode = target.stat().st_mode
-    except RuntimeError:
-        return "unreadable", "a link that leads to itself"
-    except OSError as error:
-        return "unreadable", error.strerror or ""
-    if not target.is_relative_to(root):
-        return "outside_source", f"it leads to {_printable(target)}"
-    if not stat.S_ISREG(mode):
-        return "unreadable", "a link to a folder" if stat.S_ISDIR(mode) else "not a regular file"
-    return None
-
-
-def _printable(path: Path) -> str:
-    """The path as valid text, for tables; a name that is not UTF-8 is shown with escapes."""
-    return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
 def _examine(path: Path, min_frames: int, span: tuple[float, float]) -> Video | Rejected:
