@@ -43,7 +43,7 @@ class AuditParams:
 
     num_samples: int = 300
     folds: int = 5
-    confidence: float = 0.95
+    confidence: float = 0.99
     perceptible_difference: float = 1.0
     seed: int = 0
 
