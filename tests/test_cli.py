@@ -30,7 +30,9 @@ def invoke(*arguments):
     return CliRunner().invoke(app, list(arguments), catch_exceptions=False)
 
 
-@pytest.mark.parametrize("command", ["use", "recipe", "check", "samples", "answer", "results", "ui"])
+@pytest.mark.parametrize(
+    "command", ["use", "recipe", "check", "samples", "audit", "export", "import", "answer", "results", "ui"]
+)
 def test_every_command_explains_itself(command):
     done = invoke(command, "--help")
     assert done.exit_code == 0 and "Usage" in done.output and len(done.output) > 200

@@ -1,5 +1,6 @@
 """Exports in verl's columns: what a reader finds, that nothing is lost or told, and that they come back."""
 
+import dataclasses
 import json
 import shutil
 from dataclasses import replace
@@ -10,6 +11,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import yaml
+from typer.testing import CliRunner
 
 from tests import tiny
 from videossr.audit import GATED
@@ -17,8 +20,9 @@ from videossr.audit.findings import find
 from videossr.audit.puzzles import posed
 from videossr.audit.survey import survey
 from videossr.audit.ways import Way
-from videossr.dataset import PretextParams, TrainSet, build_train
-from videossr.errors import SourceError
+from videossr.cli import app
+from videossr.dataset import PretextParams, TrainSet, build_train, read_samples, write_samples
+from videossr.errors import ConfigError, SourceError
 from videossr.frames import Clip, FrameStore
 from videossr.frames.lossless import decode_png, encode_png, write_clips
 from videossr.interchange import SCHEMA, export_samples, import_samples, read_export
@@ -223,3 +227,34 @@ def test_clips_of_different_lengths_make_no_store(tmp_path):
     clip = tiny.clips(12)["video0"]
     with pytest.raises(SourceError, match="as many frames"):
         write_clips({"a": clip, "b": Clip(clip.frames[:4], clip.times[:4])}, tmp_path / "store")
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch):
+    """A project with a small frame store and a few samples, as the working directory."""
+    params = yaml.safe_load((Path(__file__).parents[1] / "params.yaml").read_text())
+    params["frames"]["num_frames"] = tiny.NUM_STORED
+    params["pretext"] |= {name: dataclasses.asdict(task) for name, task in tiny.TASKS.items()}
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(params))
+    write_clips(tiny.clips(12), tmp_path / "data" / "frames")
+    write_samples(tmp_path / "data" / "samples" / "train.parquet", SAMPLES)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_the_commands_lead_there_and_back_and_overwrite_nothing(project):
+    def invoke(*arguments):
+        return CliRunner().invoke(app, list(arguments), catch_exceptions=False)
+
+    assert "21 samples" in invoke("export", "out").output
+    assert invoke("import", "out/train.parquet").exit_code == 0
+    assert read_samples(project / "data" / "imported" / "samples" / "train.parquet") == SAMPLES
+    assert len(FrameStore(project / "data" / "imported" / "frames")) > 0
+    with pytest.raises(ConfigError, match="choose another folder"):
+        invoke("import", "out/train.parquet")
+
+
+def test_the_audit_command_writes_its_page(project):
+    done = CliRunner().invoke(app, ["audit", "--puzzles", "4"], catch_exceptions=False)
+    assert "audit: " in done.output and "reports/audit.html" in done.output
+    assert (project / "reports" / "audit.html").is_file() and (project / "reports" / "audit.json").is_file()

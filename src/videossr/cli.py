@@ -15,7 +15,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from videossr.errors import ConfigError, SourceError, VideoSSRError
+from videossr.errors import ConfigError, GateFailed, SourceError, VideoSSRError
 from videossr.records import Sample
 from videossr.workspace import root, settle
 
@@ -127,6 +127,63 @@ def samples(
     for sample in drawn:
         print(f"{sample.task}/{sample.variant} of {sample.video_id}: {sample.answer}")
     print(f"{len(drawn)} puzzles drawn in {out}")
+
+
+@app.command()
+def audit(
+    puzzles: Annotated[int, typer.Option(min=1, help="puzzles of each kind")] = 300,
+    seed: Annotated[int, typer.Option(min=0, help="another seed asks other puzzles")] = 0,
+    reports: Annotated[Path, typer.Option(help="the folder for audit.json and audit.html")] = Path("reports"),
+) -> None:
+    """Let a probe without vision try the puzzles, on our frames and on frames written the published way."""
+    from videossr.audit import AuditParams, write_audit
+    from videossr.audit import audit as audited
+    from videossr.frames import FrameStore
+    from videossr.recipe import load_recipe
+
+    store = FrameStore(Path("data/frames"))
+    params = AuditParams(num_samples=puzzles, seed=seed)
+    result = audited(load_recipe(PARAMS).pretext, store.footage(), store, params)
+    page = write_audit(result, reports)
+    if result["verdict"] == "leak":
+        raise GateFailed(
+            f"the answer can be told from the frames' statistics, {page} says where: chance alone looks like that in "
+            "one audit of 200, so ask other puzzles with --seed before you look for the cause"
+        )
+    print(f"audit: {result['verdict']}, all of it in {page}")
+
+
+@app.command()
+def export(
+    out: Annotated[Path, typer.Argument(help="the folder to write")],
+    samples: Annotated[Path, typer.Option(help="which samples")] = Path("data/samples/train.parquet"),
+) -> None:
+    """Write samples as verl reads them: a parquet file, and every frame once, without loss."""
+    from videossr.dataset import read_samples
+    from videossr.frames import FrameStore
+    from videossr.interchange import export_samples
+    from videossr.qwen import SYSTEM_PROMPT
+    from videossr.recipe import load_recipe
+
+    chosen, tasks = read_samples(_existing(samples)), load_recipe(PARAMS).pretext.tasks
+    path = export_samples(chosen, FrameStore(Path("data/frames")), tasks, out, samples.stem, SYSTEM_PROMPT)
+    print(f"{len(chosen)} samples in {path}: `videossr import {path}` reads them back")
+
+
+@app.command("import")
+def import_(
+    path: Annotated[Path, typer.Argument(help="the .parquet file of an export, its frames beside it")],
+    out: Annotated[Path, typer.Option(help="the folder to write samples and frames to")] = Path("data/imported"),
+) -> None:
+    """Read exported samples back: checked frame by frame, rendered alike, in this project's own form."""
+    from videossr.dataset import write_samples
+    from videossr.interchange import import_samples
+
+    if out.exists():
+        raise ConfigError(f"there is a {out} already: remove it, or choose another folder with --out")
+    imported = import_samples(path, out / "frames")
+    write_samples(out / "samples" / path.name, imported)
+    print(f"{len(imported)} samples in {out / 'samples' / path.name}, their frames in {out / 'frames'}")
 
 
 @app.command()
