@@ -1,4 +1,4 @@
-"""Samples to and from verl's parquet files, in the columns of the published VideoSSR-30K, without loss.
+"""Samples to and from parquet files in the columns that verl reads, without loss.
 
 An export is a folder: `<name>.parquet` with one row a sample as verl reads them (`data_source`, `prompt`, `videos`,
 `ability`, `reward_model`, `extra_info`), `<name>.videos.parquet` with the stored frames and times of every video used,
