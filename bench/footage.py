@@ -56,7 +56,7 @@ def _texture(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
     picture = np.full((height, width, 3), 128, np.float32)
     for octave in range(1, 10):
         size = (2**octave * 2, 2**octave * 3)
-        grey, colour = rng.normal(0, 42 / octave, (*size, 1)), rng.normal(0, 8 / octave, (*size, 3))
+        grey, colour = rng.normal(0, 42 / octave**1.3, (*size, 1)), rng.normal(0, 8 / octave**1.3, (*size, 3))
         coarse = (grey + colour).astype(np.float32)
         picture += cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)
     return np.clip(picture, 0, 255).astype(np.uint8)

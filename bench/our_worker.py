@@ -1,11 +1,12 @@
 """What a process of the frames stage does; apart, so that it imports no more than such a process."""
 
 from collections.abc import Sequence
-from pathlib import Path
 
-from videossr.frames import FramesParams, write_store
+from videossr.frames import FramesParams
+from videossr.frames.writing import encode_video
 from videossr.records import Video
 
 
-def store(videos: Sequence[Video], root: Path, params: FramesParams) -> None:
-    write_store(videos, root, params, workers=0)
+def encode(videos: Sequence[Video], params: FramesParams) -> None:
+    for video in videos:
+        encode_video(video, params)

@@ -70,7 +70,7 @@ def _write_groups(groups: Sequence[Sequence[Video]], root: Path, params: FramesP
     ]
     left = [video for group, whole in zip(groups, done, strict=True) if not whole for video in group]
     total = sum(map(len, groups))
-    encoded = in_processes(partial(_encode_video, params=params), left, workers, params.limits, _lost)
+    encoded = in_processes(partial(encode_video, params=params), left, workers, params.limits, _lost)
     progress = iter(tqdm(encoded, total=total, initial=total - len(left), desc="frames", unit="video"))
     for shard, group in enumerate(groups):
         if not done[shard]:
@@ -152,7 +152,8 @@ def _append(shard: BinaryIO, number: int, video: Video, encoded: _Encoded) -> di
     }
 
 
-def _encode_video(video: Video, params: FramesParams) -> _Encoded | Rejected:
+def encode_video(video: Video, params: FramesParams) -> _Encoded | Rejected:
+    """What a worker does with one video: its frames as JPEG, or why there are none."""
     try:
         with unchanged(Path(video.path)):
             return _encode(video, params)
