@@ -78,7 +78,7 @@ def train(
     def render(sample: Sample) -> Prompt:
         return Prompt(sample.question, tuple(TASKS[sample.task]().render(sample, store)))
 
-    with PartialState().main_process_first():
+    with PartialState(cpu=not torch.cuda.is_available()).main_process_first():
         start, warmup_curve = _start(params, samples, render, work)
     curriculum = _curriculum(params, samples, store, tasks)
     trainer = assemble(params, samples, render, resolve(start), work, key, curriculum, log_metrics)
