@@ -5,12 +5,15 @@ import shutil
 from collections import Counter
 from pathlib import Path
 
+import cv2
 import fsspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from videos import write_audio, write_video
+from hypothesis import given
+from hypothesis import strategies as st
+from videos import write_audio, write_frames, write_video
 
 from videossr.decode import REASONS
 from videossr.errors import ConfigError, SourceError
@@ -24,6 +27,7 @@ from videossr.ingest import (
     write_manifest,
     write_quarantine,
 )
+from videossr.likeness import MAX_DIFFERENT_BITS, Likeness, groups_alike
 from videossr.records import Rejected
 
 SMALL = {"height": 32, "width": 32, "options": {"preset": "ultrafast"}}
@@ -189,6 +193,34 @@ def test_a_source_without_one_usable_video_says_how_many_and_why(tmp_path: Path)
     inventory = take_in(tmp_path / "source", tmp_path)
     with pytest.raises(SourceError, match=r"none of the 2 files .*2 not_a_video"):
         require_usable(inventory, "source")
+
+
+def test_copies_in_other_bytes_stay_on_one_side(tmp_path: Path) -> None:
+    (tmp_path / "source").mkdir()
+    rng = np.random.default_rng(0)
+    for number in range(12):
+        scene = cv2.resize(rng.integers(0, 255, (5, 6, 3), np.uint8), (192, 160), interpolation=cv2.INTER_CUBIC)
+        kinds = (("a.mp4", (96, 64), "libx264"), ("b.webm", (128, 96), "libvpx"), ("c.mkv", (80, 48), "mpeg4"))
+        for name, size, codec in kinds:
+            frames = [cv2.resize(scene[t : t + 128, t : t + 150], size) for t in range(30)]
+            write_frames(tmp_path / "source" / f"{number}-{name}", frames, codec)
+    inventory = take_in(tmp_path / "source", tmp_path, bench_fraction=0.5)
+    sides: dict[str, set[str]] = {}
+    for video in inventory.videos:
+        sides.setdefault(Path(video.path).name.split("-")[0], set()).add(video.split)
+    assert len(inventory.videos) == 36 and all(len(side) == 1 for side in sides.values())
+    assert {next(iter(side)) for side in sides.values()} == {"train", "bench"}
+
+
+@given(bits=st.sets(st.integers(0, 255), max_size=40), seconds=st.sampled_from([0.0, 0.04, 0.06, 1.0]))
+def test_videos_are_alike_by_few_different_bits_and_equal_length(bits: set[int], seconds: float) -> None:
+    words = np.random.default_rng(0).integers(0, 2**16, 16)
+    changed = words.copy()
+    for bit in bits:
+        changed[bit % 16] ^= 1 << bit // 16
+    items = [Likeness(tuple(words.tolist()), 5.0), Likeness((), 5.0), Likeness(tuple(changed.tolist()), 5.0 + seconds)]
+    alike = len(bits) <= MAX_DIFFERENT_BITS and seconds <= 0.05
+    assert groups_alike(items) == [0, 1, 0 if alike else 2]
 
 
 def test_a_list_names_videos_wherever_they_lie(source: Path, tmp_path: Path) -> None:

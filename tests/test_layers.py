@@ -12,7 +12,7 @@ LEVELS = (
     ("errors", "records", "rewards", "config", "parallel", "workspace"),
     ("decode", "frames", "perturb", "shapes", "policy"),
     ("pretext", "synth"),
-    ("ingest", "sources", "dataset", "gates", "interchange"),
+    ("ingest", "likeness", "sources", "dataset", "gates", "interchange"),
     ("qwen", "newborn", "train"),
     ("audit", "benchmarks", "evaluate", "report", "serving", "plan"),
     ("recipe", "tracking", "served", "cli"),

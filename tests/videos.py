@@ -141,3 +141,14 @@ def write_black(path: Path, num_frames: int, height: int, width: int, codec: str
             container.mux(stream.encode(black))
         container.mux(stream.encode(None))
     return path
+
+
+def write_frames(path: Path, frames: Sequence[npt.NDArray[np.uint8]], codec: str, fps: int = 25) -> Path:
+    """Encode RGB pictures, uint8 [H, W, 3] each."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream(codec, rate=fps, options={"b": "2000000"} if codec != "libx264" else {})
+        stream.height, stream.width, stream.pix_fmt = (*frames[0].shape[:2], "yuv420p")
+        for pixels in frames:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format="rgb24")))
+        container.mux(stream.encode(None))
+    return path

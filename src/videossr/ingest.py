@@ -7,7 +7,7 @@ adding videos moves no other one to the other half.
 import hashlib
 import logging
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -20,6 +20,7 @@ from videossr.decode import probe
 from videossr.decode.watch import unchanged
 from videossr.errors import ConfigError, DecodeError, SourceError
 from videossr.frames import choose_frames, read_quarantine, write_quarantine, write_table
+from videossr.likeness import Likeness, groups_alike, likeness
 from videossr.parallel import Limits, Loss, in_processes
 from videossr.records import Rejected, Split, Video
 from videossr.sources import SUFFIXES, listed
@@ -99,11 +100,12 @@ def ingest(
     examined = in_processes(examine, paths, workers, params.limits, _lost)
     results = list(tqdm(examined, total=len(paths), desc="ingest", unit="file"))
     rejected += [result for result in results if isinstance(result, Rejected)]
-    unique, duplicates = _without_duplicates([result for result in results if not isinstance(result, Rejected)])
+    seen = [result for result in results if not isinstance(result, Rejected)]
+    unique, duplicates = _without_duplicates([video for video, _ in seen])
     rejected = sorted(rejected + duplicates, key=lambda item: item.path)
     for item in rejected:
         _log.warning("%s is not used: %s", item.path, item.detail or item.reason)
-    return Inventory(_split(unique, params.bench_fraction), rejected)
+    return Inventory(_split(unique, _groups(unique, seen), params.bench_fraction), rejected)
 
 
 def require_usable(inventory: Inventory, source: str) -> None:
@@ -127,7 +129,7 @@ def read_manifest(path: Path) -> list[Video]:
         raise SourceError(f"no manifest at {path}: run the ingest stage") from None
 
 
-def _examine(path: Path, min_frames: int, span: tuple[float, float]) -> Video | Rejected:
+def _examine(path: Path, min_frames: int, span: tuple[float, float]) -> tuple[Video, Likeness] | Rejected:
     """Hash and probe one file; the split is decided later, and the whole hash travels as the id until then."""
     try:
         with unchanged(path), path.open("rb") as file:
@@ -141,7 +143,7 @@ def _examine(path: Path, min_frames: int, span: tuple[float, float]) -> Video | 
         return Rejected(str(path), error.reason, error.detail)
 
 
-def _probed(path: Path, digest: str, min_frames: int, span: tuple[float, float]) -> Video:
+def _probed(path: Path, digest: str, min_frames: int, span: tuple[float, float]) -> tuple[Video, Likeness]:
     probed = probe(path)
     num_frames = len(probed.times)
     if choose_frames(probed.times, min_frames, span) is None:
@@ -149,7 +151,7 @@ def _probed(path: Path, digest: str, min_frames: int, span: tuple[float, float])
         raise DecodeError(
             "too_short", f"{num_frames} frames, but {min_frames} are needed within {within} of its length"
         )
-    return Video(
+    video = Video(
         video_id=digest,
         path=str(path),
         codec=probed.codec,
@@ -160,6 +162,7 @@ def _probed(path: Path, digest: str, min_frames: int, span: tuple[float, float])
         num_frames=num_frames,
         split="train",
     )
+    return video, likeness(probed.thumbnail, probed.duration_seconds)
 
 
 def _lost(path: Path, loss: Loss) -> Rejected:
@@ -177,13 +180,26 @@ def _without_duplicates(videos: Sequence[Video]) -> tuple[list[Video], list[Reje
     return list(first.values()), duplicates
 
 
-def _split(videos: Sequence[Video], bench_fraction: float) -> list[Video]:
-    """Bench where the second half of the hash lies under the threshold; of two videos or more, each half gets one."""
-    places = {video.video_id: int(video.video_id[32:48], 16) / 2**64 for video in videos}
+def _groups(videos: Sequence[Video], seen: Sequence[tuple[Video, Likeness]]) -> dict[str, str]:
+    """Video id -> the id that stands for it and all that look like it."""
+    looks = {video.video_id: look for video, look in seen}
+    ordered = sorted(video.video_id for video in videos)
+    firsts = groups_alike([looks[video_id] for video_id in ordered])
+    groups = {video_id: ordered[first] for video_id, first in zip(ordered, firsts, strict=True)}
+    if copies := sum(video_id != group for video_id, group in groups.items()):
+        _log.info("%d videos look like another one, and stay on its side of the split", copies)
+    return groups
+
+
+def _split(videos: Sequence[Video], groups: Mapping[str, str], bench_fraction: float) -> list[Video]:
+    """Bench where the second half of the group's hash lies under the threshold; of two groups or more, each half gets
+    one.
+    """
+    places = {group: int(group[32:48], 16) / 2**64 for group in groups.values()}
     bench = {video_id for video_id, place in places.items() if place < bench_fraction}
-    if len(videos) >= 2 and not bench:
+    if len(places) >= 2 and not bench:
         bench = {min(places, key=lambda video_id: places[video_id])}
-    elif len(videos) >= 2 and len(bench) == len(videos):
+    elif len(places) >= 2 and len(bench) == len(places):
         bench.remove(max(places, key=lambda video_id: places[video_id]))
-    splits: dict[str, Split] = {video_id: "bench" if video_id in bench else "train" for video_id in places}
+    splits: dict[str, Split] = {video_id: "bench" if group in bench else "train" for video_id, group in groups.items()}
     return [replace(video, video_id=video.video_id[:16], split=splits[video.video_id]) for video in videos]

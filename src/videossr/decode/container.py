@@ -124,6 +124,15 @@ def upright(frame: VideoFrame, size: tuple[int, int]) -> Pixels:
     return np.ascontiguousarray(np.rot90(scaled, turns))
 
 
+def thumbnail(frame: VideoFrame) -> Pixels:
+    """One upright grey picture, uint8 [16, 17]."""
+    turns = _quarter_turns(frame)
+    height, width = (17, 16) if turns % 2 else (16, 17)
+    # Scaled as RGB: the range and the matrix of the file are settled on the way.
+    small = frame.reformat(width=width, height=height, format="rgb24", interpolation=_SCALING, threads=1).to_ndarray()
+    return np.rot90(small.mean(axis=2), turns).round().astype(np.uint8)
+
+
 def _quarter_turns(frame: VideoFrame) -> int:
     """How often the stored picture is turned counterclockwise to stand upright, 0..3, as `rot90` counts."""
     return round(frame.rotation / 90) % 4

@@ -8,8 +8,16 @@ from av.container import InputContainer
 from av.packet import Packet
 from av.video.stream import VideoStream
 
-from videossr.decode.clip import Numbers, Ticks, Times
-from videossr.decode.container import MAX_SECONDS, displayed_size, frames_in_order, opened, packets, refuse_too_long
+from videossr.decode.clip import Numbers, Pixels, Ticks, Times
+from videossr.decode.container import (
+    MAX_SECONDS,
+    displayed_size,
+    frames_in_order,
+    opened,
+    packets,
+    refuse_too_long,
+    thumbnail,
+)
 from videossr.errors import DecodeError
 
 MAX_FRAMES = round(MAX_SECONDS * 120)
@@ -33,7 +41,7 @@ class Probe:
     """What a container says of its largest video stream, checked by decoding one frame.
 
     `times` are the presentation times in seconds of all frames, the first at 0; `width` and `height` are pixels as
-    displayed. `index` is the same clock in ticks of the stream.
+    displayed; `thumbnail` is the first picture, grey, uint8 [16, 17]. `index` is the same clock in ticks of the stream.
     """
 
     codec: str
@@ -42,6 +50,7 @@ class Probe:
     height: int
     fps: float
     duration_seconds: float
+    thumbnail: Pixels = field(repr=False, compare=False)
     times: Times = field(repr=False)
     index: Index = field(repr=False)
 
@@ -83,6 +92,7 @@ def probe(path: Path) -> Probe:
             height=height,
             fps=fps,
             duration_seconds=len(times) / fps if fps else 0.0,
+            thumbnail=thumbnail(first),
             times=times,
             index=index,
         )
