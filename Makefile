@@ -12,6 +12,7 @@ STAMP := .venv/.installed
 SOURCE ?=
 export SOURCE
 # Whatever is started here finds this environment's programs first.
+export OMP_WAIT_POLICY := PASSIVE
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .PHONY: help demo run promote results test fuzz lint clean mlflow prefect

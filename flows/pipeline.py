@@ -14,19 +14,17 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from prefect import flow, get_run_logger, task
+from prefect.cache_policies import NO_CACHE
+from prefect.logging.handlers import APILogHandler
+from prefect.settings import PREFECT_API_URL, temporary_settings
+from prefect.states import Failed
+
 from flows import preflight, runtime, stages
 from flows.promote import promote as registered
 from flows.server import server
 from videossr.errors import VideoSSRError
-from videossr.workspace import root, settle
-
-settle(root())  # before Prefect, which reads its settings while it is imported
-
-from prefect import flow, get_run_logger, task  # noqa: E402
-from prefect.cache_policies import NO_CACHE  # noqa: E402
-from prefect.logging.handlers import APILogHandler  # noqa: E402
-from prefect.settings import PREFECT_API_URL, temporary_settings  # noqa: E402
-from prefect.states import Failed  # noqa: E402
+from videossr.workspace import root
 
 FINAL = "Stopped"  # the name of a failure that another try would only repeat
 

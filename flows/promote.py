@@ -13,6 +13,12 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from prefect import flow, get_run_logger
+from prefect.flow_runs import pause_flow_run
+from prefect.input import RunInput
+from prefect.settings import PREFECT_API_URL, temporary_settings
+from prefect.states import Failed
+
 from flows import runtime
 from flows.server import running
 from videossr import config, tracking
@@ -21,15 +27,7 @@ from videossr.errors import VideoSSRError
 from videossr.evaluate import EvaluateParams, read_scored
 from videossr.records import Scored
 from videossr.tracking import Version
-from videossr.workspace import root, settle
-
-settle(root())  # before Prefect, which reads its settings while it is imported
-
-from prefect import flow, get_run_logger  # noqa: E402
-from prefect.flow_runs import pause_flow_run  # noqa: E402
-from prefect.input import RunInput  # noqa: E402
-from prefect.settings import PREFECT_API_URL, temporary_settings  # noqa: E402
-from prefect.states import Failed  # noqa: E402
+from videossr.workspace import root
 
 RESULTS = Path("reports/viubench.json")
 REPLIES = Path("reports/evaluate")

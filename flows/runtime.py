@@ -19,7 +19,6 @@ from typing import Any
 from flows.server import answers
 from videossr import config
 from videossr.errors import VideoSSRError
-from videossr.workspace import root, settle
 
 PARAMS = Path("params.yaml")
 # Set by the pipeline for its stages: a folder with the context of the task, where a stage leaves its sentence.
@@ -35,7 +34,6 @@ def section(name: str) -> Mapping[str, Any]:
 
 def run_stage(stage: Callable[[], None], name: str) -> None:
     """Run a stage's body and exit: 0 when it ended well, 1 with one sentence where a person can mend it."""
-    settle(root())
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     logging.getLogger("videossr").setLevel(logging.INFO)
     warnings.filterwarnings("ignore", category=FutureWarning)  # between libraries; the person can do nothing

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from videossr.errors import VideoSSRError
-from videossr.workspace import root, settle
+from videossr.workspace import root
 
 START_SECONDS = 120.0
 STOP_SECONDS = 15.0
@@ -83,7 +83,6 @@ def _started(guard: subprocess.Popen[bytes], url: str, log: Path) -> str:
 def main() -> None:
     """Keep a server on the given port until standard input closes."""
     port, log = sys.argv[1:]
-    settle(root())
     with Path(log).open("wb") as file:
         command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", port]
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=file, stderr=file)

@@ -14,6 +14,8 @@ QUIET = {
     "PREFECT_CLOUD_ENABLE_ORCHESTRATION_TELEMETRY": "false",
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
 }
+# Threads that wait by spinning starve each other as soon as the machine does anything else.
+_CALM = {"OMP_WAIT_POLICY": "PASSIVE"}
 # A person reads the terminal, not the level and the name of the logger.
 _PLAIN_LOG = {
     "PREFECT_LOGGING_EXTRA_LOGGERS": "videossr",
@@ -31,8 +33,8 @@ def root() -> Path:
 
 
 def settle(project: Path) -> None:
-    """Switch every tool's analytics off and keep Prefect's files in the project. Call before importing the tools."""
-    for name, value in {**QUIET, **_PLAIN_LOG}.items():
+    """Switch every tool's analytics off, and keep Prefect's files in the project. Call before importing the tools."""
+    for name, value in {**QUIET, **_CALM, **_PLAIN_LOG}.items():
         os.environ.setdefault(name, value)
     os.environ.setdefault("PREFECT_HOME", str(project / ".prefect"))
 
