@@ -11,8 +11,9 @@ BIN := .venv/bin
 STAMP := .venv/.installed
 SOURCE ?=
 export SOURCE
-# Whatever is started here finds this environment's programs first.
+# Threads that wait by spinning starve each other on a busy machine.
 export OMP_WAIT_POLICY := PASSIVE
+# Whatever is started here finds this environment's programs first.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .PHONY: help demo run promote results test fuzz lint clean mlflow prefect
