@@ -1,1 +1,1 @@
-"""VideoSSR: puzzles cut out of raw videos, and reinforcement of video-language models with rewards that arithmetic checks."""
+"""VideoSSR: puzzles cut out of raw videos, and video-language models reinforced by rewards that arithmetic checks."""

@@ -29,7 +29,8 @@ def load(path: Path) -> dict[str, Any]:
     except yaml.YAMLError as error:
         raise ConfigError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
     if not isinstance(params, dict):
-        raise ConfigError(f"{path} must be a mapping of the sections {', '.join(SECTIONS)}, got {type(params).__name__}")
+        got = type(params).__name__
+        raise ConfigError(f"{path} must be a mapping of the sections {', '.join(SECTIONS)}, got {got}")
     _check_keys(params, SECTIONS, str(path))
     for name in SECTIONS:
         if name not in params:
