@@ -50,6 +50,7 @@ class Encoded:
     mm_token_type_ids: torch.Tensor
     pixel_values_videos: torch.Tensor
     video_grid_thw: torch.Tensor
+    second_per_grid_ts: torch.Tensor | None = None
     sight: Sight | None = None
 
     def __len__(self) -> int:
@@ -118,7 +119,8 @@ def chat(text: str) -> list[dict[str, Any]]:
 def encode(processor: Any, prompt: Prompt) -> Encoded:
     """Run template, tokenizer and video processor once for one prompt, with the clips' own presentation times.
 
-    Frames must already have the model's grid (sides in multiples of 32): they are not resampled in time or space.
+    Frames are not resampled in time, nor in space where their sides already fit the model's grid (multiples of 32 fit
+    Qwen3-VL); where they do not, they are scaled to the nearest that do.
     """
     text = processor.apply_chat_template(chat(prompt.text), add_generation_prompt=True, tokenize=False)
     out = processor(
@@ -126,11 +128,34 @@ def encode(processor: Any, prompt: Prompt) -> Encoded:
         videos=[torch.from_numpy(clip.frames).permute(0, 3, 1, 2) for clip in prompt.clips],
         video_metadata=[_metadata(clip) for clip in prompt.clips],
         do_sample_frames=False,
-        do_resize=False,
-        cap_pixels_per_frame=False,
         return_tensors="pt",
+        **_scaling(processor.video_processor, prompt.clips),
     )
-    return Encoded(out["input_ids"][0], out["mm_token_type_ids"][0], out["pixel_values_videos"], out["video_grid_thw"])
+    return Encoded(
+        out["input_ids"][0],
+        out["mm_token_type_ids"][0],
+        out["pixel_values_videos"],
+        out["video_grid_thw"],
+        _slice_seconds(processor, prompt.clips) if "second_per_grid_ts" in out else None,
+    )
+
+
+def _scaling(video_processor: Any, clips: Sequence[Clip]) -> dict[str, Any]:
+    """How the processor is to treat the size of the frames: leave it, or round it to the grid without a budget."""
+    cell = video_processor.patch_size * video_processor.merge_size
+    sizes = [clip.frames.shape[1:3] for clip in clips]
+    if all(side % cell == 0 for size in sizes for side in size):
+        return {"do_resize": False, "cap_pixels_per_frame": False}
+    most = max(height * width * len(clip) for (height, width), clip in zip(sizes, clips, strict=True))
+    budget = {"shortest_edge": cell * cell, "longest_edge": 4 * most}  # wide: only the rounding is wanted
+    return {"do_resize": True, "size": budget, "cap_pixels_per_frame": False}
+
+
+def _slice_seconds(processor: Any, clips: Sequence[Clip]) -> torch.Tensor:
+    """How long a slice of frames that share their tokens lasts, by presentation times; float32 [clips]."""
+    frames = processor.video_processor.temporal_patch_size
+    steps = [(clip.times[-1] - clip.times[0]) / max(len(clip) - 1, 1) for clip in clips]
+    return torch.tensor([frames * step for step in steps], dtype=torch.float32)
 
 
 def _metadata(clip: Clip) -> VideoMetadata:
@@ -145,10 +170,10 @@ def video_inputs(model: Any, encoded: Sequence[Encoded]) -> dict[str, Any]:
     """Keyword arguments of the model for the clips of several prompts: what was seen of them, or their pixels."""
     device = bare(model).device
     grids = torch.cat([item.video_grid_thw for item in encoded]).to(device)
+    clips = {"video_grid_thw": grids, **_seconds(encoded, device)}
     sights = [item.sight for item in encoded if item.sight is not None]
     if len(sights) < len(encoded):
-        pixels = torch.cat([item.pixel_values_videos for item in encoded]).to(device)
-        return {"pixel_values_videos": pixels, "video_grid_thw": grids}
+        return {"pixel_values_videos": torch.cat([item.pixel_values_videos for item in encoded]).to(device), **clips}
     seen = SimpleNamespace(
         pooler_output=[clip.to(device) for sight in sights for clip in sight.clips],
         deepstack_features=[
@@ -156,7 +181,23 @@ def video_inputs(model: Any, encoded: Sequence[Encoded]) -> dict[str, Any]:
             for layer in zip(*(sight.deep for sight in sights), strict=True)
         ],
     )
-    return {"mm_encoder_outputs": {"video": seen}, "video_grid_thw": grids}
+    return {"mm_encoder_outputs": {"video": seen}, **clips}
+
+
+def _seconds(encoded: Sequence[Encoded], device: torch.device) -> dict[str, torch.Tensor]:
+    told = [item.second_per_grid_ts for item in encoded if item.second_per_grid_ts is not None]
+    return {"second_per_grid_ts": torch.cat(told).to(device)} if told else {}
+
+
+def prompt_positions(model: Any, prompt: Encoded) -> torch.Tensor:
+    """Positions int64 [4, P] of a prompt: the text position, then the three of multimodal rotary embedding."""
+    rope, _ = backbone(model).get_rope_index(
+        prompt.input_ids[None],
+        mm_token_type_ids=prompt.mm_token_type_ids[None],
+        video_grid_thw=prompt.video_grid_thw,
+        **({} if prompt.second_per_grid_ts is None else {"second_per_grid_ts": prompt.second_per_grid_ts}),
+    )
+    return torch.cat([torch.arange(len(prompt))[None], rope[:, 0].cpu()])
 
 
 @torch.no_grad()

@@ -9,6 +9,7 @@ for others on demand, and cost no forward pass where they teach nothing.
 import json
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -295,6 +296,4 @@ class VideoGRPOTrainer(GRPOTrainer):
 
 
 def _other_pixels(prompt: Encoded) -> Encoded:
-    return Encoded(
-        prompt.input_ids, prompt.mm_token_type_ids, -prompt.pixel_values_videos.flip(0), prompt.video_grid_thw
-    )
+    return replace(prompt, pixel_values_videos=-prompt.pixel_values_videos.flip(0), sight=None)

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch.nn.functional import pad
 
-from videossr.qwen import Encoded, backbone, bare, left_padded, video_inputs
+from videossr.qwen import Encoded, backbone, bare, left_padded, prompt_positions, video_inputs
 
 IGNORED = -100  # a label that is not scored
 
@@ -73,14 +73,6 @@ def _row(model: Any, group: Group) -> tuple[torch.Tensor, torch.Tensor, torch.Te
         positions.append(stem_positions[:, -1:] + torch.arange(len(completion)))
         segments.append(torch.full_like(completion, branch))
     return torch.cat(ids), torch.cat(labels), torch.cat(positions, dim=1), torch.cat(segments)
-
-
-def prompt_positions(model: Any, prompt: Encoded) -> torch.Tensor:
-    """Positions int64 [4, P] of a prompt: the text position, then the three of multimodal rotary embedding."""
-    rope, _ = backbone(model).get_rope_index(
-        prompt.input_ids[None], mm_token_type_ids=prompt.mm_token_type_ids[None], video_grid_thw=prompt.video_grid_thw
-    )
-    return torch.cat([torch.arange(len(prompt))[None], rope[:, 0]])
 
 
 def _branch_mask(segments: torch.Tensor) -> torch.Tensor:
