@@ -1,8 +1,11 @@
 """A training run small enough for a test: a few puzzles, a warm-started tiny policy, steps of a tenth of a second."""
 
+import atexit
 import json
+import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -50,10 +53,13 @@ def run(
     return train(params, samples, tiny.clips() if store is None else store, *paths, log_metrics, tiny.TASKS)
 
 
-def warm(folder: Path) -> Path:
-    """A policy that has learned to count aloud, and no more."""
-    run(folder, replace(PARAMS, grpo=replace(GRPO, steps=1)))
-    return folder / "start"
+@cache
+def warm() -> Path:
+    """A policy that has learned to count aloud, and no more; read-only, for all tests."""
+    folder = tempfile.TemporaryDirectory()
+    atexit.register(folder.cleanup)
+    run(Path(folder.name), replace(PARAMS, grpo=replace(GRPO, steps=1)))
+    return Path(folder.name) / "start"
 
 
 def weights(folder: Path) -> dict[str, torch.Tensor]:

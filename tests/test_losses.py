@@ -25,8 +25,8 @@ QUICK = (("dapo", "full"), ("grpo", "lora"))
 
 
 @pytest.fixture(scope="module")
-def start(tmp_path_factory):
-    return drill.warm(tmp_path_factory.mktemp("warm"))
+def start():
+    return drill.warm()
 
 
 def render(sample):

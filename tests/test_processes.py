@@ -32,7 +32,7 @@ drill.run(pathlib.Path({folder!r}), drill.changed({start!r}, grpo, processes={pr
 @pytest.mark.slow
 @pytest.mark.parametrize("loss_type", ["dapo", "grpo"])
 def test_two_processes_learn_what_one_learns_from_the_same_batch(tmp_path, loss_type):
-    start = drill.warm(tmp_path / "warm")
+    start = drill.warm()
     grpo = {
         "prompts_per_forward": 1,
         "prompts_per_rollout": 4,  # seeds every group, in one process too

@@ -28,8 +28,8 @@ LADDER = {
 
 
 @pytest.fixture(scope="module")
-def start(tmp_path_factory):
-    return drill.warm(tmp_path_factory.mktemp("warm"))
+def start():
+    return drill.warm()
 
 
 def footage(video_id):
@@ -162,6 +162,7 @@ def test_a_level_that_cannot_be_is_one_sentence(level, message):
         Curriculum(CurriculumParams(ladder), tiny.TASKS, SAMPLES, footage, 0)
 
 
+@pytest.mark.slow
 def test_a_run_that_stopped_goes_on_with_its_curriculum(tmp_path):
     # A policy that says one thing only is now above the blind floor and now below it: it moves between levels.
     parrots = [replace(sample, answer="3,3,3") for sample in drill.COUNTING]

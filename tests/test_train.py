@@ -102,7 +102,8 @@ def test_shared_and_repeated_prompts_train_the_same_policy(trained, tmp_path):
 
 def test_verify_runs_both_ways_and_agrees(trained, tmp_path, caplog):
     caplog.set_level("INFO", logger="videossr")
-    run(tmp_path, replace(PARAMS, shared_prefix="verify"))
+    start = str(trained[0] / "start")
+    run(tmp_path, replace(PARAMS, policy=start, shared_prefix="verify", grpo=replace(GRPO, steps=1)))
     assert "shared prefix verified" in caplog.text
 
 
