@@ -55,6 +55,64 @@ def test_two_processes_learn_what_one_learns_from_the_same_batch(tmp_path, loss_
     assert drill.same_weights(tmp_path / "one" / "policy", tmp_path / "two" / "policy", tolerance=2e-5)
 
 
+SHARDED = """
+import sys
+sys.path[:0] = {path!r}
+import drill, tiny, torch, torch.distributed as dist
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import fully_shard
+from transformers import GenerationConfig
+from trl.trainer.utils import add_fused_lm_head
+from videossr.policy import Prompt
+from videossr.qwen import encode, load_model, load_processor
+from videossr.train.prefix import Group, shared_logps
+from videossr.train.rollout import shared_rollout
+
+dist.init_process_group("gloo")
+mesh, rank = init_device_mesh("cpu", (2,)), dist.get_rank()
+processor, samples = load_processor({start!r}), tiny.samples(4)[2 * rank : 2 * rank + 2]
+prompts = [encode(processor, Prompt(s.question, tuple(tiny.TASKS[s.task].render(s, tiny.clips())))) for s in samples]
+groups = [Group(prompt, [torch.arange(7, 10), torch.arange(7, 14)]) for prompt in prompts]
+whole, sharded = (load_model({start!r}, "float32").train() for _ in range(2))
+for model in (whole, sharded):
+    add_fused_lm_head(model, outputs=("log_probs", "entropy"))
+for module in sharded.modules():
+    if type(module).__name__ in sharded._no_split_modules:
+        fully_shard(module, mesh=mesh)
+fully_shard(sharded, mesh=mesh)
+one, other = (shared_logps(model, groups, 0)[0] for model in (whole, sharded))
+torch.testing.assert_close(one, other)
+one.sum().backward()
+other.sum().backward()
+for p, q in zip(whole.parameters(), sharded.parameters(), strict=True):
+    dist.all_reduce(p.grad)
+    torch.testing.assert_close(q.grad.full_tensor(), p.grad / 2)
+# The processes want completions of different lengths: the one that is done must go on with the other.
+config = GenerationConfig(max_new_tokens=3 + 4 * rank, do_sample=True, eos_token_id=None, pad_token_id=0)
+with torch.no_grad():
+    one = shared_rollout(whole.eval(), prompts, 3, config, 0, [1, 2])
+    other = shared_rollout(sharded.eval(), prompts, 3, config, 0, [1, 2], synced=True)
+assert torch.equal(one, other)
+dist.destroy_process_group()
+"""
+
+
+@pytest.mark.slow
+def test_a_sharded_model_gives_the_same_values_gradients_and_completions(tmp_path):
+    """FSDP2 over two processes: every pass of ours goes through the model's own forward."""
+    script = tmp_path / "sharded.py"
+    script.write_text(SHARDED.format(path=sys.path, start=str(drill.warm())))
+    line = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "--standalone", str(script)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(line, env=environment, capture_output=True, text=True, timeout=200)
+    assert done.returncode == 0, done.stderr[-2000:]
+
+
+def test_fewer_processes_than_the_run_wants_are_refused(tmp_path):
+    with pytest.raises(TrainingError, match="train.processes is 2, but 1 run"):
+        drill.run(tmp_path, replace(drill.PARAMS, processes=2))
+
+
 def test_prompts_that_do_not_divide_among_the_processes_are_refused():
     with pytest.raises(ConfigError, match="must be a multiple of processes"):
         replace(drill.PARAMS, processes=3)

@@ -57,7 +57,7 @@ class VideoGRPOTrainer(GRPOTrainer):
             )
         if grpo.refill_rounds and self.is_fsdp_enabled:
             raise TrainingError("grpo.refill_rounds needs a whole model in every process: set it to 0 under FSDP")
-        if self.ref_model is not None and self.args.bf16:
+        if self.ref_model is not None and self.args.bf16 and not self.is_fsdp_enabled:
             self.ref_model.to(torch.bfloat16)  # it learns nothing that could round away
         self.lessons = lessons
         self.scale = TaskScale() if grpo.running_task_scale else None
@@ -74,7 +74,8 @@ class VideoGRPOTrainer(GRPOTrainer):
         self._shared = shared_prefix != "off"
         self._verify_pending = shared_prefix == "verify"
         visual = backbone(self.model).visual.parameters()
-        self._tower_learns = any(parameter.requires_grad for parameter in visual)
+        # A sharded tower runs inside the model's own forward pass only, so that it cannot be asked ahead of it.
+        self._looks_ahead = not self.is_fsdp_enabled and not any(parameter.requires_grad for parameter in visual)
         self._buffered_inputs: list[dict[str, Any]] | None = None
         self._prompts: list[Encoded] = []  # of the rows a method below is working on, one a group
         self._completions: Completions = []
@@ -100,6 +101,7 @@ class VideoGRPOTrainer(GRPOTrainer):
         # What a group says must not depend on how the rollout is cut, between passes or between processes.
         seeded = self._grpo.prompts_per_rollout is not None or self.accelerator.num_processes > 1
         roll_out = shared_rollout if self._shared else repeated_rollout
+        pad_token_id = self._tokenizer.pad_token_id
         rows: Completions = []
         with (
             unwrap_model_for_generation(
@@ -113,13 +115,15 @@ class VideoGRPOTrainer(GRPOTrainer):
             for part in parts(list(zip(prompts, seeds, strict=True)), together):
                 asked = [prompt for prompt, _ in part]
                 noise = [seed for _, seed in part] if seeded else None
-                ids = roll_out(model, asked, size, self.generation_config, self._tokenizer.pad_token_id, noise)
+                ids = roll_out(
+                    model, asked, size, self.generation_config, pad_token_id, noise, synced=self.is_fsdp_enabled
+                )
                 rows += [until_end(row, self.eos_token_ids) for row in ids.tolist()]
         return [rows[at : at + size] for at in range(0, len(rows), size)]
 
     def _look(self, prompts: Sequence[Encoded]) -> Sequence[Encoded]:
         """Look at the prompts once for rollout, reference and loss, where the vision tower does not learn."""
-        return prompts if self._tower_learns else look(self.model, prompts)
+        return look(self.model, prompts) if self._looks_ahead else prompts
 
     def _rescale(self, batch: dict[str, Any], puzzles: Sequence[Puzzle], groups: Sequence[Completions]) -> None:
         """Divide each group's advantages by the running scale of its task's rewards."""

@@ -17,12 +17,14 @@ def shared_rollout(
     config: GenerationConfig,
     pad_token_id: int,
     seeds: Sequence[int] | None = None,
+    synced: bool = False,
 ) -> torch.Tensor:
     """Sample `group_size` completions of each prompt: int64 [prompts * group_size, C], a prompt's rows together.
 
     The vision tower and the prefill run once a prompt; the key-value cache is then repeated for the group. Beyond the
     first end-of-sequence token a row holds padding. The distribution is that of sampling each row on its own. With
     `seeds`, one a prompt, a group's completions depend on its seed alone and not on what is sampled beside it.
+    `synced` keeps processes that hold shards of one model in step until the last of them has ended.
     """
     batch = left_padded(model, prompts, pad_token_id)
     tokens, base = batch.tokens, backbone(model)
@@ -38,6 +40,7 @@ def shared_rollout(
         input_ids=ids,
         attention_mask=tokens["attention_mask"].repeat_interleave(group_size, dim=0),
         past_key_values=cache,
+        synced_gpus=synced,
         **_sampling(config, seeds, group_size, ids.device),
     )
     return out[:, ids.shape[1] :]
@@ -50,11 +53,12 @@ def repeated_rollout(
     config: GenerationConfig,
     pad_token_id: int,
     seeds: Sequence[int] | None = None,
+    synced: bool = False,
 ) -> torch.Tensor:
     """The same as `shared_rollout` done the usual way: every row prefills its own copy of prompt and video."""
     batch = left_padded(model, [prompt for prompt in prompts for _ in range(group_size)], pad_token_id)
     sampling = _sampling(config, seeds, group_size, batch.tokens["input_ids"].device)
-    out = model.generate(**batch.tokens, **batch.videos, **sampling)
+    out = model.generate(**batch.tokens, **batch.videos, synced_gpus=synced, **sampling)
     return out[:, batch.tokens["input_ids"].shape[1] :]
 
 
@@ -65,7 +69,8 @@ def _sampling(
         return {"generation_config": config}
     greedy = copy.deepcopy(config)
     greedy.do_sample, greedy.temperature, greedy.top_k, greedy.top_p = False, None, None, None
-    noise = SeededNoise(seeds, group_size, config.temperature, device)
+    temperature = 1.0 if config.temperature is None else config.temperature
+    noise = SeededNoise(seeds, group_size, temperature, device)
     return {"generation_config": greedy, "logits_processor": [noise]}
 
 

@@ -71,6 +71,7 @@ def train(
     """
     if not samples:
         raise TrainingError("training needs at least one sample, got none: see what the gate and pretext reported")
+    processes = _processes(params)
     key = _key(params, samples)
     work = work_dir / key
     work.mkdir(parents=True, exist_ok=True)
@@ -78,7 +79,7 @@ def train(
     def render(sample: Sample) -> Prompt:
         return Prompt(sample.question, tuple(TASKS[sample.task]().render(sample, store)))
 
-    with PartialState(cpu=not torch.cuda.is_available()).main_process_first():
+    with processes.main_process_first():
         start, warmup_curve = _start(params, samples, render, work)
     curriculum = _curriculum(params, samples, store, tasks)
     trainer = assemble(params, samples, render, resolve(start), work, key, curriculum, log_metrics)
@@ -94,6 +95,16 @@ def train(
         write_json(report_path, {name: value for name, value in told.items() if name != "work"})
     trainer.accelerator.wait_for_everyone()
     return report
+
+
+def _processes(params: TrainParams) -> PartialState:
+    state = PartialState(cpu=not torch.cuda.is_available())
+    if state.num_processes != params.processes:
+        raise TrainingError(
+            f"train.processes is {params.processes}, but {state.num_processes} run: start the stage by its flow, or by "
+            "`accelerate launch` with as many"
+        )
+    return state
 
 
 def _curriculum(
