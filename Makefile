@@ -11,8 +11,8 @@ BIN := .venv/bin
 STAMP := .venv/.installed
 SOURCE ?=
 export SOURCE
-# Threads that wait by spinning starve each other on a busy machine.
-export OMP_WAIT_POLICY := PASSIVE
+# Threads that spin for long while they wait starve each other on a busy machine.
+export GOMP_SPINCOUNT := 10000
 # Whatever is started here finds this environment's programs first.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 

@@ -1,12 +1,15 @@
 """Stage train: from the samples to the policy before and after GRPO. Checkpoints lie in work/, outside the graph."""
 
+import os
+from collections.abc import Callable
 from pathlib import Path
 
 from flows.runtime import run_stage, section
 from videossr import config
-from videossr.dataset import read_samples
+from videossr.dataset import PretextParams, read_samples
 from videossr.frames import FrameStore
 from videossr.tracking import stage_run
+from videossr.train import launch
 from videossr.train.params import TrainParams
 from videossr.train.stage import train
 from videossr.workspace import root
@@ -17,19 +20,22 @@ REPORT = Path("reports/train.json")
 
 def main() -> None:
     params = config.build(TrainParams, section("train"), "train")
+    if launch.needed(params, os.environ):
+        launch.relaunch(params, "flows.train", os.environ)
+    elif launch.is_first(os.environ):
+        with stage_run(root(), "train", {"train": section("train")}, resume=WORK / "mlflow_run.json") as run:
+            reinforce(params, run.metrics)
+            run.artifacts([REPORT])
+    else:
+        reinforce(params, lambda metrics, step: None)
+
+
+def reinforce(params: TrainParams, log_metrics: Callable[[dict[str, float], int], None]) -> None:
+    """Train on what the stages before have left."""
     samples = read_samples(Path("data/samples/train.parquet"))
-    with stage_run(root(), "train", {"train": section("train")}, resume=WORK / "mlflow_run.json") as run:
-        train(
-            params,
-            samples,
-            FrameStore(Path("data/frames")),
-            Path("models/start"),
-            Path("models/policy"),
-            WORK,
-            REPORT,
-            run.metrics,
-        )
-        run.artifacts([REPORT])
+    tasks = config.build(PretextParams, section("pretext"), "pretext").tasks
+    store, start, policy = FrameStore(Path("data/frames")), Path("models/start"), Path("models/policy")
+    train(params, samples, store, start, policy, WORK, REPORT, log_metrics, tasks)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 LEVELS = (
-    ("errors", "records", "rewards", "config", "parallel", "workspace"),
+    ("errors", "records", "rewards", "config", "outbox", "parallel", "workspace"),
     ("decode", "frames", "perturb", "shapes", "policy"),
     ("pretext", "synth"),
     ("ingest", "likeness", "sources", "dataset", "gates", "interchange"),

@@ -93,6 +93,28 @@ def test_trouble_with_mlflow_never_stops_the_work(tmp_path, caplog):
     assert done and "MLflow cannot record this run" in caplog.text
 
 
+def test_metrics_that_mlflow_did_not_take_are_sent_when_it_answers_again(project):
+    database = project / "mlruns" / "mlflow.db"
+    with tracking.stage_run(project, "train", {"steps": 4}) as run:
+        run.metrics({"reward": 0.1}, 1)
+        database.rename(project / "elsewhere.db")
+        database.write_text("this is no database")
+        run.metrics({"reward": 0.2}, 2)
+        run.metrics({"reward": 0.3}, 3)
+    with tracking.stage_run(project, "evaluate", {}) as lost:
+        lost.metrics({"overall": 30.0})
+    database.unlink()
+    (project / "elsewhere.db").rename(database)
+    with tracking.stage_run(project, "report", {}):
+        pass
+    found, store = recorded(project, run.run_id)
+    assert [point.step for point in store.get_metric_history(run.run_id, "reward")] == [1, 2, 3]
+    assert found.info.status == "FINISHED"
+    names = {run.info.run_name: run.data.metrics for run in store.search_runs([found.info.experiment_id])}
+    assert names["evaluate"] == {"overall": 30.0}
+    assert not list((project / "mlruns" / "unsent").iterdir())
+
+
 def test_without_a_trained_policy_there_is_no_lineage(tmp_path):
     with pytest.raises(PolicyError, match="run the pipeline first"):
         tracking.lineage(tmp_path)

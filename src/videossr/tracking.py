@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from videossr.errors import PolicyError
+from videossr.outbox import Outbox, Point, letters
 from videossr.workspace import settle
 
 if TYPE_CHECKING:
@@ -37,19 +38,21 @@ _SERVING_REQUIREMENTS = ("torch", "torchvision", "transformers", "av", "numpy", 
 
 
 class Run:
-    """One MLflow run. Its first trouble with MLflow is logged and ends the recording, never the work it records."""
+    """One MLflow run. Its first trouble with MLflow is logged and ends the recording, never the work it records.
 
-    def __init__(self, client: "MlflowClient | None", run_id: str) -> None:
+    Metrics that MLflow did not take wait in the outbox, and are sent when the next run begins.
+    """
+
+    def __init__(self, client: "MlflowClient | None", run_id: str, outbox: Outbox) -> None:
         self._client = client
+        self._outbox = outbox
         self.run_id = run_id
 
     def metrics(self, values: Mapping[str, float], step: int = 0) -> None:
         """Record numbers at a step of a curve, in one write."""
-        from mlflow.entities import Metric
-
-        now = int(time.time() * 1000)
-        rows = [Metric(name, float(value), now, step) for name, value in values.items()]
-        self._record(lambda client: client.log_batch(self.run_id, metrics=rows))
+        point = Point(step, int(time.time() * 1000), {name: float(value) for name, value in values.items()})
+        if not self._record(lambda client: _log_points(client, self.run_id, [point])):
+            self._outbox.put(point)
 
     def params(self, values: Mapping[str, Any]) -> None:
         """Record parameters, nested ones by dotted names. A resumed run keeps those that it has."""
@@ -67,14 +70,16 @@ class Run:
         """Close the run as FINISHED, FAILED or KILLED."""
         self._record(lambda client: client.set_terminated(self.run_id, status))
 
-    def _record(self, write: Callable[["MlflowClient"], object]) -> None:
+    def _record(self, write: Callable[["MlflowClient"], object]) -> bool:
+        """Whether MLflow took it."""
         if self._client is None:
-            return
+            return False
         try:
             write(self._client)
         except _trouble() as error:
-            logger.warning("MLflow records no more of this run (%s); the files under reports/ have all of it", error)
+            logger.warning("MLflow records no more of this run (%s); its metrics are kept and sent later", error)
             self._client = None
+        return self._client is not None
 
 
 @contextlib.contextmanager
@@ -207,7 +212,8 @@ def crown(project: Path, version: Version, reason: str) -> None:
 
 def keep(project: Path, version: Version, files: Sequence[Path], folder: str) -> None:
     """Copy files to the run that registered a version."""
-    Run(client(project), version.run_id).artifacts(files, folder)
+    for path in files:
+        _log_artifact(client(project), version.run_id, path, folder)
 
 
 def kept(project: Path, version: Version, path: str) -> Path | None:
@@ -288,20 +294,40 @@ def _log_artifact(client: "MlflowClient", run_id: str, path: Path, folder: str |
 
 
 def _begin(project: Path, stage: str, params: Mapping[str, Any], resume: Path | None) -> Run:
+    unsent = project / "mlruns" / "unsent"
     try:
         store = client(project)
         experiment = _experiment(project, store)
+        _send(store, experiment, unsent)
         known = _unfinished(store, resume, params)
         if known is not None:
             store.update_run(known, status="RUNNING")
-            return Run(store, known)
+            return Run(store, known, Outbox(unsent, known, stage, params))
         run_id = store.create_run(experiment, run_name=stage, tags=_tags(stage, _commit(project))).info.run_id
         if resume is not None:
             _remember(resume, {"run": run_id, "params": params})
     except _trouble() as error:
-        logger.warning("MLflow cannot record this run (%s); the files under reports/ will have all of it", error)
-        return Run(None, "")
-    return Run(store, run_id)
+        logger.warning("MLflow cannot record this run (%s); its metrics are kept and sent later", error)
+        return Run(None, "", Outbox(unsent, "", stage, params))
+    return Run(store, run_id, Outbox(unsent, run_id, stage, params))
+
+
+def _send(store: "MlflowClient", experiment: str, unsent: Path) -> None:
+    """Send what earlier runs could not; a run that could not even be made is made now."""
+    for letter in letters(unsent):
+        run_id = letter.run_id or store.create_run(experiment, run_name=letter.stage).info.run_id
+        _log_points(store, run_id, letter.points)
+        store.set_terminated(run_id)
+        letter.path.unlink()
+        logger.info("sent %d steps of '%s' that MLflow had not taken", len(letter.points), letter.stage)
+
+
+def _log_points(store: "MlflowClient", run_id: str, points: Sequence[Point]) -> None:
+    from mlflow.entities import Metric
+
+    for point in points:
+        rows = [Metric(name, value, point.milliseconds, point.step) for name, value in point.values.items()]
+        store.log_batch(run_id, metrics=rows)
 
 
 def _remember(note: Path, content: Mapping[str, Any]) -> None:

@@ -14,8 +14,9 @@ QUIET = {
     "PREFECT_CLOUD_ENABLE_ORCHESTRATION_TELEMETRY": "false",
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
 }
-# Threads that wait by spinning starve each other as soon as the machine does anything else.
-_CALM = {"OMP_WAIT_POLICY": "PASSIVE"}
+# Threads that spin for long while they wait starve each other as soon as the machine does anything else; threads that
+# sleep at once are late for every small operation.
+_CALM = {"GOMP_SPINCOUNT": "10000"}
 # A person reads the terminal, not the level and the name of the logger.
 _PLAIN_LOG = {
     "PREFECT_LOGGING_EXTRA_LOGGERS": "videossr",
