@@ -29,6 +29,7 @@ NOISE = (
     "View at http",
     "Finished in state",
     "Still processing items",
+    "made_videos' is empty",  # as it should be, with videos of your own
     # transformers, about files that take a moment
     "Loading weights",
     "Writing model shards",
