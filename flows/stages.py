@@ -32,6 +32,7 @@ NOISE = (
     "made_videos' is empty",  # as it should be, with videos of your own
     # transformers, about files that take a moment
     "Loading weights",
+    "The tokenizer has new PAD/BOS/EOS tokens",
     "Writing model shards",
 )
 BAR_SECONDS = 20.0  # where no terminal shows bars as they move, one line this often says how far it is
