@@ -13,6 +13,7 @@ import numpy as np
 from bench import our_way, our_worker, reference_way
 from bench.footage import make_clip, repeat
 from bench.measure import cost
+from bench.rows import Row
 from videossr.dataset import PretextParams, TrainSet, build_train
 from videossr.decode import decode
 from videossr.frames import FramesParams, FrameStore
@@ -22,17 +23,6 @@ from videossr.records import Footage
 
 FOOTAGE = Path("work/bench")
 VARIANTS = ("mirror", "rotate_180", "channel_swap", "zoom_out")
-
-
-@dataclass(frozen=True)
-class Row:
-    """One comparison; `ratio` is how many times better ours is."""
-
-    name: str
-    ours: float
-    theirs: float
-    ratio: float
-    unit: str
 
 
 @dataclass(frozen=True)

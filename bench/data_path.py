@@ -8,16 +8,9 @@ of its own; processor seconds are user and system, memory is the process's peak.
 """
 
 import argparse
-import json
 import sys
 import tempfile
-from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
-from typing import Any
-
-from rich.console import Console
-from rich.table import Table
 
 OUT = Path("reports/bench/data_path.json")
 
@@ -26,7 +19,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="seconds of footage in place of minutes")
     quick = parser.parse_args().quick
-    from bench.comparisons import COMPARISONS, FULL, QUICK  # here: measured processes import this module too, no more
+    # Here: measured processes import this module too, and no more.
+    from bench.comparisons import COMPARISONS, FULL, QUICK
+    from bench.rows import show, write
 
     sizes = QUICK if quick else FULL
     rows = []
@@ -34,18 +29,8 @@ def main() -> None:
         for compare in COMPARISONS:
             print(f"{compare.__name__} ...", file=sys.stderr)
             rows += compare(Path(folder), sizes)
-    OUT.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = OUT.with_name(OUT.name + ".partial")
-    unfinished.write_text(json.dumps([asdict(row) for row in rows], indent=2) + "\n", encoding="utf-8")
-    unfinished.replace(OUT)
-    show(rows)
-
-
-def show(rows: Sequence[Any]) -> None:
-    table = Table("", "ours", "theirs", "ratio", "unit", title="The data path, against the reference's way")
-    for row in rows:
-        table.add_row(row.name, f"{row.ours:.4g}", f"{row.theirs:.4g}", f"{row.ratio:.3g}x", row.unit)
-    Console().print(table)
+    write(OUT, rows)
+    show(rows, "The data path, against the reference's way")
 
 
 if __name__ == "__main__":

@@ -18,17 +18,16 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from rich.console import Console
-from rich.table import Table
 from transformers import AutoModelForImageTextToText, GenerationConfig, TrainerCallback
 from trl.trainer.utils import add_fused_lm_head, get_peak_flops
 
+from bench.rows import Row, show, write
 from videossr.frames import Clip
 from videossr.newborn import NewbornParams, newborn
 from videossr.plan.architecture import meta_model
@@ -46,17 +45,6 @@ OUT = Path("reports/bench/grpo_step.json")
 Work = Callable[[], float | None]
 GROUP, COMPLETION = 8, 12  # completions a prompt, tokens a completion
 FRAMES, SIDE = 48, 256  # the paper's training prompt: some 1,900 tokens
-
-
-@dataclass(frozen=True)
-class Row:
-    """One comparison; `ratio` is how many times better ours is."""
-
-    name: str
-    ours: float
-    theirs: float
-    ratio: float
-    unit: str
 
 
 @dataclass(frozen=True)
@@ -279,17 +267,10 @@ def synthetic_prompt(config: Any, frames: int, side: int) -> Encoded:
 
 def tell(rows: Sequence[Row]) -> None:
     """Show the rows, and put them in the place of older ones of their names."""
-    table = Table("what", "ours", "theirs", "times better", "unit")
-    for row in rows:
-        table.add_row(row.name, f"{row.ours:.3g}", f"{row.theirs:.3g}", f"{row.ratio:.1f}", row.unit)
-    Console(width=110).print(table)
+    show(rows, "A GRPO step, against the usual way")
     kept = json.loads(OUT.read_text(encoding="utf-8")) if OUT.exists() else []
     new = {row.name for row in rows}
-    told = [row for row in kept if row["name"] not in new] + [asdict(row) for row in rows]
-    OUT.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = OUT.with_name(OUT.name + ".partial")
-    unfinished.write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")
-    unfinished.replace(OUT)
+    write(OUT, [*(row for row in kept if row["name"] not in new), *rows])
 
 
 def main() -> None:

@@ -17,6 +17,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from bench.rows import write
 from videossr import config
 from videossr.benchmarks import viubench
 from videossr.dataset import PretextParams, read_samples
@@ -116,10 +117,7 @@ def main() -> None:
         for seed in asked.seeds:
             if not any((row["name"], row["seed"]) == (name, seed) for row in rows):
                 rows.append(measure(name, seed, params))
-                OUT.parent.mkdir(parents=True, exist_ok=True)
-                half = OUT.with_suffix(".half")
-                half.write_text(json.dumps(rows, indent=1), encoding="utf-8")
-                half.replace(OUT)
+                write(OUT, rows)
     show(rows)
 
 

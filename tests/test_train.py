@@ -7,9 +7,10 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import drill
 import pytest
 import tiny
-import torch
+from drill import same_weights
 
 from videossr.errors import ConfigError, PolicyError, TrainingError
 from videossr.newborn import NewbornParams
@@ -18,48 +19,16 @@ from videossr.pretext import TASKS
 from videossr.qwen import load_model, load_policy
 from videossr.train import stage
 from videossr.train.checkpoints import last_whole_checkpoint
-from videossr.train.params import GrpoParams, TrainParams, WarmupParams
+from videossr.train.params import GrpoParams
 from videossr.train.progress import RunLog
 from videossr.train.reward import scorer, verified_reward
-from videossr.train.stage import train
 
-GRPO = GrpoParams(
-    steps=4,
-    prompts_per_step=4,
-    prompts_per_forward=2,
-    group_size=4,
-    learning_rate=1e-3,
-    max_completion_tokens=8,
-    checkpoint_every=2,
-    gradient_checkpointing=False,
-    bf16=False,
-)
-PARAMS = TrainParams(
-    newborn=tiny.TINY, warmup=WarmupParams(steps=30, batch_size=4, learning_rate=5e-3, checkpoint_every=10), grpo=GRPO
-)
+GRPO = replace(drill.GRPO, steps=4, kl_coefficient=1e-3)
+PARAMS = replace(drill.PARAMS, grpo=GRPO)
 
 
-def run(folder, params=PARAMS, samples=None, log_metrics=lambda metrics, step: None):
-    samples = [s for s in tiny.samples(64) if s.task == "counting"] if samples is None else samples
-    return train(
-        params,
-        samples,
-        tiny.clips(),
-        folder / "start",
-        folder / "policy",
-        folder / "work",
-        folder / "train.json",
-        log_metrics,
-    )
-
-
-def weights(folder):
-    return load_model(folder, "float32").state_dict()
-
-
-def same_weights(one, other, tolerance=1e-5):
-    first, second = weights(one), weights(other)
-    return all(torch.allclose(first[name], second[name], rtol=0, atol=tolerance) for name in first)
+def run(folder, params=PARAMS, **given):
+    return drill.run(folder, params, **given)
 
 
 @pytest.fixture(scope="module")
