@@ -12,6 +12,7 @@ import importlib.metadata
 import json
 import logging
 import subprocess
+import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -91,15 +92,16 @@ def stage_run(project: Path, stage: str, params: Mapping[str, Any], resume: Path
     """
     run = _begin(project, stage, params, resume)
     run.params(params)
-    status = "KILLED"
     try:
         yield run
-        status = "FINISHED"
-    except Exception:
-        status = "FAILED"
-        raise
     finally:
-        run.end(status)
+        run.end(_status(sys.exception()))
+
+
+def _status(ended_by: BaseException | None) -> str:
+    if ended_by is None:
+        return "FINISHED"
+    return "FAILED" if isinstance(ended_by, Exception) else "KILLED"
 
 
 @dataclass(frozen=True)
