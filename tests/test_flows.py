@@ -68,7 +68,9 @@ def toy(tmp_path, monkeypatch):
 
 def environment(**more):
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
-    return {**os.environ, "PATH": path, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1", **more}
+    # `flows` settled this process in this project; the toy is a project of its own.
+    inherited = {name: value for name, value in os.environ.items() if name != "PREFECT_HOME"}
+    return {**inherited, "PATH": path, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1", **more}
 
 
 def run_toy(stage, **more):
