@@ -36,6 +36,7 @@ from videossr.pretext import Grounding
 from videossr.qwen import Encoded, encode, load_model, load_processor
 from videossr.records import Footage, Sample
 from videossr.train.assembly import assemble
+from videossr.train.attention import attend_by_branches
 from videossr.train.params import GrpoParams, TrainParams
 from videossr.train.prefix import Group, padded_logps, shared_logps
 from videossr.train.progress import Progress
@@ -112,6 +113,7 @@ def compare_tiny(folder: Path, frames: int, side: int, repeats: int) -> list[Row
     newborn(NewbornParams(), [f"{sample.question} {sample.answer}"], 0, folder)
     model, processor = load_model(folder, "float32"), load_processor(folder)
     add_fused_lm_head(model, outputs=("log_probs", "entropy"))
+    attend_by_branches(model)
     bench = Bench(model.train(), encode(processor, _rendered(sample, store)), len(processor.tokenizer))
     unit = f"s, P = {len(bench.prompt)}, G = {GROUP}, C = {COMPLETION}, CPU"
     rows = []
@@ -189,6 +191,7 @@ def compare_gpu(name: str, config: Any, repeats: int, frames: int = FRAMES, side
     with torch.device(device):
         model = AutoModelForImageTextToText.from_config(config, dtype=torch.bfloat16)
     add_fused_lm_head(model, outputs=("log_probs", "entropy"))
+    attend_by_branches(model)
     model.gradient_checkpointing_enable({"use_reentrant": False})
     bench = Bench(model.train(), synthetic_prompt(config, frames, side), config.text_config.vocab_size)
     label = f"gpu_{name.rpartition('/')[2].lower().removesuffix('-instruct').replace('-', '_')}"

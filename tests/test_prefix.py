@@ -10,6 +10,7 @@ from trl.trainer.utils import add_fused_lm_head
 from videossr.policy import Prompt
 from videossr.pretext import TASKS
 from videossr.qwen import encode, load_model, load_processor, look
+from videossr.train.attention import attend_by_branches
 from videossr.train.prefix import Group, pack, padded_logps, shared_logps
 from videossr.train.rollout import repeated_rollout, shared_rollout
 
@@ -47,6 +48,7 @@ def forward_and_gradient(model, groups, logps):
     return values.detach(), entropy.detach(), gradient
 
 
+@pytest.mark.parametrize("attention", ["branched", "dense"])
 @pytest.mark.parametrize("checkpointing", [False, True], ids=["stored", "recomputed"])
 @pytest.mark.parametrize("lora", [False, True], ids=["full", "lora"])
 @pytest.mark.parametrize(
@@ -54,8 +56,10 @@ def forward_and_gradient(model, groups, logps):
     [((0, (3, 12, 7, 1)),), ((3, (5, 2, 9, 4)),), ((0, (3, 12, 7, 1)), (3, (5, 2, 9, 4)))],
     ids=["one clip", "eight clips", "two groups"],
 )
-def test_shared_and_padded_rows_agree_in_value_and_gradient(folder, processor, layout, lora, checkpointing):
+def test_shared_and_padded_rows_agree_in_value_and_gradient(folder, processor, layout, lora, checkpointing, attention):
     model = load_model(folder, "float64")
+    if attention == "branched":
+        attend_by_branches(model)
     add_fused_lm_head(model, outputs=("log_probs", "entropy"))
     if lora:
         torch.manual_seed(0)
@@ -81,6 +85,16 @@ def test_a_branch_sees_the_prompt_and_itself_but_no_other_branch(folder, process
     assert sees[stem + 3, :stem].all() and sees[stem + 6, :stem].all()
     assert not sees[stem + 3 :, stem : stem + 3].any()
     assert not sees[:stem, stem:].any()
+
+
+def test_two_passes_of_attention_mask_only_what_lies_behind_the_shortest_stem(folder, processor):
+    model = load_model(folder, "float32")
+    groups = groups_of(processor, (0, (3, 4)), (3, (5,)))
+    dense = pack(model, groups, 0)
+    attend_by_branches(model)
+    packed = pack(model, groups, 0)
+    assert dense.stem == 0 and packed.stem == min(len(group.prompt) for group in groups) - 1
+    assert torch.equal(packed.mask, dense.mask[:, :, packed.stem :])
 
 
 def test_the_rollout_of_a_shared_prefix_is_the_rollout_of_every_row(folder, processor):

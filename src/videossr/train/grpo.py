@@ -21,6 +21,7 @@ from trl.models.utils import unwrap_model_for_generation
 from videossr.errors import TrainingError
 from videossr.qwen import Encoded, backbone, look
 from videossr.train.asking import Asking, Completions
+from videossr.train.attention import attend_by_branches
 from videossr.train.curriculum import TaskScale
 from videossr.train.faults import finite_gradient, told_out_of_memory, write_fault
 from videossr.train.lessons import Lessons, Puzzle
@@ -59,6 +60,9 @@ class VideoGRPOTrainer(GRPOTrainer):
             raise TrainingError("grpo.refill_rounds needs a whole model in every process: set it to 0 under FSDP")
         if self.ref_model is not None and self.args.bf16 and not self.is_fsdp_enabled:
             self.ref_model.to(torch.bfloat16)  # it learns nothing that could round away
+        for packed in (self.model, self.ref_model):
+            if packed is not None:
+                attend_by_branches(packed)
         self.lessons = lessons
         self.scale = TaskScale() if grpo.running_task_scale else None
         self._grpo = grpo

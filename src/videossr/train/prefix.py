@@ -18,6 +18,7 @@ import torch
 from torch.nn.functional import pad
 
 from videossr.qwen import Encoded, backbone, bare, left_padded, prompt_positions, video_inputs
+from videossr.train.attention import attends_by_branches
 
 IGNORED = -100  # a label that is not scored
 
@@ -35,18 +36,19 @@ class Packed:
     """B groups as B rows of N tokens.
 
     `input_ids` int64 [B, N]; `labels` int64 [B, N], already shifted, `IGNORED` where nothing is scored;
-    `positions` int64 [4, B, N] (text position, then temporal, height, width); `mask` bool [B, 1, N, N], true where a
-    query may see a key.
+    `positions` int64 [4, B, N] (text position, then temporal, height, width). The first `stem` tokens of every row see
+    as causal text does; `mask`, bool [B, 1, N - stem, N], is true where one of the others may see a key.
     """
 
     input_ids: torch.Tensor
     labels: torch.Tensor
     positions: torch.Tensor
     mask: torch.Tensor
+    stem: int
 
 
 def pack(model: Any, groups: Sequence[Group], pad_token_id: int) -> Packed:
-    """Lay out groups for one forward pass."""
+    """Lay out groups for one forward pass; a model that does not attend by branches is told every token's view."""
     rows = [_row(model, group) for group in groups]
     width = max(len(ids) for ids, *_ in rows)
     ids, labels, positions, segments = zip(*rows, strict=True)
@@ -55,8 +57,9 @@ def pack(model: Any, groups: Sequence[Group], pad_token_id: int) -> Packed:
         return torch.stack([pad(t, (0, width - t.shape[-1]), value=fill) for t in tensors])
 
     packed_positions = stack(positions, 0).transpose(0, 1)
-    mask = _branch_mask(stack(segments, -1))
-    return Packed(stack(ids, pad_token_id), stack(labels, IGNORED), packed_positions, mask)
+    stem = min(len(group.prompt) - 1 for group in groups) if attends_by_branches(model) else 0
+    mask = _branch_mask(stack(segments, -1), stem)
+    return Packed(stack(ids, pad_token_id), stack(labels, IGNORED), packed_positions, mask, stem)
 
 
 def _row(model: Any, group: Group) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -75,11 +78,12 @@ def _row(model: Any, group: Group) -> tuple[torch.Tensor, torch.Tensor, torch.Te
     return torch.cat(ids), torch.cat(labels), torch.cat(positions, dim=1), torch.cat(segments)
 
 
-def _branch_mask(segments: torch.Tensor) -> torch.Tensor:
-    """From segments [B, N] (-1 is padding) to a mask [B, 1, N, N]: causal, and inside the prompt or the own branch."""
+def _branch_mask(segments: torch.Tensor, stem: int) -> torch.Tensor:
+    """From segments [B, N] (-1 is padding) to the mask [B, 1, N - stem, N] of the tokens behind the stem: causal, and
+    inside the prompt or the own branch."""
     length = segments.shape[1]
-    causal = torch.ones(length, length, dtype=torch.bool).tril()
-    query, key = segments[:, :, None], segments[:, None, :]
+    causal = torch.ones(length - stem, length, dtype=torch.bool).tril(stem)
+    query, key = segments[:, stem:, None], segments[:, None, :]
     # Padding sees its own segment too: a row that sees nothing has no softmax.
     return ((key == 0) | (query == key))[:, None] & causal
 
@@ -103,6 +107,7 @@ def shared_logps(
         input_ids=packed.input_ids.to(device),
         position_ids=packed.positions.to(device),
         attention_mask=packed.mask.to(device),
+        stem=packed.stem,
         **video_inputs(model, [group.prompt for group in groups]),
     )
     lengths = [len(completion) for group in groups for completion in group.completions]
