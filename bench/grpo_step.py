@@ -5,9 +5,10 @@
     python -m bench.grpo_step --gpu Qwen/Qwen3-VL-2B-Instruct Qwen/Qwen3-VL-8B-Instruct
                                            besides, where CUDA is: these architectures with random bfloat16 weights
 
-`fwd_bwd` is the loss's forward and backward pass against one padded row a completion; `rollout` is against generating
-every row from its own copy of prompt and video, as TRL does; `step` is a whole optimizer step with divergence against
-TRL's step made to see the video. Both sides take turns; what is told is the median of the pairs. Adds its rows to
+`fwd_bwd` is the loss's forward and backward pass against one padded row a completion; `attention` is the same pass
+against one dense mask in place of attention in two passes; `rollout` is against generating every row from its own copy
+of prompt and video, as TRL does; `step` is a whole optimizer step with divergence against TRL's step made to see the
+video. Both sides take turns; what is told is the median of the pairs. Adds its rows to
 `reports/bench/grpo_step.json`: a list of {name, ours, theirs, ratio, unit}.
 """
 
@@ -33,7 +34,7 @@ from videossr.newborn import NewbornParams, newborn
 from videossr.plan.architecture import meta_model
 from videossr.policy import Prompt
 from videossr.pretext import Grounding
-from videossr.qwen import Encoded, encode, load_model, load_processor
+from videossr.qwen import Encoded, backbone, encode, load_model, load_processor
 from videossr.records import Footage, Sample
 from videossr.train.assembly import assemble
 from videossr.train.attention import attend_by_branches
@@ -67,6 +68,13 @@ def forward_backward(bench: Bench, logps: Callable[..., Any]) -> None:
     bench.model.zero_grad(set_to_none=True)
     values, _ = logps(bench.model, [bench.group()], 0)
     values.sum().backward()
+
+
+def by_dense_mask(bench: Bench) -> None:
+    """One packed group's loss and gradient, what each token sees told by one mask for all of them."""
+    backbone(bench.model).set_attn_implementation({"text_config": "sdpa"})
+    forward_backward(bench, shared_logps)
+    attend_by_branches(bench.model)
 
 
 def reference(bench: Bench, logps: Callable[..., Any]) -> None:
@@ -123,6 +131,8 @@ def compare_tiny(folder: Path, frames: int, side: int, repeats: int) -> list[Row
     ):
         timed = paired(lambda: work(bench, ways[0]), lambda: work(bench, ways[1]), repeats)  # noqa: B023
         rows.append(Row(name, *timed, unit))
+    timed = paired(lambda: forward_backward(bench, shared_logps), lambda: by_dense_mask(bench), repeats)
+    rows.append(Row("attention", *timed, unit))
     own, other = (_steps(folder, shared, sample, store) for shared in ("on", "off"))
     return [*rows, Row("step", *paired(own, other, repeats), unit)]
 
@@ -205,7 +215,9 @@ def compare_gpu(name: str, config: Any, repeats: int, frames: int = FRAMES, side
         peaks.append((_peak(lambda: work(bench, own)), _peak(lambda: work(bench, other))))  # noqa: B023
         timed = paired(lambda: work(bench, own), lambda: work(bench, other), repeats)  # noqa: B023
         rows.append(Row(f"{label}_{part}", *timed, "s a group"))
-    return [*rows, *_throughput(label, bench, rows), _memory(label, peaks)]
+    timed = paired(lambda: forward_backward(bench, shared_logps), lambda: by_dense_mask(bench), repeats)
+    attention = Row(f"{label}_attention", *timed, "s a group, in two passes against one dense mask")
+    return [*rows, attention, *_throughput(label, bench, rows), _memory(label, peaks)]
 
 
 def _undisturbed_roll_out(bench: Bench, way: Callable[..., Any]) -> None:
