@@ -59,7 +59,7 @@ every_kind = pytest.mark.parametrize(("task", "variant"), list(settings_that_wor
 def test_there_are_three_tasks_with_the_variants_of_the_paper() -> None:
     assert tuple(TASKS) == rewards.TASK_NAMES
     assert Grounding.variants == tuple(PERTURBATIONS)
-    assert Counting.variants == ("easy", "hard") and Jigsaw.variants == ("6", "8")
+    assert Counting.variants == ("easy", "hard") and Jigsaw.variants == ("4", "6", "8")
 
 
 @every_kind
@@ -112,6 +112,27 @@ def test_clean_and_rendered_clips_are_alike_but_for_the_edit(task: PretextTask, 
 
 
 # Grounding
+
+
+@pytest.mark.parametrize(
+    ("variant", "name", "strongest"),
+    [
+        ("noise", "sigma", 35.0),
+        ("blur", "sigma_pixels", 1.0),
+        ("saturation", "factor", 1.5),
+        ("zoom_out", "factor", 1.2),
+    ],
+)
+def test_half_the_strength_is_half_as_far_from_the_video(variant: str, name: str, strongest: float) -> None:
+    task = PAPER["grounding"]
+    weak, usual = made(replace(task, strength=0.5), variant), made(task, variant)
+    assert weak.edit["params"][name] <= strongest < usual.edit["params"][name]
+    assert {**weak.edit, "params": 0} == {**usual.edit, "params": 0}, "nothing else is drawn otherwise"
+    assert 0 < task.perceptibility(weak, STORE) < task.perceptibility(usual, STORE)
+
+
+def test_a_mirror_has_no_degrees() -> None:
+    assert made(replace(PAPER["grounding"], strength=0.5), "mirror") == made(PAPER["grounding"], "mirror")
 
 
 @pytest.mark.parametrize("variant", Grounding.variants)
@@ -324,6 +345,7 @@ def test_every_other_order_is_about_as_likely() -> None:
         (Grounding, {"min_length": 1}, "a shuffle needs two frames"),
         (Grounding, {"num_frames": 16}, "got 8, 16 and 16"),
         (Grounding, {"min_length": 9, "max_length": 9, "align": 2}, "align"),
+        (Grounding, {"strength": 0}, "strength must be above 0"),
         (Counting, {"num_frames": 16}, "lower min_gap or max_frames"),
         (Counting, {"easy_max_frames": 0}, "must be at least 1"),
         (Jigsaw, {"frames_per_clip_6": 1}, "frames_per_clip must be at least 2"),
@@ -334,7 +356,7 @@ def test_parameters_that_contradict_each_other_are_refused_with_the_rule(cls: ty
         config.build(cls, section, "pretext")
 
 
-@pytest.mark.parametrize("task", [Grounding(20, 3, 5), Counting(20, 2), Jigsaw(5, 5)])
+@pytest.mark.parametrize("task", [Grounding(20, 3, 5), Counting(20, 2), Jigsaw(5, 5, 5)])
 def test_stored_frames_must_be_a_multiple_of_the_shown(task: PretextTask) -> None:
     variant = "mirror" if isinstance(task, Grounding) else task.variants[0]
     for ask in (task.fits, lambda footage, kind: task.generate(footage, kind, _rng())):

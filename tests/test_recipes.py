@@ -1,14 +1,19 @@
 """Every run that the repository offers loads, and has the keys that the graph depends on."""
 
-from dataclasses import replace
+import re
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
 import yaml
 from accelerate.commands.config.config_args import load_config_from_file
 
+from videossr import config
+from videossr.dataset import PretextParams
 from videossr.errors import ConfigError
+from videossr.pretext import TASKS
 from videossr.recipe import load_recipe
+from videossr.train.params import TrainParams
 
 ROOT = Path(__file__).parents[1]
 RUNS = [ROOT / "params.yaml", *sorted((ROOT / "recipes").glob("*.yaml"))]
@@ -81,3 +86,14 @@ def test_a_run_on_several_gpus_agrees_with_its_accelerate_file(path):
     train = load_recipe(path).train
     if train.accelerate:
         assert load_config_from_file(str(ROOT / train.accelerate)).num_processes == train.processes
+
+
+def test_what_the_page_on_training_shows_can_be_set():
+    blocks = re.findall(r"```yaml\n(.*?)```", (ROOT / "docs/training.md").read_text(), re.DOTALL)
+    assert len(blocks) == 3
+    for block in blocks:
+        params = config.build(TrainParams, yaml.safe_load(block), "train")
+        for task, levels in params.curriculum.levels.items() if params.curriculum else ():
+            for level in levels:
+                small = config.build(PretextParams, yaml.safe_load((ROOT / "params.yaml").read_text())["pretext"], "")
+                config.build(TASKS[task], {**asdict(small.tasks[task]), **level.settings}, task)

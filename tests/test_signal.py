@@ -17,7 +17,10 @@ from videossr.train.params import CurriculumParams, Level
 
 SAMPLES = tiny.samples(64)
 LADDER = {
-    "grounding": (Level({"min_length": 4, "max_length": 4}), Level({"min_length": 2, "max_length": 2})),
+    "grounding": (
+        Level({"min_length": 4, "max_length": 4}),
+        Level({"min_length": 2, "max_length": 2, "strength": 0.5}),
+    ),
     "jigsaw": (Level(variant="8"), Level(variant="8", settings={"frames_per_clip_8": 2})),
     "counting": (
         Level({"easy_max_frames": 1, "easy_max_instances": 2}),
@@ -151,7 +154,7 @@ def test_a_task_without_levels_is_asked_as_it_is():
 @pytest.mark.parametrize(
     ("level", "message"),
     [
-        (Level({"min_lenght": 2}), r"levels.grounding\[1\] has no setting 'min_lenght': accepted are .*min_length"),
+        (Level({"min_lenght": 2}), r"levels.grounding\[1\] has no parameter 'min_lenght' \(did you mean 'min_length'"),
         (Level(variant="hologram"), r"levels.grounding\[1\] has no variant 'hologram'"),
         (Level({"min_length": 7}), r"levels.grounding\[1\]: .*min_length <= max_length"),
     ],

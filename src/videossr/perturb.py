@@ -25,6 +25,8 @@ ZOOM_IN_FACTOR = (1.3, 1.5)
 ZOOM_OUT_FACTOR = (1.2, 1.4)
 HELD_FRAMES = (2, 5)
 
+STRENGTHS = {"sigma": 2, "sigma_pixels": 2, "factor": 3}  # drawn parameters that say how strong, and their decimals
+
 _GREY = np.tile(np.array([0.299, 0.587, 0.114], np.float32), (3, 1))  # the luma of Rec. 601, thrice
 
 
@@ -46,6 +48,18 @@ class Perturbation:
     apply: Callable[[Frames, Params], Frames]
     pace: tuple[int, int] = (1, 1)
     donor: bool = False
+
+
+def at_strength(params: Params, strength: float) -> dict[str, Any]:
+    """Drawn parameters with their strength multiplied: the spread of noise or blur, how far a factor is from 1.
+
+    What a perturbation without a strength draws (a mirror, an order) stays as it is.
+    """
+    changed = dict(params)
+    for name in STRENGTHS.keys() & params.keys():
+        neutral = 1 if name == "factor" else 0
+        changed[name] = round(neutral + (params[name] - neutral) * strength, STRENGTHS[name])
+    return changed
 
 
 def _nothing(rng: np.random.Generator, length: int) -> dict[str, Any]:

@@ -135,7 +135,7 @@ def _overlap(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
 
 def _jigsaw_faults(sample: Sample, task: Jigsaw, num_stored: int) -> Iterator[str]:
     order, num_clips = list(sample.edit["order"]), int(sample.variant)
-    frames_per_clip = {"6": task.frames_per_clip_6, "8": task.frames_per_clip_8}[sample.variant]
+    frames_per_clip = task.frames_per_clip(sample.variant)
     if sorted(order) != list(range(num_clips)):
         yield f"order {order} is no permutation of {num_clips} clips"
     elif order == sorted(order):

@@ -21,7 +21,7 @@ from numpy.typing import ArrayLike, NDArray
 from videossr import rewards
 from videossr.errors import ConfigError, SourceError
 from videossr.frames import Clip
-from videossr.perturb import PERTURBATIONS, Perturbation
+from videossr.perturb import PERTURBATIONS, Perturbation, at_strength
 from videossr.pretext.protocol import mean_difference, shown_indices
 from videossr.records import Footage, Sample
 
@@ -38,14 +38,16 @@ _TRIES = 100
 class Grounding:
     """Parameters: frames shown, and the perturbed interval's length in shown frames (inclusive bounds).
 
-    `align` keeps start and length to multiples of it. `slow` and `fast` need at least twice as many stored frames as
-    shown ones.
+    `align` keeps start and length to multiples of it. `strength` multiplies how strong noise, blur, saturation and zoom
+    are; the other perturbations have no degrees. `slow` and `fast` need at least twice as many stored frames as shown
+    ones.
     """
 
     num_frames: int = 48
     min_length: int = 8
     max_length: int = 16
     align: int = 1
+    strength: float = 1.0
 
     variants: ClassVar[tuple[str, ...]] = tuple(PERTURBATIONS)
 
@@ -60,6 +62,9 @@ class Grounding:
                 f"align must be at least 1 with a multiple of it in min_length..max_length, got {self.align}"
             )
 
+        if not self.strength > 0:
+            raise ConfigError(f"strength must be above 0, where a perturbation cannot be seen, got {self.strength}")
+
     def fits(self, footage: Footage, variant: str) -> bool:
         bounds = edges(footage.times, self._layout(len(footage.times), PERTURBATIONS[variant]))
         longest = self._lengths()[-1]
@@ -69,7 +74,7 @@ class Grounding:
         perturbation = PERTURBATIONS[variant]
         layout = self._layout(len(footage.times), perturbation, rng)
         start, length = self._interval(footage, layout, rng)
-        params = perturbation.draw(rng, length)
+        params = at_strength(perturbation.draw(rng, length), self.strength)
         if perturbation.donor:
             params["donor"] = _donor(footage.video_id, donors, rng)
         edit = {"perturbation": variant, **layout, "start": start, "length": length, "params": params}

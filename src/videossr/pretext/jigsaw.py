@@ -29,22 +29,27 @@ _EXAMPLE = "314265897"
 
 @dataclass(frozen=True)
 class Jigsaw:
-    """Parameters: how many frames each clip shows, for puzzles of six clips and of eight."""
+    """Parameters: how many frames each clip shows, for puzzles of six clips, of eight, and of four to begin with."""
 
     frames_per_clip_6: int = 8
     frames_per_clip_8: int = 6
+    frames_per_clip_4: int = 12
 
-    variants: ClassVar[tuple[str, ...]] = ("6", "8")
+    variants: ClassVar[tuple[str, ...]] = ("4", "6", "8")
 
     def __post_init__(self) -> None:
-        if min(self.frames_per_clip_6, self.frames_per_clip_8) < 2:
+        if min(self.frames_per_clip(variant) for variant in self.variants) < 2:
             raise ConfigError("frames_per_clip must be at least 2: an order needs motion")
 
+    def frames_per_clip(self, variant: str) -> int:
+        """Frames that each clip of a puzzle of this variant shows."""
+        return {"4": self.frames_per_clip_4, "6": self.frames_per_clip_6, "8": self.frames_per_clip_8}[variant]
+
     def fits(self, footage: Footage, variant: str) -> bool:
-        return len(shown_indices(len(footage.times), int(variant) * self._frames_per_clip(variant))) > 0
+        return len(shown_indices(len(footage.times), int(variant) * self.frames_per_clip(variant))) > 0
 
     def generate(self, footage: Footage, variant: str, rng: np.random.Generator, donors: Sequence[str] = ()) -> Sample:
-        num_clips, frames_per_clip = int(variant), self._frames_per_clip(variant)
+        num_clips, frames_per_clip = int(variant), self.frames_per_clip(variant)
         shown_indices(len(footage.times), num_clips * frames_per_clip)
         order = list(range(num_clips))
         while order == sorted(order):
@@ -78,9 +83,6 @@ class Jigsaw:
 
     def metric(self, completion: str, answer: str) -> float:
         return rewards.metric("jigsaw", completion, answer)
-
-    def _frames_per_clip(self, variant: str) -> int:
-        return {"6": self.frames_per_clip_6, "8": self.frames_per_clip_8}[variant]
 
 
 def _cut(edit: Mapping[str, Any], clip: Clip, order: Sequence[int]) -> list[Clip]:

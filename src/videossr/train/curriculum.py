@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from videossr import config
 from videossr.errors import ConfigError
 from videossr.pretext import PretextTask
 from videossr.pretext.floors import blind_floors
@@ -105,16 +106,9 @@ class Curriculum:
 
 
 def _at_level(task: PretextTask, level: Level, where: str) -> PretextTask:
-    fields = [field.name for field in dataclasses.fields(task)]  # type: ignore[arg-type]
-    for name in level.settings:
-        if name not in fields:
-            raise ConfigError(f"{where} has no setting '{name}': accepted are {', '.join(fields)}")
     if level.variant is not None and level.variant not in task.variants:
         raise ConfigError(f"{where} has no variant '{level.variant}': accepted are {', '.join(task.variants)}")
-    try:
-        return dataclasses.replace(task, **level.settings)  # type: ignore[type-var]
-    except ConfigError as error:
-        raise ConfigError(f"{where}: {error}") from None
+    return config.build(type(task), {**dataclasses.asdict(task), **level.settings}, where)  # type: ignore[call-overload]
 
 
 class TaskScale:

@@ -124,11 +124,11 @@ class GrpoParams:
 class Level:
     """One step of a task's difficulty: fields of the task's parameters that change, and the variant if it does.
 
-    `settings: {min_length: 3, max_length: 4}` of grounding makes the anomaly short; `variant: "8"` of jigsaw makes
-    eight clips of six.
+    `settings: {min_length: 3, max_length: 4, strength: 0.5}` of grounding makes the anomaly short and weak; `variant:
+    "8"` of jigsaw makes eight clips of six.
     """
 
-    settings: dict[str, int] = field(default_factory=dict)
+    settings: dict[str, int | float] = field(default_factory=dict)
     variant: str | None = None
 
 
