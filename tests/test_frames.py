@@ -13,9 +13,11 @@ from dataclasses import replace
 from multiprocessing import get_context
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+import simplejpeg
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from videos import numbered_frames, read_number, write_black, write_video
@@ -24,6 +26,7 @@ from videossr.decode import presentation_times
 from videossr.errors import ConfigError, StoreError
 from videossr.frames import FramesParams, FrameStore, choose_frames, fitted_size, read_quarantine, write_store
 from videossr.frames.choice import moved_to_keyframes
+from videossr.frames.encoding import encode_jpeg
 from videossr.parallel import Limits, in_processes
 from videossr.records import Video
 
@@ -63,6 +66,24 @@ def test_stored_pixels_stay_close_to_the_source(videos: list[Video], tmp_path: P
     clip = FrameStore(tmp_path / "frames")[videos[-1].video_id]
     source = numbered_frames(80)[[read_number(frame) for frame in clip.frames]]
     assert np.abs(clip.frames.astype(int) - source).mean() < 6
+
+
+@pytest.mark.parametrize("size", [(64, 64), (192, 320)])
+def test_a_detailed_frame_is_stored_at_44_decibels_of_brightness_and_with_its_colours(size: tuple[int, int]) -> None:
+    rng, detailed = np.random.default_rng(0), np.full((*size, 3), 128, np.float32)
+    for scale in (1, 2, 4, 8):
+        coarse = rng.normal(0, 3 * scale**0.5, (size[0] // scale, size[1] // scale, 3)).astype(np.float32)
+        detailed += cv2.resize(coarse, size[::-1], interpolation=cv2.INTER_CUBIC)
+    frame = detailed.clip(0, 255).astype(np.uint8)
+    stored = simplejpeg.decode_jpeg(encode_jpeg(frame), "RGB")
+    before, after = (cv2.cvtColor(pixels, cv2.COLOR_RGB2YCrCb).astype(float) for pixels in (frame, stored))
+    luma, red, blue = 10 * np.log10(255**2 / ((before - after) ** 2).mean(axis=(0, 1)))
+    assert luma >= 44.2 and min(red, blue) >= 41.5
+
+
+def test_a_frame_of_noise_is_stored_too() -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (192, 320, 3)).astype(np.uint8)
+    assert simplejpeg.decode_jpeg(encode_jpeg(noise), "RGB").shape == noise.shape
 
 
 def test_the_bytes_do_not_depend_on_workers_or_order(videos: list[Video], tmp_path: Path) -> None:

@@ -14,13 +14,13 @@ from typing import BinaryIO
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-import simplejpeg
 from tqdm import tqdm
 
 from videossr.decode import Reading, probe, read_frames
 from videossr.decode.watch import unchanged
 from videossr.errors import DecodeError
 from videossr.frames.choice import FramesParams, choose_frames, fitted_size, moved_to_keyframes
+from videossr.frames.encoding import encode_jpeg
 from videossr.frames.layout import (
     BLOCK,
     INDEX_SCHEMA,
@@ -35,7 +35,6 @@ from videossr.parallel import Loss, in_processes
 from videossr.records import Rejected, Video
 
 VIDEOS_PER_SHARD = 256
-_JPEG_QUALITY = 94  # the lowest whose brightness keeps 44 dB, by which a stored video is nine times smaller
 _STORE = "store"  # what becomes the store lies apart from what is needed to go on after a kill
 
 _log = logging.getLogger(__name__)
@@ -182,8 +181,4 @@ def _encode(video: Video, params: FramesParams) -> _Encoded:
         index = moved_to_keyframes(index, probed.times, probed.keyframes)
     check = int(video.video_id[:8], 16) < params.verify_fraction * 2**32
     frames, reading = read_frames(path, probed, index, size, params.decoder, check)
-    jpegs = [
-        simplejpeg.encode_jpeg(frame, quality=_JPEG_QUALITY, colorspace="RGB", colorsubsampling="444")
-        for frame in frames
-    ]
-    return _Encoded(size, probed.times[index].tolist(), jpegs, reading)
+    return _Encoded(size, probed.times[index].tolist(), [encode_jpeg(frame) for frame in frames], reading)
