@@ -4,7 +4,6 @@ import os
 import signal
 import time
 from collections.abc import Callable
-from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -12,7 +11,7 @@ import numpy as np
 import pytest
 
 from videossr.errors import ConfigError
-from videossr.parallel import Limits, in_processes
+from videossr.parallel import ItemLost, Limits, mapped
 
 LIMITS = Limits(seconds=1.0, megabytes=100)
 
@@ -34,7 +33,7 @@ def _square_or_worse(number: int) -> int:
 
 @pytest.mark.parametrize("workers", [1, 3])
 def test_an_item_that_dies_hangs_eats_memory_or_raises_costs_itself_alone_and_no_order(workers: int) -> None:
-    results = list(in_processes(_square_or_worse, range(14), workers, LIMITS, lambda number, loss: loss))
+    results = list(mapped(_square_or_worse, range(14), workers, LIMITS, lambda number, loss: loss))
     assert [loss.reason for loss in results[5:10]] == [
         "crashed",
         "timeout",
@@ -54,7 +53,7 @@ def _die_once(path: Path) -> str:
 
 
 def test_a_process_that_the_system_killed_costs_nothing(tmp_path: Path) -> None:
-    assert list(in_processes(_die_once, [tmp_path / "tried"], 1, LIMITS, lambda item, loss: loss)) == ["alive"]
+    assert list(mapped(_die_once, [tmp_path / "tried"], 1, LIMITS, lambda item, loss: loss)) == ["alive"]
 
 
 def _refuse(number: int) -> int:
@@ -63,14 +62,14 @@ def _refuse(number: int) -> int:
 
 def test_a_persons_mistake_and_a_loss_that_no_one_takes_are_raised() -> None:
     with pytest.raises(ConfigError, match="mistake"):
-        list(in_processes(_refuse, [1], 1, LIMITS, lambda item, loss: 0))
-    with pytest.raises(BrokenProcessPool, match="at 5"):
-        list(in_processes(_square_or_worse, [5], 2))
+        list(mapped(_refuse, [1], 1, LIMITS, lambda item, loss: 0))
+    with pytest.raises(ItemLost, match="at 5"):
+        list(mapped(_square_or_worse, [5], 2))
 
 
 def test_whoever_leaves_early_waits_for_nothing() -> None:
     began = time.monotonic()
-    for result in in_processes(_square_or_worse, [2, 6, 6, 6], 2):
+    for result in mapped(_square_or_worse, [2, 6, 6, 6], 2):
         assert result == 4
         break
     assert time.monotonic() - began < 30
@@ -82,7 +81,7 @@ def _tell_who_and_wait(folder: str) -> None:
 
 
 def _run_two(folder: str) -> None:
-    list(in_processes(_tell_who_and_wait, [folder, folder], 2))
+    list(mapped(_tell_who_and_wait, [folder, folder], 2))
 
 
 def test_no_process_outlives_a_killed_parent(tmp_path: Path) -> None:

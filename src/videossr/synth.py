@@ -21,7 +21,7 @@ from av.video.reformatter import Interpolation
 from tqdm import tqdm
 
 from videossr.errors import ConfigError
-from videossr.parallel import in_processes
+from videossr.parallel import Workers, mapped
 
 Image = npt.NDArray[np.float32]  # [H, W, 3 or 4], colours 0..255, the fourth channel an opacity 0..1
 
@@ -53,7 +53,7 @@ class SynthParams:
             raise ConfigError(f"fps must be at least 1, got {self.fps}")
 
 
-def make_videos(params: SynthParams, seed: int, out: Path, workers: int) -> list[Path]:
+def make_videos(params: SynthParams, seed: int, out: Path, workers: Workers) -> list[Path]:
     """Write `params.num_videos` H.264 files into the folder `out`, which is replaced; returns their paths.
 
     A video is a function of (params, seed, its number) alone, whatever `workers` is.
@@ -63,7 +63,7 @@ def make_videos(params: SynthParams, seed: int, out: Path, workers: int) -> list
     partial_out.mkdir(parents=True)
     names = [f"made-{number:05d}.mp4" for number in range(params.num_videos)]
     jobs = [(number, partial_out / name) for number, name in enumerate(names)]
-    made = in_processes(partial(_make_video, params=params, seed=seed), jobs, workers)
+    made = mapped(partial(_make_video, params=params, seed=seed), jobs, workers)
     for _ in tqdm(made, total=len(jobs), desc="videos", unit="video"):
         pass
     shutil.rmtree(out, ignore_errors=True)

@@ -3,6 +3,9 @@
 import os
 from pathlib import Path
 
+from videossr.errors import ConfigError
+from videossr.parallel import Cluster, Workers
+
 # Every tool reports to its makers unless told not to; a person who runs one by hand should not have to know that.
 QUIET = {
     "DO_NOT_TRACK": "1",
@@ -40,6 +43,19 @@ def settle(project: Path) -> None:
     os.environ.setdefault("PREFECT_HOME", str(project / ".prefect"))
 
 
-def workers() -> int:
-    """Processes to work with; results never depend on it. `VIDEOSSR_WORKERS` overrides the number of cores."""
-    return int(os.environ.get("VIDEOSSR_WORKERS") or os.cpu_count() or 1)
+def workers() -> Workers:
+    """What works on the videos; results never depend on it, so it is no parameter of a run.
+
+    `VIDEOSSR_ENGINE` is processes (of this machine: the default), here (this process alone) or ray (the cluster at
+    `RAY_ADDRESS`, or one of this machine). `VIDEOSSR_WORKERS` overrides the number of processors. Raises ConfigError.
+    """
+    engine, number = os.environ.get("VIDEOSSR_ENGINE") or "processes", os.environ.get("VIDEOSSR_WORKERS") or None
+    if number is not None and not number.isdecimal():
+        raise ConfigError(f"VIDEOSSR_WORKERS must be a number of processes, got '{number}'")
+    if engine == "here":
+        return 0
+    if engine == "processes":
+        return int(number or os.cpu_count() or 1)
+    if engine == "ray":
+        return Cluster(int(number) if number else None, os.environ.get("RAY_ADDRESS") or None)
+    raise ConfigError(f"VIDEOSSR_ENGINE must be processes, here or ray, got '{engine}'")

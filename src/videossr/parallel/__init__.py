@@ -1,0 +1,107 @@
+"""One function over many items, results in the order of the items, and no item can stop it.
+
+Three engines, the same results from each: this process, processes of this machine, a Ray cluster. A process works on
+one item at a time, so that an item which hangs, crashes or eats memory is known and costs itself alone: its process is
+killed, the item becomes what `on_loss` makes of it, and a new process takes the next one.
+"""
+
+import logging
+import pickle
+import sys
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import islice
+from queue import SimpleQueue
+from typing import Protocol, TypeVar
+
+from videossr.parallel.limits import Limits, Loss
+from videossr.parallel.minder import Minder
+from videossr.parallel.on_ray import Cluster, on_cluster
+
+__all__ = ["Cluster", "ItemLost", "Limits", "Loss", "Workers", "mapped"]
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+# How many processes of this machine, 0 for this process itself, or a cluster.
+Workers = int | Cluster
+
+_log = logging.getLogger(__name__)
+_WAITING_PER_HAND = 16  # results that may wait for a slow item before them
+
+
+class ItemLost(RuntimeError):
+    """An item has no result, and no one said what becomes of it."""
+
+
+class _Hand(Protocol):
+    """What works on one pickled item at a time: a process here, or an actor somewhere."""
+
+    def run(self, item: bytes) -> bytes | Loss: ...
+
+    def end(self) -> None: ...
+
+
+def mapped(
+    function: Callable[[T], R],
+    items: Iterable[T],
+    workers: Workers,
+    limits: Limits | None = None,
+    on_loss: Callable[[T, Loss], R] | None = None,
+) -> Iterator[R]:
+    """Yield `function(item)` for every item, in order; `function` lies in a module, items and results travel.
+
+    `workers` 0 stays in this process, and so does 1 where nothing is limited. Only a few results wait at a time, so
+    memory does not grow with the number of items. An item that is lost becomes `on_loss(item, loss)`; without it,
+    ItemLost is raised. Under limits an item is also lost where `function` raises anything but VideoSSRError; without
+    them, what it raises is raised here (as RuntimeError where its class is neither ours nor Python's own).
+    """
+    if not isinstance(workers, Cluster) and (workers < 1 or (workers == 1 and limits is None)):
+        return map(function, items)
+    packed = pickle.dumps(function)
+    if isinstance(workers, Cluster):
+        return _spread(on_cluster(workers, packed, limits), items, on_loss)
+    return _spread([Minder(packed, limits, sys.path) for _ in range(workers)], items, on_loss)
+
+
+def _spread(hands: Sequence[_Hand], items: Iterable[T], on_loss: Callable[[T, Loss], R] | None) -> Iterator[R]:
+    free: SimpleQueue[_Hand] = SimpleQueue()
+    for hand in hands:
+        free.put(hand)
+
+    def work(item: T) -> R:
+        hand = free.get()
+        try:
+            result = hand.run(pickle.dumps(item))
+        finally:
+            free.put(hand)
+        return _taken(item, result, on_loss) if isinstance(result, Loss) else pickle.loads(result)
+
+    threads = ThreadPoolExecutor(len(hands))
+    try:
+        yield from _in_order(work, iter(items), threads, _WAITING_PER_HAND * len(hands))
+    finally:  # whoever leaves early waits for no further item
+        threads.shutdown(wait=False, cancel_futures=True)
+        for hand in hands:
+            hand.end()
+        threads.shutdown()
+
+
+def _taken(item: T, loss: Loss, on_loss: Callable[[T, Loss], R] | None) -> R:
+    if on_loss is None:
+        raise ItemLost(f"{loss.detail}, at {item!r}")
+    if loss.story:  # what no one foresaw costs the item; the log keeps the whole story
+        _log.error("%r raised\n%s", item, loss.story)
+    return on_loss(item, loss)
+
+
+def _in_order(
+    function: Callable[[T], R], items: Iterator[T], threads: ThreadPoolExecutor, num_waiting: int
+) -> Iterator[R]:
+    waiting: deque[Future[R]] = deque()
+    while True:
+        waiting.extend(threads.submit(function, item) for item in islice(items, num_waiting - len(waiting)))
+        if not waiting:
+            return
+        yield waiting.popleft().result()

@@ -1,0 +1,120 @@
+"""What runs in a process of its own: one function over items that arrive one at a time.
+
+The process is started with `python -m`, not by multiprocessing: ffmpeg and its threads do not survive a fork, and
+multiprocessing's spawn imports the program's main module, which no item needs, before it begins.
+"""
+
+import os
+import pickle
+import select
+import signal
+import sys
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
+from multiprocessing.connection import Connection
+from pathlib import Path
+from threading import Thread
+from types import TracebackType
+from typing import Any
+
+from videossr.errors import VideoSSRError
+from videossr.parallel.limits import Limits
+
+
+@dataclass(frozen=True)
+class Ready:
+    """The function is imported, the memory is limited."""
+
+
+@dataclass(frozen=True)
+class Done:
+    """What the function returned for an item, pickled: whoever minds this process need not be able to read it."""
+
+    result: bytes
+
+
+@dataclass(frozen=True)
+class Failed:
+    """What ended the process; `story` is the traceback."""
+
+    error: BaseException
+    story: str
+
+
+def main(descriptor: int) -> None:
+    """Receive (`sys.path`, limits), the pickled function, then pickled items; answer Ready, then Done for each.
+
+    Whatever the function raises ends the process, and is its last word.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's
+    Thread(target=_end_with_parent, args=(descriptor,), daemon=True).start()
+    connection: Connection[Any, Any] = Connection(descriptor)
+    sys.excepthook = partial(_say_last_words, connection)
+    path, limits = connection.recv()
+    sys.path[:] = path + [own for own in sys.path if own not in path]
+    function = pickle.loads(connection.recv_bytes())
+    if limits is not None and sys.platform == "linux":
+        _limit_memory(limits)
+    connection.send(Ready())
+    _answer(connection, function)
+
+
+def _answer(connection: "Connection[Any, Any]", function: Callable[[Any], Any]) -> None:
+    for item in _received(connection):
+        connection.send(Done(pickle.dumps(function(item))))
+
+
+def _received(connection: "Connection[Any, Any]") -> Iterator[Any]:
+    with suppress(EOFError):  # nothing more is wanted
+        while True:
+            yield pickle.loads(connection.recv_bytes())
+
+
+def _say_last_words(
+    connection: "Connection[Any, Any]",
+    kind: type[BaseException],
+    error: BaseException,
+    trace: TracebackType | None,
+) -> None:
+    if isinstance(error, MemoryError):
+        traceback.clear_frames(trace)  # what filled the memory lies there
+    story = "".join(traceback.format_exception(kind, error, trace))
+    connection.send(Failed(_that_travels(error), story))
+
+
+def _that_travels(error: BaseException) -> BaseException:
+    """The error, or one that says the same where its class may not survive the way to another process."""
+    if isinstance(error, VideoSSRError) or type(error).__module__ == "builtins":
+        return error.with_traceback(None)
+    told = f"{type(error).__name__}: {error}"
+    return MemoryError(told) if isinstance(error, MemoryError) else RuntimeError(told)
+
+
+def _limit_memory(limits: Limits) -> None:
+    """What grows faster than it is watched fails beyond twice the limit."""
+    import resource  # not on every system
+
+    status = Path("/proc/self/status").read_text(encoding="ascii")
+    allocated = next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmData:")) * 1024
+    _, most = resource.getrlimit(resource.RLIMIT_DATA)
+    wanted = allocated + 2 * limits.megabytes * 2**20
+    soft = wanted if most == resource.RLIM_INFINITY else min(wanted, most)
+    resource.setrlimit(resource.RLIMIT_DATA, (soft, most))
+
+
+def _end_with_parent(descriptor: int) -> None:
+    """A parent that was killed cannot say goodbye: its end of the connection closes with it."""
+    hangup = select.poll()
+    hangup.register(descriptor, 0)
+    hangup.poll()
+    os._exit(1)
+
+
+if __name__ == "__main__":
+    # Under its own name: what is sent must be of the classes that the parent knows.
+    from videossr.parallel import worker
+
+    worker.main(int(sys.argv[1]))
