@@ -1,11 +1,12 @@
-"""Stage frames: from the manifest to the read-only frame store."""
+"""Stage frames: from the manifest to the read-only frame store, and the quarantine of every file that is not in it."""
 
+from collections import Counter
 from pathlib import Path
 
 from flows.runtime import run_stage, section
 from videossr import config
 from videossr.frames import FramesParams, FrameStore, write_store
-from videossr.ingest import read_manifest
+from videossr.ingest import read_manifest, read_quarantine, require_present, write_quarantine
 from videossr.tracking import stage_run
 from videossr.workspace import root, workers
 
@@ -14,8 +15,13 @@ def main() -> None:
     params = config.build(FramesParams, section("frames"), "frames")
     store = Path("data/frames")
     with stage_run(root(), "frames", {"frames": section("frames")}) as run:
-        skipped = write_store(read_manifest(Path("data/manifest.parquet")), store, params, workers())
-        run.metrics({"videos": len(FrameStore(store)), "skipped": len(skipped)})
+        videos = read_manifest(Path("data/manifest.parquet"))
+        require_present(videos)
+        unstored = write_store(videos, store, params, workers())
+        refused = read_quarantine(Path("data/refused.parquet"))
+        write_quarantine(Path("data/quarantine.parquet"), sorted([*refused, *unstored], key=lambda item: item.path))
+        reasons = Counter(f"rejected/{item.reason}" for item in unstored)
+        run.metrics({**reasons, "videos": len(FrameStore(store)), "rejected": len(unstored)})
 
 
 if __name__ == "__main__":

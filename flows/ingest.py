@@ -1,4 +1,4 @@
-"""Stage ingest: from the source to the manifest of usable videos and the quarantine of the others."""
+"""Stage ingest: from the source to the manifest of usable videos, and the files that it refuses."""
 
 from collections import Counter
 from pathlib import Path
@@ -16,7 +16,7 @@ def main() -> None:
     frames = config.build(FramesParams, section("frames"), "frames")
     with stage_run(root(), "ingest", {"ingest": section("ingest")}) as run:
         inventory = ingest(params, Path("data/made_videos"), workers(), frames.num_frames, frames.span)
-        write_quarantine(Path("data/quarantine.parquet"), inventory.rejected)
+        write_quarantine(Path("data/refused.parquet"), inventory.rejected)
         require_usable(inventory, params.source)
         write_manifest(Path("data/manifest.parquet"), inventory.videos)
         splits = Counter(f"videos/{video.split}" for video in inventory.videos)

@@ -13,6 +13,8 @@ from typer.testing import CliRunner
 from videossr.benchmarks.viubench import COLUMNS
 from videossr.cli import app, gain_sentence
 from videossr.errors import ConfigError, SourceError
+from videossr.frames import write_quarantine
+from videossr.records import Rejected
 
 ROOT = Path(__file__).parents[1]
 
@@ -31,7 +33,8 @@ def invoke(*arguments):
 
 
 @pytest.mark.parametrize(
-    "command", ["use", "recipe", "check", "samples", "audit", "export", "import", "answer", "results", "ui"]
+    "command",
+    ["use", "recipe", "check", "quarantine", "samples", "audit", "export", "import", "answer", "results", "ui"],
 )
 def test_every_command_explains_itself(command):
     done = invoke(command, "--help")
@@ -90,6 +93,31 @@ def test_a_port_in_use_is_said_before_anything_starts(project):
         taken.listen()
         with pytest.raises(ConfigError, match="choose another"):
             invoke("ui", "mlflow", "--port", str(taken.getsockname()[1]))
+
+
+def test_the_quarantine_is_counted_by_reason_and_named(project):
+    refused = [Rejected("clips/[bold].mp4", "not_a_video", "text"), Rejected("clips/new\nline.mp4", "bad_name")]
+    write_quarantine(project / "data" / "refused.parquet", refused)
+    before_frames = invoke("quarantine").output
+    assert "2 files are not used (data/refused.parquet)" in before_frames
+    assert "clips/[bold].mp4" in before_frames and "clips/new\\nline.mp4" in before_frames
+    unstored = Rejected("clips/torn.mp4", "corrupt", "frame 7")
+    write_quarantine(project / "data" / "quarantine.parquet", [*refused, unstored])
+    chosen = invoke("quarantine", "--reason", "corrupt").output
+    assert "3 files are not used" in chosen and "clips/torn.mp4" in chosen and "[bold]" not in chosen
+    assert "torn" not in invoke("quarantine", "--rows", "0").output
+
+
+def test_a_quarantine_of_the_source_before_is_not_shown(project):
+    write_quarantine(project / "data" / "quarantine.parquet", [Rejected("old.mp4", "corrupt")])
+    write_quarantine(project / "data" / "refused.parquet", [Rejected("new.mp4", "not_a_video")])
+    shown = invoke("quarantine").output
+    assert "new.mp4" in shown and "old.mp4" not in shown
+
+
+def test_a_quarantine_that_is_not_there_is_one_sentence(project):
+    with pytest.raises(ConfigError, match="run the pipeline first"):
+        invoke("quarantine")
 
 
 def row(score):

@@ -24,10 +24,10 @@ from videos import numbered_frames, read_number, write_black, write_video
 
 from videossr.decode import presentation_times
 from videossr.errors import ConfigError, StoreError
-from videossr.frames import FramesParams, FrameStore, choose_frames, fitted_size, read_quarantine, write_store
+from videossr.frames import FramesParams, FrameStore, choose_frames, fitted_size, write_store
 from videossr.frames.choice import moved_to_keyframes
 from videossr.frames.encoding import encode_jpeg
-from videossr.parallel import Limits, mapped
+from videossr.parallel import Limits, in_processes
 from videossr.records import Video
 
 PARAMS = FramesParams(num_frames=12, max_pixels=64 * 96, min_pixels=1024)
@@ -128,8 +128,8 @@ def test_videos_that_cannot_be_stored_are_listed_and_the_rest_is_kept(videos: li
     rejected = write_store([short, *videos, changed, gone], tmp_path / "frames", PARAMS, workers=0)
     reasons = {Path(item.path).name: item.reason for item in rejected}
     assert reasons == {"short.mp4": "too_short", "changed.mp4": "changed_while_read", "gone.mp4": "unreadable"}
-    assert read_quarantine(tmp_path / "frames" / "skipped.parquet") == rejected
     assert set(FrameStore(tmp_path / "frames")) == {v.video_id for v in videos}
+    assert sorted(contents(tmp_path / "frames")) == ["index.parquet", "shard-00000.tar"]
 
 
 def test_a_video_that_takes_too_long_or_too_much_costs_itself_alone(videos: list[Video], tmp_path: Path) -> None:
@@ -189,7 +189,7 @@ def test_writing_again_replaces_the_whole_store(videos: list[Video], tmp_path: P
     (root.with_name("frames.partial") / "shard-00009.tar").write_bytes(b"from a run that was killed")
     write_store(videos[:1], root, PARAMS, workers=0)
     assert list(FrameStore(root)) == [videos[0].video_id]
-    assert sorted(contents(root)) == ["index.parquet", "shard-00000.tar", "skipped.parquet"]
+    assert sorted(contents(root)) == ["index.parquet", "shard-00000.tar"]
     assert not root.with_name("frames.partial").exists()
 
 
@@ -252,7 +252,7 @@ def _write_until(videos: list[Video], root: Path, when: str) -> None:
 def test_a_full_disk_is_one_sentence_and_a_later_run_goes_on(videos: list[Video], tmp_path: Path) -> None:
     root = tmp_path / "frames"
     with pytest.raises(StoreError, match=r"no room is left to write .*frames: free some space"):
-        list(mapped(_write_with_little_room, [(videos, root)], 1, Limits(), lambda item, loss: loss))
+        list(in_processes(_write_with_little_room, [(videos, root)], 1, Limits(), lambda item, loss: loss))
     assert not root.exists()
     write_store(videos, root, PARAMS, workers=0)
     write_store(videos, tmp_path / "whole", PARAMS, workers=0)

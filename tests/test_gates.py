@@ -229,6 +229,15 @@ def damaged() -> tuple[GateResult, dict[Callable[[Data], set[str]], set[str]]]:
     return data.validate(), planted
 
 
+def test_a_video_that_could_not_be_stored_counts_once_among_the_files() -> None:
+    data = sound_data()
+    data.manifest.append(video(14))
+    data.quarantine.append(Rejected("14.mp4", "corrupt"))
+    assert data.validate().failures == ()
+    assert data.validate(replace(PARAMS, max_quarantined=2 / 14)).success
+    assert not data.validate(replace(PARAMS, max_quarantined=1.9 / 14)).success
+
+
 def test_sound_data_passes_without_a_warning(sound: GateResult) -> None:
     assert sound.success and not sound.failures and not sound.warnings
     assert len(sound.checks) > 50 and all(check.success for check in sound.checks)
@@ -265,6 +274,7 @@ def test_faults_of_the_source_of_the_store_and_of_the_columns_are_told_apart() -
     data.manifest[2] = replace(data.manifest[2], fps=math.nan)
     data.manifest[4] = replace(data.manifest[4], duration_seconds=5.0)
     data.manifest[5] = replace(data.manifest[5], split="test")  # type: ignore[arg-type]
+    data.manifest.append(video(300))
     data.quarantine += [Rejected("4.mp4", "corrupt"), Rejected("x.mp4", "fell_asleep")]
     data.store = MisfitStore(data.store)
     data.store[video(200).video_id] = data.store[one]
@@ -277,7 +287,8 @@ def test_faults_of_the_source_of_the_store_and_of_the_columns_are_told_apart() -
     assert found["manifest", "no video appears twice"] == {one}
     assert found["manifest", "fps is a positive number"] == {two}
     assert found["manifest", "every video is either for training or for the benchmark"] == {four}
-    assert found["quarantine", "no file is both rejected and used"] == {"4.mp4"}
+    assert found["quarantine", "no file is both rejected and stored"] == {"4.mp4"}
+    assert found["manifest", "every video is stored, or quarantined with a reason"] == {video(300).video_id}
     assert found["quarantine", "every rejection has one of the known reasons"] == {"x.mp4"}
     assert found["store", "no frame is shown after the video ends (two frames of tolerance)"] == {three}
     assert found["store", "every stored video is in the manifest"] == {video(200).video_id}

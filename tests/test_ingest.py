@@ -226,7 +226,7 @@ def test_videos_are_alike_by_few_different_bits_and_equal_length(bits: set[int],
 def test_a_list_names_videos_wherever_they_lie(source: Path, tmp_path: Path) -> None:
     good = ["my videos/a.mp4", str(source / "deep" / "d.mov")]
     names = [*good, "my videos/absent.mp4", "my videos", "my videos/deep/../c.webm", "/dev/zero", "my videos/a\tb.mp4"]
-    (tmp_path / "list.txt").write_text("\n".join([*names, ""]), encoding="utf-8")
+    (tmp_path / "list.txt").write_text("\n".join([*names, "", good[0]]), encoding="utf-8")
     pq.write_table(pa.table({"path": names}), tmp_path / "list.parquet")
     by_text, by_table = (take_in(tmp_path / name, tmp_path) for name in ("list.txt", "list.parquet"))
     assert by_text == by_table and [Path(v.path).name for v in by_text.videos] == ["a.mp4", "d.mov"]

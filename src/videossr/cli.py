@@ -6,6 +6,7 @@ import os
 import shutil
 import socket
 import sys
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -14,13 +15,15 @@ from typing import Annotated, Any, NoReturn
 import typer
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from videossr.errors import ConfigError, GateFailed, SourceError, VideoSSRError
-from videossr.records import Sample
+from videossr.records import Rejected, Sample
 from videossr.workspace import root, settle
 
 PARAMS = Path("params.yaml")
 RESULTS = Path("reports/viubench.json")
+REFUSED, QUARANTINE = Path("data/refused.parquet"), Path("data/quarantine.parquet")
 ROWS = {
     "random": "blind: random guess",
     "constant": "blind: best constant",
@@ -97,6 +100,30 @@ def plan(
     planned = plan_run(run.frames, run.pretext, run.train, completion_tokens)
     console = Console()
     for table in [*tables(planned), hours(planned, tflops or (100.0, 200.0, 400.0), rates)]:
+        console.print(table)
+
+
+@app.command()
+def quarantine(
+    rows: Annotated[int, typer.Option(min=0, help="how many files to name; 0 counts them only")] = 50,
+    reason: Annotated[str, typer.Option(help="only these, for example corrupt")] = "",
+) -> None:
+    """Tell which files of the source are not used, and why: counts by reason, then the files."""
+    from videossr.decode import REASONS
+
+    refused, place = _refused()
+    chosen = [item for item in refused if reason in ("", item.reason)]
+    counts = Table(title=f"{len(refused)} files are not used ({place})")
+    files = Table(title=f"{min(rows, len(chosen))} of {len(chosen)}")
+    for table, names in ((counts, ("files", "reason", "which means")), (files, ("file", "reason", "detail"))):
+        for name in names:
+            table.add_column(name, overflow="fold", justify="right" if name == "files" else "left")
+    for name, count in Counter(item.reason for item in refused).most_common():
+        counts.add_row(str(count), name, REASONS.get(name, ""))
+    for item in chosen[:rows]:
+        files.add_row(Text(repr(item.path)[1:-1]), item.reason, Text(item.detail))
+    console = Console()
+    for table in [counts, files] if chosen and rows else [counts]:
         console.print(table)
 
 
@@ -291,6 +318,15 @@ def _mean(row: dict[str, Any], columns: Sequence[str]) -> float:
 
 def _kind_order(kinds: Sequence[str]) -> Callable[[Sample], int]:
     return lambda sample: kinds.index(f"{sample.task}/{sample.variant}")
+
+
+def _refused() -> tuple[list[Rejected], Path]:
+    """The quarantine, and where it lies: what ingest refused alone, where frames has not run since."""
+    from videossr.frames import read_quarantine
+
+    found = [path for path in (REFUSED, QUARANTINE) if path.exists()] or [_existing(QUARANTINE)]
+    first, last = read_quarantine(found[0]), read_quarantine(found[-1])
+    return (last, found[-1]) if set(first) <= set(last) else (first, found[0])
 
 
 def _existing(path: Path) -> Path:

@@ -21,7 +21,7 @@ from videossr.decode.watch import unchanged
 from videossr.errors import ConfigError, DecodeError, SourceError
 from videossr.frames import choose_frames, read_quarantine, write_quarantine, write_table
 from videossr.likeness import Likeness, groups_alike, likeness
-from videossr.parallel import Limits, Loss, Workers, mapped
+from videossr.parallel import Limits, Loss, in_processes
 from videossr.records import Rejected, Split, Video
 from videossr.sources import SUFFIXES, listed
 
@@ -31,6 +31,7 @@ __all__ = [
     "ingest",
     "read_manifest",
     "read_quarantine",
+    "require_present",
     "require_usable",
     "write_manifest",
     "write_quarantine",
@@ -81,7 +82,7 @@ class Inventory:
 def ingest(
     params: IngestParams,
     made_videos_dir: Path,
-    workers: Workers,
+    workers: int,
     min_frames: int = 48,
     span: tuple[float, float] = (0.05, 0.95),
 ) -> Inventory:
@@ -97,7 +98,7 @@ def ingest(
             f"no videos under {params.source}: put {', '.join(SUFFIXES)} files there or name another folder"
         )
     examine = partial(_examine, min_frames=min_frames, span=span)
-    examined = mapped(examine, paths, workers, params.limits, _lost)
+    examined = in_processes(examine, paths, workers, params.limits, _lost)
     results = list(tqdm(examined, total=len(paths), desc="ingest", unit="file"))
     rejected += [result for result in results if isinstance(result, Rejected)]
     seen = [result for result in results if not isinstance(result, Rejected)]
@@ -109,11 +110,23 @@ def ingest(
 
 
 def require_usable(inventory: Inventory, source: str) -> None:
-    """Raise SourceError where nothing can be used; called after the quarantine is written, so that it can be read."""
+    """Raise SourceError where nothing can be used; called when the refused files are written and can be read."""
     if not inventory.videos:
         counts = Counter(item.reason for item in inventory.rejected)
         told = ", ".join(f"{count} {reason}" for reason, count in counts.most_common())
-        raise SourceError(f"none of the {len(inventory.rejected)} files under {source} can be used ({told})")
+        raise SourceError(
+            f"none of the {len(inventory.rejected)} files under {source} can be used ({told}): `videossr quarantine` "
+            "names them"
+        )
+
+
+def require_present(videos: Sequence[Video]) -> None:
+    """Raise SourceError where not one of the videos is where ingest found it: they were moved, or cleared away."""
+    if videos and not any(Path(video.path).exists() for video in videos):
+        raise SourceError(
+            f"none of the {len(videos)} videos is where ingest found it (the first: {videos[0].path}): bring them "
+            "back, or take them in again (dvc repro --force --single-item ingest)"
+        )
 
 
 def write_manifest(path: Path, videos: Sequence[Video]) -> None:

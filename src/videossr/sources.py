@@ -15,7 +15,6 @@ from tqdm import tqdm
 
 from videossr import config
 from videossr.errors import SourceError
-from videossr.parallel import Workers
 from videossr.records import Rejected
 from videossr.synth import SynthParams, make_videos
 
@@ -23,7 +22,7 @@ SUFFIXES = (".mp4", ".mkv", ".webm", ".mov", ".avi", ".ts")
 LISTS = (".txt", ".parquet")
 
 
-def listed(source: str, seed: int, made_videos_dir: Path, workers: Workers) -> tuple[list[Path], list[Rejected]]:
+def listed(source: str, seed: int, made_videos_dir: Path, workers: int) -> tuple[list[Path], list[Rejected]]:
     """The files of a source in order, and those that are refused by their name or kind alone.
 
     Videos that are made, or fetched from a URL, are written into `made_videos_dir`, which is left empty otherwise.
@@ -106,7 +105,7 @@ def _in_list(path: Path) -> tuple[list[Path], list[Rejected]]:
     """The files that a list names, relative to the list's folder; whoever lists a path means it, link or not."""
     paths: list[Path] = []
     rejected: list[Rejected] = []
-    for name in _names(path):
+    for name in dict.fromkeys(_names(path)):
         named = path.parent / Path(name).expanduser()
         refusal = _bad_name(Path(name)) or _bad_kind(named)
         if refusal is None:

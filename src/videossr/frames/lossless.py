@@ -14,7 +14,7 @@ import pyarrow as pa
 from videossr.decode import Clip
 from videossr.errors import SourceError
 from videossr.frames.layout import BLOCK, INDEX_SCHEMA, shard_name
-from videossr.frames.tables import write_quarantine, write_table
+from videossr.frames.tables import write_table
 
 PNG = b"\x89PNG"
 _VIDEOS_PER_SHARD = 64
@@ -54,7 +54,6 @@ def write_clips(clips: Mapping[str, Clip], root: Path) -> None:
             tar.write(bytes(2 * BLOCK))  # the end of a tar archive
     if len(num_frames) > 1:
         raise SourceError("all videos of a frame store must have as many frames: import them apart")
-    write_quarantine(building / "skipped.parquet", [])
     write_table(building / "index.parquet", pa.Table.from_pylist(rows, INDEX_SCHEMA))
     shutil.rmtree(root, ignore_errors=True)
     building.replace(root)

@@ -26,7 +26,7 @@ def read_quarantine(path: Path) -> list[Rejected]:
     try:
         return [Rejected(**row) for row in pq.read_table(path).to_pylist()]
     except FileNotFoundError:
-        raise StoreError(f"no quarantine at {path}: run the ingest stage") from None
+        raise StoreError(f"no list of refused files at {path}: run the stage that writes it (make run)") from None
 
 
 @contextmanager

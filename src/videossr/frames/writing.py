@@ -31,7 +31,7 @@ from videossr.frames.layout import (
     skipped_name,
 )
 from videossr.frames.tables import read_quarantine, told_where_full, write_quarantine, write_table
-from videossr.parallel import Loss, Workers, mapped
+from videossr.parallel import Loss, in_processes
 from videossr.records import Rejected, Video
 
 VIDEOS_PER_SHARD = 256
@@ -49,13 +49,9 @@ class _Encoded:
 
 
 def write_store(
-    videos: Sequence[Video],
-    root: Path,
-    params: FramesParams,
-    workers: Workers,
-    videos_per_shard: int = VIDEOS_PER_SHARD,
+    videos: Sequence[Video], root: Path, params: FramesParams, workers: int, videos_per_shard: int = VIDEOS_PER_SHARD
 ) -> list[Rejected]:
-    """Decode `params.num_frames` frames of every video into a frame store at `root`; returns what was skipped.
+    """Decode `params.num_frames` frames of every video into a frame store at `root`; returns what cannot be stored.
 
     The store is written beside `root` and renamed when whole; a store that was there before is replaced. After a kill,
     the same call goes on behind the last whole shard.
@@ -66,16 +62,14 @@ def write_store(
         return _write_groups(groups, root, params, workers)
 
 
-def _write_groups(
-    groups: Sequence[Sequence[Video]], root: Path, params: FramesParams, workers: Workers
-) -> list[Rejected]:
+def _write_groups(groups: Sequence[Sequence[Video]], root: Path, params: FramesParams, workers: int) -> list[Rejected]:
     building = _begin(root, [[(video.video_id, video.path) for video in group] for group in groups], params)
     done = [
         (building / rows_name(n)).exists() and (building / _STORE / shard_name(n)).exists() for n in range(len(groups))
     ]
     left = [video for group, whole in zip(groups, done, strict=True) if not whole for video in group]
     total = sum(map(len, groups))
-    encoded = mapped(partial(encode_video, params=params), left, workers, params.limits, _lost)
+    encoded = in_processes(partial(encode_video, params=params), left, workers, params.limits, _lost)
     progress = iter(tqdm(encoded, total=total, initial=total - len(left), desc="frames", unit="video"))
     for shard, group in enumerate(groups):
         if not done[shard]:
@@ -118,7 +112,6 @@ def _finish(building: Path, root: Path, num_shards: int) -> list[Rejected]:
     tables = [pq.read_table(building / rows_name(shard)) for shard in range(num_shards)]
     write_table(building / _STORE / "index.parquet", pa.concat_tables([INDEX_SCHEMA.empty_table(), *tables]))
     rejected = [item for shard in range(num_shards) for item in read_quarantine(building / skipped_name(shard))]
-    write_quarantine(building / _STORE / "skipped.parquet", rejected)
     _tell_readers(building, root, num_shards)
     if root.exists():
         shutil.rmtree(root)

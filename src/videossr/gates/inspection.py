@@ -41,8 +41,8 @@ def inspect(
     source = Source.of(manifest, footage, tasks)
     renders = renders_table(sets, store, source, params.perceptibility_samples, np.random.default_rng(seed))
     tables: list[Table] = [
-        ("manifest", manifest_table(manifest), suites.manifest_suite(params), "video_id"),
-        ("quarantine", quarantine_table(quarantine, manifest), suites.quarantine_suite(), "path"),
+        ("manifest", manifest_table(manifest, footage, quarantine), suites.manifest_suite(params), "video_id"),
+        ("quarantine", quarantine_table(quarantine, manifest, footage), suites.quarantine_suite(), "path"),
         ("source", source_table(manifest, quarantine), suites.source_suite(params), "source"),
         ("store", store_table(manifest, footage, sets), suites.store_suite(), "video_id"),
         *_samples(sets, source, renders, params),

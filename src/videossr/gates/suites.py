@@ -67,6 +67,7 @@ def manifest_suite(params: ValidateParams) -> Suite:
         expect.ExpectColumnDistinctValuesToContainSet(
             column="split", value_set=["train", "bench"], description="neither training nor benchmark lacks videos"
         ),
+        _one_of("accounted_for", [True], "every video is stored, or quarantined with a reason"),
     ]
 
 
@@ -84,7 +85,7 @@ def _one_of(column: str, values: Iterable[Any], rule: str) -> Expectation:
 def quarantine_suite() -> Suite:
     return [
         _one_of("reason", sorted(REASONS), "every rejection has one of the known reasons"),
-        _one_of("in_manifest", [False], "no file is both rejected and used"),
+        _one_of("stored", [False], "no file is both rejected and stored"),
     ]
 
 

@@ -50,22 +50,30 @@ class Source:
         return frozenset(f"{name}/{variant}" for name, task in self.tasks.items() for variant in task.variants)
 
 
-def manifest_table(manifest: Sequence[Video]) -> pd.DataFrame:
-    """One row a usable video; columns are the fields of `Video`."""
+def manifest_table(
+    manifest: Sequence[Video], footage: Sequence[Footage], quarantine: Sequence[Rejected]
+) -> pd.DataFrame:
+    """One row a usable video: the fields of `Video`, and whether it is stored or told why not."""
+    stored, refused = {one.video_id for one in footage}, {one.path for one in quarantine}
     rows = [{key: _finite(value) for key, value in asdict(video).items()} for video in manifest]
-    return pd.DataFrame(rows, columns=[field.name for field in fields(Video)])
+    table = pd.DataFrame(rows, columns=[field.name for field in fields(Video)])
+    return table.assign(accounted_for=table["video_id"].isin(stored) | table["path"].isin(refused))
 
 
-def quarantine_table(quarantine: Sequence[Rejected], manifest: Sequence[Video]) -> pd.DataFrame:
-    """One row a rejected file, and whether the manifest uses it all the same."""
-    used = {video.path for video in manifest}
-    rows = [{**asdict(one), "in_manifest": one.path in used} for one in quarantine]
-    return pd.DataFrame(rows, columns=["path", "reason", "detail", "in_manifest"])
+def quarantine_table(
+    quarantine: Sequence[Rejected], manifest: Sequence[Video], footage: Sequence[Footage]
+) -> pd.DataFrame:
+    """One row a rejected file, and whether the store has it all the same."""
+    ids = {one.video_id for one in footage}
+    stored = {video.path for video in manifest if video.video_id in ids}
+    rows = [{**asdict(one), "stored": one.path in stored} for one in quarantine]
+    return pd.DataFrame(rows, columns=["path", "reason", "detail", "stored"])
 
 
 def source_table(manifest: Sequence[Video], quarantine: Sequence[Rejected]) -> pd.DataFrame:
     """One row: the whole source, and the share of its files that cannot be used."""
-    num_files = len(manifest) + len(quarantine)
+    # A video that could not be stored is in both: in the manifest since ingest, in the quarantine since frames.
+    num_files = len({video.path for video in manifest} | {one.path for one in quarantine})
     share = len(quarantine) / num_files if num_files else 1.0
     return pd.DataFrame([{"source": "all files", "num_files": num_files, "share_quarantined": share}])
 

@@ -52,11 +52,10 @@ def gather(root: Path) -> Evidence:
     _check_rows(results, reports / "viubench.json")
     curves = _read_curves(reports / "train.json")
     store = FrameStore(data / "frames")
-    rejected = {item.path: item for item in read_quarantine(data / "quarantine.parquet")}
-    rejected |= {item.path: item for item in read_quarantine(data / "frames" / "skipped.parquet")}
+    rejected = read_quarantine(data / "quarantine.parquet")
     return Evidence(
         videos=read_manifest(data / "manifest.parquet"),
-        rejected=sorted(rejected.values(), key=lambda item: (item.reason, item.path)),
+        rejected=sorted(rejected, key=lambda item: (item.reason, item.path)),
         train=read_samples(data / "samples" / "train.parquet"),
         bench=read_samples(data / "samples" / "viubench.parquet"),
         footage=store.footage(),
