@@ -52,6 +52,12 @@ def test_training_leaves_the_policy_before_and_after_and_its_curves(trained):
     assert told["sight_nats"] == report.sight_nats > 0
 
 
+@pytest.mark.parametrize("steps", [1, 2, 10])
+def test_a_warm_start_may_be_as_short_as_one_likes(tmp_path, steps):
+    params = replace(PARAMS, warmup=replace(PARAMS.warmup, steps=steps), grpo=replace(GRPO, steps=1))
+    assert len(run(tmp_path, params).warmup) == steps
+
+
 def test_the_trained_policy_loads_and_answers(trained):
     sample = tiny.samples(1)[0]
     prompt = Prompt(sample.question, tuple(TASKS[sample.task]().render(sample, tiny.clips())))

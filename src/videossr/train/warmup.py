@@ -33,8 +33,9 @@ def warm_up(
     """
     add_fused_lm_head(model)
     optimizer = torch.optim.AdamW(model.parameters(), lr=params.learning_rate, betas=(0.9, 0.98), weight_decay=0.01)
+    num_steps = max(params.steps, 2)  # and two of them rise, or the schedule divides by zero
     schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, params.learning_rate, total_steps=max(params.steps, 2), pct_start=0.1
+        optimizer, params.learning_rate, total_steps=num_steps, pct_start=max(0.1, 2 / num_steps)
     )
     curve = _restore(checkpoint, model, optimizer, schedule)
     model.train()
