@@ -27,7 +27,7 @@ from videossr.errors import ConfigError, StoreError
 from videossr.frames import FramesParams, FrameStore, choose_frames, fitted_size, write_store
 from videossr.frames.choice import moved_to_keyframes
 from videossr.frames.encoding import encode_jpeg
-from videossr.parallel import Limits, in_processes
+from videossr.parallel import Limits, mapped
 from videossr.records import Video
 
 PARAMS = FramesParams(num_frames=12, max_pixels=64 * 96, min_pixels=1024)
@@ -252,7 +252,7 @@ def _write_until(videos: list[Video], root: Path, when: str) -> None:
 def test_a_full_disk_is_one_sentence_and_a_later_run_goes_on(videos: list[Video], tmp_path: Path) -> None:
     root = tmp_path / "frames"
     with pytest.raises(StoreError, match=r"no room is left to write .*frames: free some space"):
-        list(in_processes(_write_with_little_room, [(videos, root)], 1, Limits(), lambda item, loss: loss))
+        list(mapped(_write_with_little_room, [(videos, root)], 1, Limits(), lambda item, loss: loss))
     assert not root.exists()
     write_store(videos, root, PARAMS, workers=0)
     write_store(videos, tmp_path / "whole", PARAMS, workers=0)

@@ -21,7 +21,7 @@ from videossr.decode.watch import unchanged
 from videossr.errors import ConfigError, DecodeError, SourceError
 from videossr.frames import choose_frames, read_quarantine, write_quarantine, write_table
 from videossr.likeness import Likeness, groups_alike, likeness
-from videossr.parallel import Limits, Loss, in_processes
+from videossr.parallel import Limits, Loss, Workers, mapped
 from videossr.records import Rejected, Split, Video
 from videossr.sources import SUFFIXES, listed
 
@@ -82,7 +82,7 @@ class Inventory:
 def ingest(
     params: IngestParams,
     made_videos_dir: Path,
-    workers: int,
+    workers: Workers,
     min_frames: int = 48,
     span: tuple[float, float] = (0.05, 0.95),
 ) -> Inventory:
@@ -98,7 +98,7 @@ def ingest(
             f"no videos under {params.source}: put {', '.join(SUFFIXES)} files there or name another folder"
         )
     examine = partial(_examine, min_frames=min_frames, span=span)
-    examined = in_processes(examine, paths, workers, params.limits, _lost)
+    examined = mapped(examine, paths, workers, params.limits, _lost)
     results = list(tqdm(examined, total=len(paths), desc="ingest", unit="file"))
     rejected += [result for result in results if isinstance(result, Rejected)]
     seen = [result for result in results if not isinstance(result, Rejected)]

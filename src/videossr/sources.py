@@ -15,6 +15,7 @@ from tqdm import tqdm
 
 from videossr import config
 from videossr.errors import SourceError
+from videossr.parallel import Workers
 from videossr.records import Rejected
 from videossr.synth import SynthParams, make_videos
 
@@ -22,7 +23,7 @@ SUFFIXES = (".mp4", ".mkv", ".webm", ".mov", ".avi", ".ts")
 LISTS = (".txt", ".parquet")
 
 
-def listed(source: str, seed: int, made_videos_dir: Path, workers: int) -> tuple[list[Path], list[Rejected]]:
+def listed(source: str, seed: int, made_videos_dir: Path, workers: Workers) -> tuple[list[Path], list[Rejected]]:
     """The files of a source in order, and those that are refused by their name or kind alone.
 
     Videos that are made, or fetched from a URL, are written into `made_videos_dir`, which is left empty otherwise.

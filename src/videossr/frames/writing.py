@@ -31,7 +31,7 @@ from videossr.frames.layout import (
     skipped_name,
 )
 from videossr.frames.tables import read_quarantine, told_where_full, write_quarantine, write_table
-from videossr.parallel import Loss, in_processes
+from videossr.parallel import Loss, Workers, mapped
 from videossr.records import Rejected, Video
 
 VIDEOS_PER_SHARD = 256
@@ -49,7 +49,11 @@ class _Encoded:
 
 
 def write_store(
-    videos: Sequence[Video], root: Path, params: FramesParams, workers: int, videos_per_shard: int = VIDEOS_PER_SHARD
+    videos: Sequence[Video],
+    root: Path,
+    params: FramesParams,
+    workers: Workers,
+    videos_per_shard: int = VIDEOS_PER_SHARD,
 ) -> list[Rejected]:
     """Decode `params.num_frames` frames of every video into a frame store at `root`; returns what cannot be stored.
 
@@ -62,14 +66,16 @@ def write_store(
         return _write_groups(groups, root, params, workers)
 
 
-def _write_groups(groups: Sequence[Sequence[Video]], root: Path, params: FramesParams, workers: int) -> list[Rejected]:
+def _write_groups(
+    groups: Sequence[Sequence[Video]], root: Path, params: FramesParams, workers: Workers
+) -> list[Rejected]:
     building = _begin(root, [[(video.video_id, video.path) for video in group] for group in groups], params)
     done = [
         (building / rows_name(n)).exists() and (building / _STORE / shard_name(n)).exists() for n in range(len(groups))
     ]
     left = [video for group, whole in zip(groups, done, strict=True) if not whole for video in group]
     total = sum(map(len, groups))
-    encoded = in_processes(partial(encode_video, params=params), left, workers, params.limits, _lost)
+    encoded = mapped(partial(encode_video, params=params), left, workers, params.limits, _lost)
     progress = iter(tqdm(encoded, total=total, initial=total - len(left), desc="frames", unit="video"))
     for shard, group in enumerate(groups):
         if not done[shard]:
