@@ -60,4 +60,6 @@ def command(params: TrainParams, target: list[str], environment: Mapping[str, st
 
 def extra() -> dict[str, str]:
     """What the processes need in their environment besides."""
-    return {} if torch.cuda.is_available() else {"ACCELERATE_USE_CPU": "true"}
+    # Else every process warns that it looks for parameters without a gradient, in the one step that has them all.
+    quiet = {"TORCH_CPP_LOG_LEVEL": "ERROR"}
+    return quiet if torch.cuda.is_available() else {**quiet, "ACCELERATE_USE_CPU": "true"}

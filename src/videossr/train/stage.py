@@ -84,7 +84,8 @@ def train(
     curriculum = _curriculum(params, samples, store, tasks)
     trainer = assemble(params, samples, render, resolve(start), work, key, curriculum, log_metrics)
     sight = trainer.prove_sight(trainer.train_dataset.select(range(min(SIGHT_PROMPTS, len(samples)))).to_list())
-    log.info("the loss sees the video: other pixels move its log-probabilities by up to %.2g nats", sight)
+    if trainer.is_world_process_zero():
+        log.info("the loss sees the video: other pixels move its log-probabilities by up to %.2g nats", sight)
     trainer.train(resume_from_checkpoint=last_whole_checkpoint(work / "grpo", key))
     _publish_trained(trainer, params, resolve(start), work / "policy")
     report = TrainReport(warmup_curve, RunLog(work / "grpo.jsonl").read(), sight, trainer.lessons.skipped, work)

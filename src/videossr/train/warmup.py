@@ -33,7 +33,7 @@ def warm_up(
     """
     add_fused_lm_head(model)
     optimizer = torch.optim.AdamW(model.parameters(), lr=params.learning_rate, betas=(0.9, 0.98), weight_decay=0.01)
-    num_steps = max(params.steps, 2)  # and two of them rise, or the schedule divides by zero
+    num_steps = max(params.steps, 3)  # two of them rise and one falls, or the schedule divides by zero
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimizer, params.learning_rate, total_steps=num_steps, pct_start=max(0.1, 2 / num_steps)
     )
