@@ -9,7 +9,7 @@ from videossr.dataset import PretextParams, build_train, build_viubench, write_s
 from videossr.frames import FrameStore
 from videossr.ingest import read_manifest
 from videossr.tracking import stage_run
-from videossr.workspace import root
+from videossr.workspace import root, workers
 
 
 def main() -> None:
@@ -18,7 +18,7 @@ def main() -> None:
     footage = FrameStore(Path("data/frames")).footage()
     with stage_run(root(), "pretext", {"pretext": section("pretext")}) as run:
         for name, half, build in (("train", "train", build_train), ("viubench", "bench", build_viubench)):
-            samples = build(params, [item for item in footage if split[item.video_id] == half])
+            samples = build(params, [item for item in footage if split[item.video_id] == half], workers())
             write_samples(Path(f"data/samples/{name}.parquet"), samples)
             run.metrics(Counter(f"{name}/{sample.task}/{sample.variant}" for sample in samples))
 

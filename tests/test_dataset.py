@@ -1,10 +1,11 @@
 """The training set and VIUBench: right proportions, no puzzle twice, the same whatever the machine does."""
 
+import hashlib
 import json
 import subprocess
 import sys
 from collections import Counter
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +25,7 @@ from videossr.dataset import (
     write_samples,
 )
 from videossr.errors import ConfigError, SourceError
-from videossr.pretext import Counting, Grounding, Jigsaw
+from videossr.pretext import TASKS, Counting, Grounding, Jigsaw
 from videossr.records import Footage
 
 SMALL = PretextParams(
@@ -108,6 +109,22 @@ def test_neither_the_order_of_the_videos_nor_the_process_changes_a_sample() -> N
         for seed in ("1", "2")
     }
     assert len(digests) == 1
+
+
+def fingerprint(samples: list) -> str:
+    return hashlib.sha256(json.dumps([asdict(sample) for sample in samples], sort_keys=True).encode()).hexdigest()[:16]
+
+
+def test_a_seed_means_the_same_samples_from_version_to_version() -> None:
+    every = dict.fromkeys((f"{name}/{variant}" for name, cls in TASKS.items() for variant in cls.variants), 1.0)
+    assert fingerprint(build_train(replace(SMALL, train=TrainSet(400, every)), footage(30))) == "5ac111d2b28e6076"
+    assert fingerprint(build_viubench(SMALL, footage(5))) == "ed9c539d7c00711e"
+
+
+def test_processes_change_no_sample() -> None:
+    params = replace(SMALL, train=TrainSet(10_000, {"jigsaw/6": 5.0, "grounding/mirror": 2.0, "counting/easy": 0.2}))
+    samples = build_train(params, footage(300), workers=2)
+    assert samples == build_train(params, footage(300)) and len(samples) == 10_000
 
 
 def test_another_seed_gives_another_set_and_train_and_bench_differ() -> None:

@@ -7,8 +7,11 @@ the work changes it. No puzzle is given twice.
 import hashlib
 import json
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
+from functools import partial
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +21,7 @@ from tqdm import tqdm
 
 from videossr.errors import ConfigError, SourceError
 from videossr.frames import write_table
+from videossr.parallel import Workers, mapped
 from videossr.pretext import TASKS, Counting, Grounding, Jigsaw, PretextTask
 from videossr.records import Footage, Sample
 
@@ -47,6 +51,9 @@ VIUBENCH = (
 )
 
 _TRIES = 20
+_CHUNK = 256  # puzzles that are made in one go
+# Fewer are made in this process: at a fifth of a millisecond each, starting others and sending costs more than it saves.
+_WORTH_PROCESSES = 10_000
 _COLUMNS = ("sample_id", "task", "variant", "video_id", "edit", "question", "answer")
 _SCHEMA = pa.schema([(name, pa.string()) for name in _COLUMNS])
 
@@ -98,18 +105,30 @@ class PretextParams:
         return {"grounding": self.grounding, "counting": self.counting, "jigsaw": self.jigsaw}
 
 
-def build_train(params: PretextParams, footage: Sequence[Footage]) -> list[Sample]:
+@dataclass(frozen=True)
+class _Chunk:
+    """Puzzles of one kind: videos, and the numbers of the puzzles that each of them gives."""
+
+    kind: str
+    turns: list[tuple[Footage, list[int]]]
+
+    def __len__(self) -> int:
+        return sum(len(numbers) for _, numbers in self.turns)
+
+
+def build_train(params: PretextParams, footage: Sequence[Footage], workers: Workers = 0) -> list[Sample]:
     """The training set, in random order, over the training videos, each used equally often.
 
-    Where the videos do not offer so many different puzzles of a kind, there are fewer, and a warning says so. Raises
-    SourceError where no video is long enough, ConfigError where the parameters contradict the stored frames.
+    It is the same whatever `workers` are (see `videossr.parallel`). Where the videos do not offer so many different
+    puzzles of a kind, there are fewer, and a warning says so. Raises SourceError where no video is long enough,
+    ConfigError where the parameters contradict the stored frames.
     """
-    return _build(params, footage, _shares(params.train.mixture, params.train.num_samples), "train")
+    return _build(params, footage, _shares(params.train.mixture, params.train.num_samples), "train", workers)
 
 
-def build_viubench(params: PretextParams, footage: Sequence[Footage]) -> list[Sample]:
+def build_viubench(params: PretextParams, footage: Sequence[Footage], workers: Workers = 0) -> list[Sample]:
     """VIUBench over the videos held back for it, column by column (paper, section 4); else as `build_train`."""
-    samples = _build(params, footage, dict.fromkeys(VIUBENCH, params.viubench.per_column), "viubench")
+    samples = _build(params, footage, dict.fromkeys(VIUBENCH, params.viubench.per_column), "viubench", workers)
     return sorted(samples, key=lambda sample: (VIUBENCH.index(_kind(sample)), sample.sample_id))
 
 
@@ -136,19 +155,21 @@ def _shares(mixture: Mapping[str, float], num_samples: int) -> dict[str, int]:
     return counts
 
 
-def _build(params: PretextParams, footage: Sequence[Footage], counts: Mapping[str, int], name: str) -> list[Sample]:
+def _build(
+    params: PretextParams, footage: Sequence[Footage], counts: Mapping[str, int], name: str, workers: Workers
+) -> list[Sample]:
     kinds = [kind for kind, count in counts.items() if count]
     fit = _fit_for(params, kinds, footage, name)
-    videos = _turns(params.seed, name, fit, sum(counts.values()))
-    donors = [item.video_id for item in fit]
-    samples: list[Sample] = []
-    with tqdm(total=len(videos), desc=f"{name} puzzles", unit="puzzle") as progress:
-        for kind in kinds:
-            turn, videos = videos[: counts[kind]], videos[counts[kind] :]
-            samples += _of_kind(params, turn, donors, kind, name)
-            progress.update(len(turn))
-    order = _rng(params.seed, name, "order").permutation(len(samples))
-    return [samples[i] for i in order]
+    videos = iter(_turns(params.seed, name, fit, sum(counts.values())))
+    turns = {kind: list(islice(videos, counts[kind])) for kind in kinds}
+    made = _made(params, turns, [item.video_id for item in fit], name, workers)
+    for kind, samples in made.items():
+        if len(samples) < counts[kind]:
+            told = name, len(samples), kind, counts[kind], len({video.video_id for video in turns[kind]})
+            log.warning("%s: %d '%s' puzzles of %d: %d videos offer no more", *told)
+    everything = [sample for samples in made.values() for sample in samples]
+    order = _rng(params.seed, name, "order").permutation(len(everything))
+    return [everything[i] for i in order]
 
 
 def _fit_for(params: PretextParams, kinds: Sequence[str], footage: Sequence[Footage], name: str) -> list[Footage]:
@@ -172,29 +193,54 @@ def _turns(seed: int, name: str, footage: Sequence[Footage], count: int) -> list
     return [footage[i] for order in orders for i in order][:count]
 
 
-def _of_kind(
-    params: PretextParams, videos: Sequence[Footage], donors: Sequence[str], kind: str, name: str
-) -> list[Sample]:
-    """One sample of this kind for each of `videos`, fewer where a video has no other left to give."""
-    samples: dict[str, Sample] = {}
-    for index, video in enumerate(videos):
-        sample = _unlike(samples, params, video, donors, kind, index)
-        if sample is not None:
-            samples[_identity(sample)] = replace(sample, sample_id=f"{name}/{kind}/{index:06d}")
-    if len(samples) < len(videos):
-        asked, distinct = len(videos), len({video.video_id for video in videos})
-        log.warning("%s: %d '%s' puzzles of %d: %d videos offer no more", name, len(samples), kind, asked, distinct)
-    return list(samples.values())
+def _made(
+    params: PretextParams, turns: Mapping[str, Sequence[Footage]], donors: Sequence[str], name: str, workers: Workers
+) -> dict[str, list[Sample]]:
+    """By kind, one sample for each of its turns in their order, fewer where a video has no other left to give."""
+    chunks = [chunk for kind, videos in turns.items() for chunk in _chunks(kind, videos)]
+    total = sum(map(len, chunks))
+    make = partial(_of_chunk, params=params, donors=donors, name=name)
+    parts = mapped(make, chunks, workers if total >= _WORTH_PROCESSES else 0)
+    numbered: dict[str, dict[int, Sample]] = {kind: {} for kind in turns}
+    with tqdm(total=total, desc=f"{name} puzzles", unit="puzzle") as progress:
+        for chunk, part in zip(chunks, parts, strict=True):
+            numbered[chunk.kind].update(part)
+            progress.update(len(chunk))
+    return {kind: [samples[number] for number in sorted(samples)] for kind, samples in numbered.items()}
+
+
+def _chunks(kind: str, videos: Sequence[Footage]) -> Iterator[_Chunk]:
+    """All turns of a video are in one chunk, which sees to it that no two of its puzzles are alike."""
+    turns: dict[str, tuple[Footage, list[int]]] = {}
+    for number, video in enumerate(videos):
+        turns.setdefault(video.video_id, (video, []))[1].append(number)
+    step = max(1, _CHUNK * len(turns) // len(videos))
+    each = list(turns.values())
+    yield from (_Chunk(kind, each[first : first + step]) for first in range(0, len(each), step))
+
+
+def _of_chunk(chunk: _Chunk, params: PretextParams, donors: Sequence[str], name: str) -> dict[int, Sample]:
+    """Samples by number."""
+    samples: dict[int, Sample] = {}
+    for video, numbers in chunk.turns:
+        taken: set[str] = set()
+        for number in numbers:
+            sample = _unlike(taken, params, video, donors, chunk.kind, number)
+            if sample is not None:
+                taken.add(_canonical(sample))
+                samples[number] = replace(sample, sample_id=f"{name}/{chunk.kind}/{number:06d}")
+    return samples
 
 
 def _unlike(
-    taken: Mapping[str, Sample], params: PretextParams, video: Footage, donors: Sequence[str], kind: str, index: int
+    taken: AbstractSet[str], params: PretextParams, video: Footage, donors: Sequence[str], kind: str, number: int
 ) -> Sample | None:
+    """A puzzle whose edit none of `taken`, the edits of this video and kind, is."""
     task, variant = kind.split("/")
     for attempt in range(_TRIES):
-        rng = _rng(params.seed, task, variant, index, video.video_id, attempt)
+        rng = _rng(params.seed, task, variant, number, video.video_id, attempt)
         sample = params.tasks[task].generate(video, variant, rng, donors)
-        if _identity(sample) not in taken:
+        if _canonical(sample) not in taken:
             return sample
     return None
 
@@ -211,7 +257,3 @@ def _canonical(sample: Sample) -> str:
 
 def _kind(sample: Sample) -> str:
     return f"{sample.task}/{sample.variant}"
-
-
-def _identity(sample: Sample) -> str:
-    return f"{sample.video_id} {_kind(sample)} {_canonical(sample)}"
