@@ -13,7 +13,7 @@ import pytest
 from videossr.errors import ConfigError
 from videossr.parallel import ItemLost, Limits, mapped
 
-LIMITS = Limits(seconds=1.0, megabytes=100)
+LIMITS = Limits(seconds=2.0, megabytes=100)
 
 
 def _square_or_worse(number: int) -> int:

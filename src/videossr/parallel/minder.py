@@ -124,7 +124,7 @@ class Minder:
             ours, theirs = Pipe()
             with theirs:
                 # -P: a file in the current folder must not pass for a module.
-                command = [sys.executable, "-P", "-m", "videossr.parallel.worker", str(theirs.fileno())]
+                command = [sys.executable, "-P", "-m", "videossr.parallel", str(theirs.fileno())]
                 process = subprocess.Popen(command, stdin=subprocess.DEVNULL, pass_fds=[theirs.fileno()])
             self._worker = _Worker(process, ours)
             return self._worker

@@ -111,10 +111,3 @@ def _end_with_parent(descriptor: int) -> None:
     hangup.register(descriptor, 0)
     hangup.poll()
     os._exit(1)
-
-
-if __name__ == "__main__":
-    # Under its own name: what is sent must be of the classes that the parent knows.
-    from videossr.parallel import worker
-
-    worker.main(int(sys.argv[1]))
