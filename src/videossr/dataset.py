@@ -52,7 +52,7 @@ VIUBENCH = (
 
 _TRIES = 20
 _CHUNK = 256  # puzzles that are made in one go
-# Fewer are made in this process: at a fifth of a millisecond each, starting others and sending costs more than it saves.
+# Fewer are made in this process: at a fifth of a millisecond each, starting others costs more than it saves.
 _WORTH_PROCESSES = 10_000
 _COLUMNS = ("sample_id", "task", "variant", "video_id", "edit", "question", "answer")
 _SCHEMA = pa.schema([(name, pa.string()) for name in _COLUMNS])
