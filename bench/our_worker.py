@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from videossr.frames import FramesParams
-from videossr.frames.writing import encode_video
+from videossr.frames.encoding import encode_video
 from videossr.records import Video
 
 

@@ -4,7 +4,6 @@ A bad file is a row of the quarantine, never a crash. The split is by content ha
 adding videos moves no other one to the other half.
 """
 
-import hashlib
 import logging
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -16,11 +15,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from tqdm import tqdm
 
-from videossr.decode import probe
-from videossr.decode.watch import unchanged
-from videossr.errors import ConfigError, DecodeError, SourceError
-from videossr.frames import choose_frames, read_quarantine, write_quarantine, write_table
-from videossr.likeness import Likeness, groups_alike, likeness
+from videossr.errors import ConfigError, SourceError
+from videossr.examination import examine
+from videossr.frames import read_quarantine, write_quarantine, write_table
+from videossr.likeness import Likeness, groups_alike
 from videossr.parallel import Limits, Loss, Workers, mapped
 from videossr.records import Rejected, Split, Video
 from videossr.sources import SUFFIXES, listed
@@ -97,8 +95,7 @@ def ingest(
         raise SourceError(
             f"no videos under {params.source}: put {', '.join(SUFFIXES)} files there or name another folder"
         )
-    examine = partial(_examine, min_frames=min_frames, span=span)
-    examined = mapped(examine, paths, workers, params.limits, _lost)
+    examined = mapped(partial(examine, min_frames=min_frames, span=span), paths, workers, params.limits, _lost)
     results = list(tqdm(examined, total=len(paths), desc="ingest", unit="file"))
     rejected += [result for result in results if isinstance(result, Rejected)]
     seen = [result for result in results if not isinstance(result, Rejected)]
@@ -140,42 +137,6 @@ def read_manifest(path: Path) -> list[Video]:
         return [Video(**row) for row in pq.read_table(path).to_pylist()]
     except FileNotFoundError:
         raise SourceError(f"no manifest at {path}: run the ingest stage") from None
-
-
-def _examine(path: Path, min_frames: int, span: tuple[float, float]) -> tuple[Video, Likeness] | Rejected:
-    """Hash and probe one file; the split is decided later, and the whole hash travels as the id until then."""
-    try:
-        with unchanged(path), path.open("rb") as file:
-            if path.stat().st_size == 0:
-                return Rejected(str(path), "not_a_video", "the file is empty")
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-            return _probed(path, digest, min_frames, span)
-    except OSError as error:
-        return Rejected(str(path), "unreadable", error.strerror or "")
-    except DecodeError as error:
-        return Rejected(str(path), error.reason, error.detail)
-
-
-def _probed(path: Path, digest: str, min_frames: int, span: tuple[float, float]) -> tuple[Video, Likeness]:
-    probed = probe(path)
-    num_frames = len(probed.times)
-    if choose_frames(probed.times, min_frames, span) is None:
-        within = f"{span[0]:.0%} to {span[1]:.0%}"
-        raise DecodeError(
-            "too_short", f"{num_frames} frames, but {min_frames} are needed within {within} of its length"
-        )
-    video = Video(
-        video_id=digest,
-        path=str(path),
-        codec=probed.codec,
-        width=probed.width,
-        height=probed.height,
-        fps=probed.fps,
-        duration_seconds=probed.duration_seconds,
-        num_frames=num_frames,
-        split="train",
-    )
-    return video, likeness(probed.thumbnail, probed.duration_seconds)
 
 
 def _lost(path: Path, loss: Loss) -> Rejected:

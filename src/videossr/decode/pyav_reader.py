@@ -1,6 +1,5 @@
 """The first reader: seeks past keyframes that nobody needs and skips non-reference frames, and is still exact."""
 
-import itertools
 from pathlib import Path
 
 import numpy as np
@@ -15,36 +14,30 @@ from videossr.errors import DecodeError
 
 READ_IN_ORDER = ("avi", "mpegts")
 _SKIPS_NONREF = ("h264", "hevc")
+Places = dict[int, Pixels]  # presentation time in ticks (or number) of a wanted frame -> where its pixels go
 
 
 def read_seeking(path: Path, probed: Probe, index: Numbers, size: tuple[int, int]) -> Pixels | None:
-    """The fast path; None where it met anything that it cannot vouch for."""
+    """Frames with the rising numbers `index`, the fast way; None where it met anything that it cannot vouch for."""
     wanted = probed.index.pts[index]
-    pixels: dict[int, Pixels] = {}
+    frames = np.empty((len(index), *size, 3), np.uint8)  # filled in place: memory holds them once
     keys = np.searchsorted(probed.index.key_pts, wanted, side="right") - 1
     if keys[0] < 0:
         return None
     try:
         with opened(path) as (container, stream):
-            for key, group in itertools.groupby(zip(keys, wanted, strict=True), key=lambda pair: int(pair[0])):
-                left = {int(pts) for _, pts in group} - pixels.keys()
-                if left and not _read_group(container, stream, int(probed.index.key_pts[key]), left, size, pixels):
+            for key in np.unique(keys):
+                places = {int(wanted[place]): frames[place] for place in np.flatnonzero(keys == key)}
+                if not _read_group(container, stream, int(probed.index.key_pts[key]), places):
                     return None
     except DecodeError:
         return None
-    return np.stack([pixels[int(pts)] for pts in wanted])
+    return frames
 
 
-def _read_group(
-    container: InputContainer,
-    stream: VideoStream,
-    key_pts: int,
-    left: set[int],
-    size: tuple[int, int],
-    pixels: dict[int, Pixels],
-) -> bool:
-    """Seek to one keyframe and decode until every wanted frame that follows it is delivered."""
-    wanted = frozenset(left)
+def _read_group(container: InputContainer, stream: VideoStream, key_pts: int, places: Places) -> bool:
+    """Seek to one keyframe and decode until every wanted frame that follows it is in its place."""
+    left = set(places)
     skips = stream.codec_context.name in _SKIPS_NONREF
     container.seek(key_pts, stream=stream, backward=True)
     landed = False
@@ -54,43 +47,47 @@ def _read_group(
             if packet.pts > key_pts:
                 return False
         if skips:
-            stream.codec_context.skip_frame = "DEFAULT" if packet.pts in wanted or packet.size == 0 else "NONREF"
+            stream.codec_context.skip_frame = "DEFAULT" if packet.pts in places or packet.size == 0 else "NONREF"
         for frame in packet.decode():
             assert isinstance(frame, VideoFrame)
             if frame.is_corrupt and frame.pts is not None and frame.pts >= key_pts:
                 return False
-            if frame.pts in left:
-                pixels[frame.pts] = upright(frame, size)
-                left.remove(frame.pts)
+            _put(frame, places, left)
         if left == {key_pts}:  # nothing after it is wanted: the decoder need not be fed to give it out
-            _drain(stream, left, size, pixels)
+            _drain(stream, places, left)
         if not left:
             return True
     return False
 
 
-def _drain(stream: VideoStream, left: set[int], size: tuple[int, int], pixels: dict[int, Pixels]) -> None:
+def _put(frame: VideoFrame, places: Places, left: set[int]) -> None:
+    if frame.pts in left:
+        place = places[frame.pts]
+        place[:] = upright(frame, place.shape[:2])
+        left.remove(frame.pts)
+
+
+def _drain(stream: VideoStream, places: Places, left: set[int]) -> None:
     for frame in stream.codec_context.decode(None):
-        if frame.pts in left and not frame.is_corrupt:
-            pixels[frame.pts] = upright(frame, size)
-            left.remove(frame.pts)
+        if not frame.is_corrupt:
+            _put(frame, places, left)
     stream.codec_context.flush_buffers()
 
 
 def read_in_order(path: Path, probed: Probe, index: Numbers, size: tuple[int, int]) -> Pixels:
-    """The slow path: every frame from the first on, known by its time or, where there is none, by its number."""
+    """The same, the slow way: from the first frame on, each known by its time or, where it has none, by its number."""
     by_number = probed.container in INDEX_BY_DECODING
     wanted = index if by_number else probed.index.pts[index]
-    pixels: dict[int, Pixels] = {}
-    left = {int(key) for key in wanted}
+    frames = np.empty((len(index), *size, 3), np.uint8)
+    places = {int(key): place for key, place in zip(wanted, frames, strict=True)}
+    left = set(places)
     with opened(path) as (container, stream):
         for number, frame in enumerate(frames_in_order(container, stream)):
             if frame.is_corrupt:
                 raise DecodeError("corrupt", f"a damaged frame at {frame.time or 0:.2f} s")
-            key = number if by_number else frame.pts
-            if key in left:
-                pixels[key] = upright(frame, size)
-                left.remove(key)
+            if by_number:
+                frame.pts = number
+            _put(frame, places, left)
             if not left:
-                return np.stack([pixels[int(key)] for key in wanted])
+                return frames
     raise DecodeError("corrupt", f"{len(left)} of {len(wanted)} frames cannot be decoded")

@@ -5,11 +5,16 @@ and half the chroma costs 3 dB). The bytes depend on the videos and `FramesParam
 workers.
 """
 
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from videossr.decode import Clip
 from videossr.frames.choice import SIZE_FACTOR, FramesParams, choose_frames, fitted_size
-from videossr.frames.store import FrameStore
-from videossr.frames.tables import read_quarantine, write_quarantine, write_table
-from videossr.frames.writing import write_store
+
+if TYPE_CHECKING:
+    from videossr.frames.store import FrameStore
+    from videossr.frames.tables import read_quarantine, write_quarantine, write_table
+    from videossr.frames.writing import write_store
 
 __all__ = [
     "SIZE_FACTOR",
@@ -23,3 +28,18 @@ __all__ = [
     "write_store",
     "write_table",
 ]
+
+_LATE = {
+    "FrameStore": "store",
+    "read_quarantine": "tables",
+    "write_quarantine": "tables",
+    "write_table": "tables",
+    "write_store": "writing",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """What needs tables is imported when it is first asked for: processes that only read videos never do (40 MB)."""
+    if name not in _LATE:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_LATE[name]}"), name)

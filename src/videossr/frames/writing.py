@@ -1,13 +1,12 @@
 """Writing the frame store: decoded in processes, shard by shard, kept over a kill."""
 
-import hashlib
 import json
 import logging
 import shutil
 import tarfile
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import BinaryIO
@@ -16,11 +15,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from tqdm import tqdm
 
-from videossr.decode import Reading, probe, read_frames
-from videossr.decode.watch import unchanged
-from videossr.errors import DecodeError
-from videossr.frames.choice import FramesParams, choose_frames, fitted_size, moved_to_keyframes
-from videossr.frames.encoding import encode_jpeg
+from videossr.frames.choice import FramesParams
+from videossr.frames.encoding import Encoded, encode_video
 from videossr.frames.layout import (
     BLOCK,
     INDEX_SCHEMA,
@@ -38,14 +34,6 @@ VIDEOS_PER_SHARD = 256
 _STORE = "store"  # what becomes the store lies apart from what is needed to go on after a kill
 
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class _Encoded:
-    size: tuple[int, int]
-    times: list[float]
-    jpegs: list[bytes]
-    reading: Reading
 
 
 def write_store(
@@ -96,7 +84,7 @@ def _begin(root: Path, groups: Sequence[Sequence[tuple[str, str]]], params: Fram
     return building
 
 
-def _write_shard(building: Path, shard: int, results: Iterable[tuple[Video, _Encoded | Rejected]]) -> None:
+def _write_shard(building: Path, shard: int, results: Iterable[tuple[Video, Encoded | Rejected]]) -> None:
     rows: list[dict[str, object]] = []
     rejected: list[Rejected] = []
     readings: list[dict[str, object]] = []
@@ -138,7 +126,7 @@ def _tell_readers(building: Path, root: Path, num_shards: int) -> None:
             _log.warning("%s: %s was wrong: %s", row["path"], " and ".join(row["wrong"]), row["why"])
 
 
-def _append(shard: BinaryIO, number: int, video: Video, encoded: _Encoded) -> dict[str, object]:
+def _append(shard: BinaryIO, number: int, video: Video, encoded: Encoded) -> dict[str, object]:
     offset = shard.tell()
     for i, data in enumerate(encoded.jpegs):
         header = tarfile.TarInfo(f"{video.video_id}.{i:03d}.jpg")
@@ -156,34 +144,5 @@ def _append(shard: BinaryIO, number: int, video: Video, encoded: _Encoded) -> di
     }
 
 
-def encode_video(video: Video, params: FramesParams) -> _Encoded | Rejected:
-    """What a worker does with one video: its frames as JPEG, or why there are none."""
-    try:
-        with unchanged(Path(video.path)):
-            return _encode(video, params)
-    except DecodeError as error:
-        return Rejected(video.path, error.reason, error.detail)
-    except OSError as error:
-        return Rejected(video.path, "unreadable", error.strerror or "")
-
-
 def _lost(video: Video, loss: Loss) -> Rejected:
     return Rejected(video.path, loss.reason, loss.detail)
-
-
-def _encode(video: Video, params: FramesParams) -> _Encoded:
-    path = Path(video.path)
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    if not digest.startswith(video.video_id):
-        raise DecodeError("changed_while_read", "its bytes are no longer those that ingest saw: run ingest again")
-    probed = probe(path)
-    index = choose_frames(probed.times, params.num_frames, params.span)
-    if index is None:
-        raise DecodeError("too_short", f"{params.num_frames} frames are needed within {params.span}")
-    size = fitted_size(probed.height, probed.width, params.min_pixels, params.max_pixels)
-    if params.sampling == "keyframes":
-        index = moved_to_keyframes(index, probed.times, probed.keyframes)
-    check = int(video.video_id[:8], 16) < params.verify_fraction * 2**32
-    frames, reading = read_frames(path, probed, index, size, params.decoder, check)
-    return _Encoded(size, probed.times[index].tolist(), [encode_jpeg(frame) for frame in frames], reading)
