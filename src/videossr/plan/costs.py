@@ -148,15 +148,18 @@ def group_work(
     """
     copies = 1 if shared else group_size
     tokens, scored = prompt.tokens, completion_tokens * group_size
-    width = tokens + (scored if shared else completion_tokens)
+    behind = scored if shared else completion_tokens
+    width = tokens + behind
+    # Packed, the prompt is a pass of its own, in which no answer is a key.
+    pairs = tokens**2 + behind * width if shared else width**2
     vision = copies * vision_forward(architecture.vision, prompt.clips)
-    text = copies * text_forward(architecture, width, width**2, 0)
+    text = copies * text_forward(architecture, width, pairs, 0)
     head = text_forward(architecture, 0, 0, scored)
     decoded = text_forward(architecture, scored, scored * (tokens + completion_tokens / 2), scored)
     prefill = copies * text_forward(architecture, tokens, tokens**2, 1)
     forward = (0.0 if shared and not learning.vision else vision) + text + head
     backward = copies * (
-        _text_backward(architecture, width, learning) + _vision_backward(architecture, prompt, learning)
+        _text_backward(architecture, width, pairs, learning) + _vision_backward(architecture, prompt, learning)
     )
     return Work(
         rollout=vision + prefill + decoded,
@@ -166,12 +169,12 @@ def group_work(
     )
 
 
-def _text_backward(architecture: Architecture, tokens: int, learning: Learning) -> float:
+def _text_backward(architecture: Architecture, tokens: int, pairs: int, learning: Learning) -> float:
     """Gradients of one row, and the second forward pass of the layers where they were checkpointed.
 
     Frozen weights need no gradient of their own, so LoRA halves the work of the matrices; its own are small.
     """
-    text, forward = architecture.text, text_forward(architecture, tokens, tokens**2, 0)
+    text, forward = architecture.text, text_forward(architecture, tokens, pairs, 0)
     # The second pass stops before each layer's last matrix: nothing needs its result.
     again = forward - 2 * text.layers * text.inner_width * text.width * tokens if learning.recomputes else 0.0
     if not learning.adapter_weights:

@@ -77,7 +77,7 @@ def activation_bytes(
     """Bytes kept between forward and backward pass of one packed row of `tokens`, its prompt among them."""
     text, vision = architecture.text, architecture.vision
     layers = _kept(text.layers, text_layer_bytes(text, held), held.stream * text.width, checkpointing)
-    total = tokens * layers + tokens**2  # and the mask, a byte for every pair
+    total = tokens * layers + (tokens - prompt.tokens) * tokens  # and the mask of the answers, a byte a pair
     if vision_learns:
         patches = _kept(vision.layers, vision_layer_bytes(vision, held), held.stream * vision.width, checkpointing)
         inner = vision.width * vision.merge**2
