@@ -7,6 +7,7 @@ from pathlib import Path
 
 from flows.runtime import PARAMS
 from videossr.errors import ConfigError, SourceError
+from videossr.fetching import is_url, require_reachable
 from videossr.recipe import Recipe, load_recipe
 
 
@@ -16,9 +17,30 @@ def check(project: Path) -> Recipe:
     Raises ConfigError or SourceError with the sentence for the person who wrote it.
     """
     recipe = load_recipe(project / PARAMS)
-    check_source(project / recipe.ingest.source)
+    if is_url(recipe.ingest.source):
+        check_url(recipe.ingest.source)
+    else:
+        check_source(project / recipe.ingest.source)
     _mend_workspace(project)
     return recipe
+
+
+def check_url(url: str) -> None:
+    """The URL of a folder must be one that DVC can watch, and within reach. Raises SourceError otherwise."""
+    from dvc.config import ConfigError as NotKnown
+    from dvc.fs import get_cloud_fs
+
+    require_reachable(url)
+    scheme = url.split("://")[0]
+    try:
+        get_cloud_fs({}, url=url)
+    except NotKnown:
+        raise SourceError(
+            f"ingest.source must be watched by DVC, which knows no {scheme}:// : name a folder, or a URL of s3, gs, "
+            "azure, ssh, hdfs or webdav"
+        ) from None
+    except ImportError:
+        raise SourceError(f"DVC needs its plugin for {scheme}://: pip install 'dvc[{scheme}]'") from None
 
 
 def check_source(source: Path) -> None:

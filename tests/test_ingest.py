@@ -254,20 +254,20 @@ def test_videos_behind_a_url_are_fetched_once_and_stay_the_same(source: Path, tm
     remote = fsspec.filesystem("memory")
     for path in source.rglob("*.*"):
         remote.put_file(str(path), f"/bucket/{path.relative_to(source)}")
-    fetched = tmp_path / "made_videos"
+    fetched, made = tmp_path / "fetched", tmp_path / "made_videos"
     fetched.mkdir()
     (fetched / "left over.mp4").write_bytes(b"of another source")
     params = IngestParams("memory://bucket", bench_fraction=0.3)
-    inventory = ingest(params, fetched, workers=0, min_frames=16)
+    inventory = ingest(params, made, workers=0, min_frames=16, fetched_dir=fetched)
     here = take_in(source, tmp_path / "other")
     assert [(v.video_id, v.split) for v in inventory.videos] == [(v.video_id, v.split) for v in here.videos]
     assert {str(Path(v.path).relative_to(fetched)) for v in inventory.videos} >= {"a.mp4", "deep/er/e.avi"}
     stamps = {path: path.stat().st_mtime_ns for path in fetched.rglob("*") if path.is_file()}
-    assert len(stamps) == 5
-    assert ingest(params, fetched, workers=0, min_frames=16) == inventory
+    assert len(stamps) == 5 and not any(made.iterdir())
+    assert ingest(params, made, workers=0, min_frames=16, fetched_dir=fetched) == inventory
     assert {path: path.stat().st_mtime_ns for path in stamps} == stamps
-    with pytest.raises(SourceError, match="cannot be listed"):
-        ingest(IngestParams("nosuch://bucket"), fetched, workers=0)
+    with pytest.raises(SourceError, match="cannot be reached"):
+        ingest(IngestParams("nosuch://bucket"), made, workers=0)
 
 
 def test_a_description_makes_its_videos(tmp_path: Path) -> None:

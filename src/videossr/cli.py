@@ -41,20 +41,17 @@ app = typer.Typer(
 
 @app.command()
 def use(
-    source: Annotated[Path, typer.Argument(help="a folder of videos, or a YAML of videos to be made")],
+    source: Annotated[str, typer.Argument(help="a folder of videos, its URL, a list, or a YAML of videos to be made")],
 ) -> None:
     """Set the videos of the run: writes `ingest.source` in params.yaml, and nothing else there."""
     from ruamel.yaml import YAML
 
-    if not source.expanduser().exists():
-        raise SourceError(f"the source must exist, '{source}' does not: name a folder of videos")
-    absolute = source.expanduser().resolve()
-    named = absolute.relative_to(root()) if absolute.is_relative_to(root()) else absolute
+    named = _named(source)
     yaml = YAML()
     yaml.preserve_quotes = True
     yaml.width = 4096
     params = yaml.load(_existing(PARAMS).read_text(encoding="utf-8"))
-    params["ingest"]["source"] = str(named)
+    params["ingest"]["source"] = named
     partial = PARAMS.with_name(PARAMS.name + ".partial")
     with partial.open("w", encoding="utf-8") as file:
         yaml.dump(params, file)
@@ -318,6 +315,20 @@ def _mean(row: dict[str, Any], columns: Sequence[str]) -> float:
 
 def _kind_order(kinds: Sequence[str]) -> Callable[[Sample], int]:
     return lambda sample: kinds.index(f"{sample.task}/{sample.variant}")
+
+
+def _named(source: str) -> str:
+    """How params.yaml names a source that is there: a URL as it is, a path from the project, or in full."""
+    from videossr.fetching import is_url, require_reachable
+
+    if is_url(source):
+        require_reachable(source)
+        return source
+    path = Path(source).expanduser()
+    if not path.exists():
+        raise SourceError(f"the source must exist, '{source}' does not: name a folder of videos")
+    absolute = path.resolve()
+    return str(absolute.relative_to(root()) if absolute.is_relative_to(root()) else absolute)
 
 
 def _refused() -> tuple[list[Rejected], Path]:

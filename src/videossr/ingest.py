@@ -17,6 +17,7 @@ from tqdm import tqdm
 
 from videossr.errors import ConfigError, SourceError
 from videossr.examination import examine
+from videossr.fetching import is_url, refuse_secrets
 from videossr.frames import read_quarantine, write_quarantine, write_table
 from videossr.likeness import Likeness, groups_alike
 from videossr.parallel import Limits, Loss, Workers, mapped
@@ -35,6 +36,8 @@ __all__ = [
     "write_quarantine",
 ]
 
+# Outside the graph: DVC would clear an output before each run, so that a kill would cost all of it, and keep a copy.
+FETCHED = Path("work/fetched")
 _log = logging.getLogger(__name__)
 _SCHEMA = pa.schema(
     [
@@ -67,6 +70,8 @@ class IngestParams:
             raise ConfigError(f"bench_fraction must lie between 0 and 1, got {self.bench_fraction}")
         if self.seed < 0:
             raise ConfigError(f"seed must not be negative, got {self.seed}")
+        if is_url(self.source):
+            refuse_secrets(self.source)
 
 
 @dataclass(frozen=True)
@@ -83,14 +88,15 @@ def ingest(
     workers: Workers,
     min_frames: int = 48,
     span: tuple[float, float] = (0.05, 0.95),
+    fetched_dir: Path = FETCHED,
 ) -> Inventory:
     """List, hash, probe and split the videos of `params.source`.
 
-    A video needs `min_frames` frames within the fractions `span` of its clock. Made and fetched videos are written to
-    `made_videos_dir`, which is left empty where the source is a folder or a list. Raises SourceError where there is no
-    source or it holds no file of a video suffix, ConfigError where a made source has unknown fields.
+    A video needs `min_frames` frames within the fractions `span` of its clock. Made videos are written to
+    `made_videos_dir`, which is left empty otherwise, and those behind a URL to `fetched_dir`. Raises SourceError where
+    there is no source or it holds no file of a video suffix, ConfigError where a made source has unknown fields.
     """
-    paths, rejected = listed(params.source, params.seed, made_videos_dir, workers)
+    paths, rejected = listed(params.source, params.seed, made_videos_dir, fetched_dir, workers)
     if not paths and not rejected:
         raise SourceError(
             f"no videos under {params.source}: put {', '.join(SUFFIXES)} files there or name another folder"

@@ -5,16 +5,15 @@ import shutil
 import stat
 import unicodedata
 from collections.abc import Iterator, Mapping
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
-import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 import yaml
-from tqdm import tqdm
 
 from videossr import config
 from videossr.errors import SourceError
+from videossr.fetching import fetch, is_url, remotes_below
 from videossr.parallel import Workers
 from videossr.records import Rejected
 from videossr.synth import SynthParams, make_videos
@@ -23,14 +22,18 @@ SUFFIXES = (".mp4", ".mkv", ".webm", ".mov", ".avi", ".ts")
 LISTS = (".txt", ".parquet")
 
 
-def listed(source: str, seed: int, made_videos_dir: Path, workers: Workers) -> tuple[list[Path], list[Rejected]]:
+def listed(
+    source: str, seed: int, made_videos_dir: Path, fetched_dir: Path, workers: Workers
+) -> tuple[list[Path], list[Rejected]]:
     """The files of a source in order, and those that are refused by their name or kind alone.
 
-    Videos that are made, or fetched from a URL, are written into `made_videos_dir`, which is left empty otherwise.
+    Videos that are made are written into `made_videos_dir`, which is left empty otherwise; those behind a URL are
+    fetched into `fetched_dir`, which is left alone otherwise.
     Raises SourceError where the source cannot be used as a whole.
     """
-    if "://" in source:
-        return _fetched(source, made_videos_dir)
+    if is_url(source):
+        _empty(made_videos_dir)
+        return _fetched(source, fetched_dir)
     path = Path(source).expanduser()
     if path.resolve().is_relative_to(made_videos_dir.resolve()):
         raise SourceError(f"{path} is where made videos go and is emptied: keep your videos in another folder")
@@ -38,9 +41,13 @@ def listed(source: str, seed: int, made_videos_dir: Path, workers: Workers) -> t
         make_videos(_synth_params(path), seed, made_videos_dir, workers)
         return _in_folder(made_videos_dir)
     _check(path)
-    shutil.rmtree(made_videos_dir, ignore_errors=True)
-    made_videos_dir.mkdir(parents=True)
+    _empty(made_videos_dir)
     return _in_list(path) if path.is_file() else _in_folder(path)
+
+
+def _empty(folder: Path) -> None:
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
 
 
 def _check(source: Path) -> None:
@@ -64,42 +71,20 @@ def _synth_params(source: Path) -> SynthParams:
 
 
 def _fetched(url: str, folder: Path) -> tuple[list[Path], list[Rejected]]:
-    """Fetch every video below the URL of a folder; what was fetched before a kill and has its size is kept."""
-    try:
-        system, root = fsspec.core.url_to_fs(url)
-        found = system.find(root, detail=True)
-    except (ImportError, OSError, ValueError) as error:
-        raise SourceError(
-            f"the source {url} cannot be listed ({error}): check it, and install '.[s3]' for S3"
-        ) from None
-    prefix = root.rstrip("/") + "/"
-    names = {str(name).removeprefix(prefix): str(name) for name in found if Path(str(name)).suffix.lower() in SUFFIXES}
-    rejected = [Rejected(_printable(Path(name)), *refusal) for name in names if (refusal := _bad_name(Path(name)))]
-    wanted = {name: full for name, full in sorted(names.items()) if _bad_name(Path(name)) is None}
-    for name, full in tqdm(wanted.items(), desc="fetch", unit="video"):
-        _fetch(system, full, folder / name, found[full].get("size"))
-    _drop_others(folder, {folder / name for name in wanted})
-    paths, refused = _in_folder(folder)
-    return paths, rejected + refused
+    """Every video below the URL of a folder, brought into `folder`; what is refused goes by its URL."""
+    videos = [remote for remote in remotes_below(url) if PurePosixPath(remote.name).suffix.lower() in SUFFIXES]
+    refusals = {remote.name: _bad_name(Path(remote.name)) or _ambiguous(remote.name) for remote in videos}
+    rejected = [Rejected(remote.url, *refusal) for remote in videos if (refusal := refusals[remote.name])]
+    wanted = [remote for remote in videos if refusals[remote.name] is None]
+    failed = fetch(url, wanted, folder)
+    return [folder / remote.name for remote in wanted if remote.name not in failed], [*rejected, *failed.values()]
 
 
-def _fetch(system: fsspec.AbstractFileSystem, name: str, path: Path, size: int | None) -> None:
-    if path.is_file() and path.stat().st_size == size:
-        return
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(path.name + ".partial")
-    try:
-        system.get_file(name, str(unfinished))
-    except OSError as error:
-        raise SourceError(f"{name} cannot be fetched ({error}): run again, what has come is kept") from None
-    unfinished.replace(path)
-
-
-def _drop_others(folder: Path, wanted: set[Path]) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    for path in folder.rglob("*"):
-        if path not in wanted and not path.is_dir():
-            path.unlink()
+def _ambiguous(name: str) -> tuple[str, str] | None:
+    """A key of an object store may be no path: only one that is its path's plain form has a place of its own."""
+    if PurePosixPath(name).is_absolute() or str(PurePosixPath(name)) != name:
+        return "bad_name", "the name is no plain path (//, /./ or / at its start): rename the object"
+    return None
 
 
 def _in_list(path: Path) -> tuple[list[Path], list[Rejected]]:

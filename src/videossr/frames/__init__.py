@@ -13,7 +13,7 @@ from videossr.frames.choice import SIZE_FACTOR, FramesParams, choose_frames, fit
 
 if TYPE_CHECKING:
     from videossr.frames.store import FrameStore
-    from videossr.frames.tables import read_quarantine, write_quarantine, write_table
+    from videossr.frames.tables import read_quarantine, told_where_full, write_quarantine, write_table
     from videossr.frames.writing import write_store
 
 __all__ = [
@@ -24,6 +24,7 @@ __all__ = [
     "choose_frames",
     "fitted_size",
     "read_quarantine",
+    "told_where_full",
     "write_quarantine",
     "write_store",
     "write_table",
@@ -32,6 +33,7 @@ __all__ = [
 _LATE = {
     "FrameStore": "store",
     "read_quarantine": "tables",
+    "told_where_full": "tables",
     "write_quarantine": "tables",
     "write_table": "tables",
     "write_store": "writing",
