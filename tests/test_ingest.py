@@ -214,13 +214,27 @@ def test_copies_in_other_bytes_stay_on_one_side(tmp_path: Path) -> None:
 
 @given(bits=st.sets(st.integers(0, 255), max_size=40), seconds=st.sampled_from([0.0, 0.04, 0.06, 1.0]))
 def test_videos_are_alike_by_few_different_bits_and_equal_length(bits: set[int], seconds: float) -> None:
-    words = np.random.default_rng(0).integers(0, 2**16, 16)
-    changed = words.copy()
+    rows = np.random.default_rng(0).integers(0, 2**16, 16).astype(np.uint16)
+    changed = rows.copy()
     for bit in bits:
         changed[bit % 16] ^= 1 << bit // 16
-    items = [Likeness(tuple(words.tolist()), 5.0), Likeness((), 5.0), Likeness(tuple(changed.tolist()), 5.0 + seconds)]
+    items = [Likeness(rows.tobytes(), 5.0), Likeness(b"", 5.0), Likeness(changed.tobytes(), 5.0 + seconds)]
     alike = len(bits) <= MAX_DIFFERENT_BITS and seconds <= 0.05
     assert groups_alike(items) == [0, 1, 0 if alike else 2]
+
+
+def test_copies_are_found_in_a_crowd_that_shares_black_bars_and_a_crowd_of_copies_is_one_group() -> None:
+    rng = np.random.default_rng(0)
+    rows = rng.integers(0, 2**16, (6000, 16)).astype(np.uint16)
+    rows[:, [0, 1, 14, 15]] = 0
+    rows[3000:] = rows[0]
+    rows[np.arange(6000), rng.integers(0, 16, 6000)] ^= 1  # no two are the same to the bit
+    rows[1:2000:2] = rows[0:2000:2]
+    for change in range(5):
+        rows[np.arange(1, 2000, 2), (change + np.arange(1000)) % 16] ^= 1 << change
+    groups = groups_alike([Likeness(row.tobytes(), 10.0) for row in rows])
+    assert groups[2:2000:2] == groups[3:2000:2] == list(range(2, 2000, 2))
+    assert groups[2000:3000] == list(range(2000, 3000)) and set(groups[3000:]) == {0}
 
 
 def test_a_list_names_videos_wherever_they_lie(source: Path, tmp_path: Path) -> None:

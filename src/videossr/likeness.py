@@ -5,66 +5,87 @@ Two videos are alike where they last equally long and their first pictures have 
 cuts of a longer video, and copies with another beginning.
 """
 
-from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import combinations
 
 import numpy as np
 import numpy.typing as npt
 
-MAX_DIFFERENT_BITS = 15  # fewer than the 16 words, so that two that are alike share one: pairs are found by it
+MAX_DIFFERENT_BITS = (
+    15  # fewer than the 16 rows, so that two that are alike have one row in common: pairs are found by it
+)
 MAX_LENGTHS_APART = 0.01  # of the longer; another encoding drops or adds a frame or two
 _MIN_CONTRAST = 8.0  # grey levels, standard deviation
-_LARGEST_CROWD = 2000  # videos that share a word: beyond it the word says nothing
+_ROWS = 16
+_NEIGHBOURS = 64  # of a video, among those that share a row: what bounds the comparisons where very many share it
+
+_Numbers = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
 class Likeness:
-    """What is compared: 256 bits, as 16 words uint16; no words where the picture has no structure."""
+    """What is compared: 256 bits, two bytes for each row of the picture; none where the picture has no structure."""
 
-    words: tuple[int, ...]
+    bits: bytes
     duration_seconds: float
 
 
 def likeness(thumbnail: npt.NDArray[np.uint8], duration_seconds: float) -> Likeness:
     """Of a grey thumbnail, uint8 [16, 17], and a length."""
     if thumbnail.std() < _MIN_CONTRAST:
-        return Likeness((), duration_seconds)
-    bits = np.packbits(thumbnail[:, 1:] > thumbnail[:, :-1])
-    return Likeness(tuple(bits.view(np.uint16).tolist()), duration_seconds)
+        return Likeness(b"", duration_seconds)
+    return Likeness(np.packbits(thumbnail[:, 1:] > thumbnail[:, :-1]).tobytes(), duration_seconds)
 
 
 def groups_alike(items: Sequence[Likeness]) -> list[int]:
-    """For each item the number of the first one that it is like, directly or through others."""
-    first = list(range(len(items)))
+    """For each item the number of the first one that it is like, directly or through others.
 
-    def root(number: int) -> int:
-        while first[number] != number:
-            first[number] = first[first[number]]
-            number = first[number]
-        return number
-
-    for crowd in _crowds(items):
-        for a, b in combinations(crowd, 2):
-            if root(a) != root(b) and _alike(items[a], items[b]):
-                low, high = sorted((root(a), root(b)))
-                first[high] = low
-    return [root(number) for number in range(len(items))]
-
-
-def _crowds(items: Sequence[Likeness]) -> list[list[int]]:
-    """Numbers of the items that share a word in the same place."""
-    sharing: defaultdict[tuple[int, int], list[int]] = defaultdict(list)
-    for number, item in enumerate(items):
-        for place_and_word in enumerate(item.words):
-            sharing[place_and_word].append(number)
-    return [crowd for crowd in sharing.values() if 1 < len(crowd) <= _LARGEST_CROWD]
+    Time and memory grow with the number of items, not with that of pairs: of more than 64 videos that share a row of
+    the picture, only those are compared that are near each other in an order by the rows that follow.
+    """
+    numbers = np.flatnonzero([bool(item.bits) for item in items])
+    rows = np.frombuffer(b"".join(item.bits for item in items), np.uint16).reshape(-1, _ROWS)
+    seconds = np.array([items[number].duration_seconds for number in numbers.tolist()], np.float64)
+    first = np.arange(len(numbers))
+    for place in range(_ROWS):
+        rotated = np.roll(rows, -place, axis=1)
+        order = np.lexsort((seconds, *rotated.T[::-1]))
+        for a, b in _pairs_that_share_a_row(rotated[order, 0]):
+            _unite(first, *_those_alike(rows, seconds, first, order[a], order[b]))
+    groups = np.arange(len(items))
+    groups[numbers] = numbers[first]
+    return groups.tolist()
 
 
-def _alike(some: Likeness, other: Likeness) -> bool:
-    longer = max(some.duration_seconds, other.duration_seconds)
-    if abs(some.duration_seconds - other.duration_seconds) > MAX_LENGTHS_APART * longer:
-        return False
-    pairs = zip(some.words, other.words, strict=True)
-    return sum((a ^ b).bit_count() for a, b in pairs) <= MAX_DIFFERENT_BITS
+def _pairs_that_share_a_row(row: npt.NDArray[np.uint16]) -> Iterator[tuple[_Numbers, _Numbers]]:
+    """Places of neighbours in the sorted `row`, at most `_NEIGHBOURS` apart, that hold the same; by their distance."""
+    places = np.arange(len(row))
+    for distance in range(1, _NEIGHBOURS + 1):
+        places = places[places < len(row) - distance]
+        places = places[row[places] == row[places + distance]]
+        if len(places) == 0:
+            return
+        yield places, places + distance
+
+
+def _those_alike(
+    rows: npt.NDArray[np.uint16], seconds: npt.NDArray[np.float64], first: _Numbers, a: _Numbers, b: _Numbers
+) -> tuple[_Numbers, _Numbers]:
+    """The pairs that are alike and not yet of one group."""
+    apart = first[a] != first[b]
+    a, b = a[apart], b[apart]
+    near = np.abs(seconds[a] - seconds[b]) <= MAX_LENGTHS_APART * np.maximum(seconds[a], seconds[b])
+    a, b = a[near], b[near]
+    alike = np.bitwise_count(rows[a] ^ rows[b]).sum(axis=1) <= MAX_DIFFERENT_BITS
+    return a[alike], b[alike]
+
+
+def _unite(first: _Numbers, a: _Numbers, b: _Numbers) -> None:
+    """Let the groups of each pair be one, in place; `first` names the first member of each one's group."""
+    while len(a):
+        low, high = np.minimum(first[a], first[b]), np.maximum(first[a], first[b])
+        np.minimum.at(first, high, low)
+        while np.any(first[first] != first):
+            first[:] = first[first]
+        apart = first[a] != first[b]
+        a, b = a[apart], b[apart]
