@@ -1,5 +1,5 @@
 # make demo                     install, run everything on videos made by the project, show what it gained
-# make demo SOURCE=some/folder  the same on your own videos
+# make demo SOURCE=some/folder  the same on your own videos; or s3://bucket/folder, or a list of paths
 # make test                     install if needed, run the test suite
 # Every other target is listed by `make help`.
 
@@ -19,7 +19,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 .PHONY: help demo run promote results test fuzz lint clean mlflow prefect
 
 help:
-	@echo 'make demo [SOURCE=folder]  install, run everything, register the model, show the gain'
+	@echo 'make demo [SOURCE=folder]  install, run everything, register the model, show the gain; folder, URL or list'
 	@echo 'make run                   bring every output up to date, and nothing that already is'
 	@echo 'make promote               register the model, and crown it champion if it is better'
 	@echo 'make results               show the last measurement and where to look'

@@ -23,6 +23,7 @@ from videossr.ingest import (
     ingest,
     read_manifest,
     read_quarantine,
+    require_present,
     require_usable,
     write_manifest,
     write_quarantine,
@@ -262,6 +263,19 @@ def test_a_list_that_is_none_is_one_sentence(tmp_path: Path) -> None:
             take_in(tmp_path / name, tmp_path)
     with pytest.raises(SourceError, match="no videos under"):
         take_in(tmp_path / "empty.txt", tmp_path)
+    (tmp_path / "urls.txt").write_text("a.mp4\ns3://me:secret@bucket/a.mp4\n")
+    with pytest.raises(SourceError, match="names URLs") as caught:
+        take_in(tmp_path / "urls.txt", tmp_path)
+    assert "secret" not in str(caught.value)
+
+
+def test_videos_that_were_all_moved_since_ingest_are_one_sentence(source: Path, tmp_path: Path) -> None:
+    videos = take_in(source, tmp_path).videos
+    (source / "a.mp4").unlink()
+    require_present(videos)
+    source.rename(tmp_path / "elsewhere")
+    with pytest.raises(SourceError, match="none of the 5 videos is where ingest found it"):
+        require_present(videos)
 
 
 def test_videos_behind_a_url_are_fetched_once_and_stay_the_same(source: Path, tmp_path: Path) -> None:

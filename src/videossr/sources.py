@@ -91,7 +91,12 @@ def _in_list(path: Path) -> tuple[list[Path], list[Rejected]]:
     """The files that a list names, relative to the list's folder; whoever lists a path means it, link or not."""
     paths: list[Path] = []
     rejected: list[Rejected] = []
-    for name in dict.fromkeys(_names(path)):
+    names = dict.fromkeys(_names(path))
+    if any(map(is_url, names)):
+        raise SourceError(
+            f"{path} names URLs, and a list names files here: set ingest.source to the URL of their folder"
+        )
+    for name in names:
         named = path.parent / Path(name).expanduser()
         refusal = _bad_name(Path(name)) or _bad_kind(named)
         if refusal is None:
