@@ -5,11 +5,13 @@ Items name files, and the nodes read them: they share a file system, and each ha
 
 import atexit
 import os
+import socket
 import subprocess
 import sys
 import tempfile
 from dataclasses import dataclass
 from functools import partial
+from threading import Lock
 from typing import Any
 
 from videossr.errors import ConfigError
@@ -24,6 +26,7 @@ _QUIET = {
 }
 # Ray's name for it is of other systems; on every one, 0 keeps a local cluster on loopback.
 _LOOPBACK = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
+_DIED = Loss("crashed", "the node or the actor that had it died, twice")
 
 
 @dataclass(frozen=True)
@@ -51,30 +54,41 @@ def on_cluster(cluster: Cluster, function: bytes, limits: Limits | None) -> "lis
 
 
 class _Hand:
-    """An actor, started when needed. Where it or its node dies, Ray starts another, which tries the item once more."""
+    """An actor, started when needed, and again, wherever there is room, after it or its node has died."""
 
     def __init__(self, ray: Any, function: bytes, limits: Limits | None) -> None:
         self._ray = ray
-        self._start = partial(
-            ray.remote(num_cpus=1, max_restarts=-1, max_task_retries=1)(Minder).remote, function, limits, sys.path
-        )
+        self._start = partial(ray.remote(num_cpus=1)(Minder).remote, function, limits, sys.path)
         self._actor: Any = None
+        self._ended = False
+        self._starting = Lock()
 
     def run(self, item: bytes) -> bytes | Loss:
-        """The result, or why there is none."""
+        """The result, or why there is none; a death is tried once more."""
+        answer = self._answer(item)
+        return _DIED if answer is None and (answer := self._answer(item)) is None else answer
+
+    def end(self) -> None:
+        """Kill the actor, whose process ends with it, and start no other."""
+        with self._starting:
+            self._ended = True
+            if self._actor is not None:
+                self._ray.kill(self._actor)
+
+    def _answer(self, item: bytes) -> bytes | Loss | None:
+        """What comes of an item; None where its actor died."""
         said = self._ray.exceptions
-        self._actor = self._actor or self._start()
+        with self._starting:
+            if self._ended:
+                raise RuntimeError("the items are no longer wanted")
+            actor = self._actor = self._actor or self._start()
         try:
-            return self._ray.get(self._actor.run.remote(item))
+            return self._ray.get(actor.run.remote(item))
         except said.RayTaskError as error:
             raise error.cause from None
         except (said.RayActorError, said.ObjectLostError, said.OutOfMemoryError):
-            return Loss("crashed", "the node or the actor that had it died, twice")
-
-    def end(self) -> None:
-        """Kill the actor; its process ends with it."""
-        if self._actor is not None:
-            self._ray.kill(self._actor)
+            self._actor = None
+            return None
 
 
 def _joined(cluster: Cluster) -> Any:
@@ -98,13 +112,21 @@ def _joined(cluster: Cluster) -> Any:
 
 def _connect(ray: Any, address: str) -> None:
     try:
+        _knock(address)
         ray.init(address=address, log_to_driver=False, logging_level="error")
-    except ConnectionError:
+    except OSError:
         raise ConfigError(
             f"no Ray cluster answers at RAY_ADDRESS {address}: start one there (ray start --head), or unset it for one "
             "of this machine alone"
         ) from None
     atexit.register(ray.shutdown)
+
+
+def _knock(address: str) -> None:
+    """Raise OSError where nothing listens: Ray would take minutes to say so."""
+    host, _, port = address.rpartition("/")[2].rpartition(":")
+    if port.isdecimal():  # other addresses, such as auto, are names of Ray's own
+        socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
 
 
 def _start(ray: Any, workers: int | None, options: dict[str, Any]) -> None:

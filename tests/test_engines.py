@@ -1,0 +1,222 @@
+"""Three engines, the same bytes: this process, processes of this machine, a Ray cluster; what is lost on Ray, and what
+stays behind."""
+
+import hashlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from videossr.dataset import PretextParams, TrainSet, build_train, write_samples
+from videossr.errors import ConfigError
+from videossr.frames import FramesParams, write_store
+from videossr.ingest import IngestParams, ingest, write_manifest
+from videossr.parallel import Cluster, Limits, Loss, Workers, mapped
+from videossr.records import Footage
+from videossr.synth import SynthParams, make_videos
+from videossr.workspace import workers as workers_asked_for
+
+LIMITS = Limits(seconds=2.0, megabytes=100)
+VIDEOS = SynthParams(num_videos=5, min_seconds=2, max_seconds=3, size_pixels=64, fps=24)
+
+
+def skip_without_ray() -> None:
+    if find_spec("ray") is None:  # looked for, not imported: it reads the environment while it is
+        pytest.skip("the extra 'ray' is not installed")
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Cluster]:
+    skip_without_ray()
+    yield Cluster(workers=2)
+    sys.modules["ray"].shutdown()
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("source") / "videos"
+    make_videos(VIDEOS, 3, folder, workers=0)
+    (folder / "broken.mp4").write_bytes(b"no video at all")
+    return folder
+
+
+def take_in(source: Path, out: Path, workers: Workers) -> None:
+    """Everything that goes through the seam."""
+    make_videos(VIDEOS, 4, out / "made", workers)
+    inventory = ingest(IngestParams(str(source)), out / "none", workers, min_frames=24)
+    write_manifest(out / "manifest.parquet", inventory.videos)
+    write_store(
+        inventory.videos, out / "frames", FramesParams(num_frames=24, max_pixels=4096, min_pixels=1024), workers
+    )
+    footage = [Footage(f"{number:016x}", tuple(np.linspace(1, 9, 48))) for number in range(300)]
+    params = PretextParams(train=TrainSet(10_000, {"jigsaw/6": 1.0}))
+    write_samples(out / "samples.parquet", build_train(params, footage, workers))
+
+
+def digests(folder: Path) -> dict[str, str]:
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+
+
+def test_the_three_engines_write_the_same_bytes(source: Path, tmp_path: Path, cluster: Cluster) -> None:
+    engines: dict[str, Workers] = {"here": 0, "processes": 2, "ray": cluster}
+    for name, workers in engines.items():
+        take_in(source, tmp_path / name, workers)
+    here = digests(tmp_path / "here")
+    assert {"manifest.parquet", "samples.parquet", "frames/index.parquet", "frames/shard-00000.tar"} < set(here)
+    assert digests(tmp_path / "processes") == here
+    assert digests(tmp_path / "ray") == here
+
+
+def _square_or_worse(number: int) -> int:
+    if number == 3:
+        os._exit(9)
+    if number == 4:
+        time.sleep(600)
+    if number == 5:
+        return len([np.ones(2**17) for _ in range(10_000) if not time.sleep(0.002)])
+    if number == 6:
+        raise KeyError("unforeseen")
+    return number * number
+
+
+def test_on_ray_a_crash_a_hang_and_a_glutton_cost_one_item_each(cluster: Cluster) -> None:
+    results = list(mapped(_square_or_worse, range(10), cluster, LIMITS, lambda number, loss: loss))
+    assert [loss.reason for loss in results[3:7]] == ["crashed", "timeout", "out_of_memory", "crashed"]
+    assert results[:3] + results[7:] == [0, 1, 4, 49, 64, 81]
+
+
+def _kill_actor(path: Path) -> str:
+    """The parent of the process that works is the actor."""
+    with path.open("a") as file:
+        file.write("tried\n")
+    if path.name == "always" or path.read_text().count("tried") == 1:
+        os.kill(os.getppid(), signal.SIGKILL)
+        time.sleep(600)
+    return "alive"
+
+
+def test_an_actor_that_dies_costs_its_item_a_second_try_and_then_the_item(cluster: Cluster, tmp_path: Path) -> None:
+    items = [tmp_path / name for name in ("once", "always", "once_more")]
+    results = list(mapped(_kill_actor, items, cluster, LIMITS, lambda item, loss: loss.reason))
+    assert results == ["alive", "crashed", "alive"]
+    assert (tmp_path / "always").read_text().count("tried") == 2
+
+
+def _refuse(number: int) -> int:
+    raise ConfigError("a person's mistake")
+
+
+def test_a_persons_mistake_on_ray_is_raised_here(cluster: Cluster) -> None:
+    with pytest.raises(ConfigError, match="a person's mistake"):
+        list(mapped(_refuse, [1, 2], cluster, LIMITS, lambda item, loss: 0))
+
+
+def test_a_cluster_of_this_machine_listens_on_loopback_alone(cluster: Cluster) -> None:
+    assert list(mapped(abs, [-1], cluster)) == [1]
+    assert [node["NodeManagerAddress"] for node in sys.modules["ray"].nodes()] == ["127.0.0.1"]
+
+
+def _tell_who_and_wait(folder: Path) -> None:
+    (folder / str(os.getpid())).touch()
+    time.sleep(600)
+
+
+def run_two_on_ray(folder: str) -> None:
+    list(mapped(_tell_who_and_wait, [Path(folder)] * 2, Cluster(workers=2)))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_nothing_is_printed_and_nothing_stays_however_it_ends(tmp_path: Path, ending: signal.Signals) -> None:
+    skip_without_ray()
+    before = set(Path("/tmp").glob("videossr-ray-*"))
+    program = f"from test_engines import run_two_on_ray; run_two_on_ray({str(tmp_path)!r})"
+    driver = subprocess.Popen(
+        [sys.executable, "-c", program], cwd=Path(__file__).parent, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    )
+    assert comes_true(lambda: len(list(tmp_path.iterdir())) == 2)
+    (folder,) = set(Path("/tmp").glob("videossr-ray-*")) - before
+    assert holders(folder)
+    driver.send_signal(ending)
+    said = driver.communicate(timeout=60)[0].decode()
+    assert said == "" or said.rstrip().endswith("KeyboardInterrupt")
+    assert comes_true(lambda: not holders(folder) and not folder.exists())
+    assert comes_true(lambda: not any(Path("/proc", path.name).exists() for path in tmp_path.iterdir()))
+
+
+def holders(folder: Path) -> set[str]:
+    """Processes that hold a file in `folder`."""
+    found = subprocess.run(
+        f"ls -l /proc/[0-9]*/fd 2>/dev/null | grep -F {folder}", shell=True, capture_output=True, text=True
+    )
+    return set(found.stdout.splitlines())
+
+
+def comes_true(condition: Callable[[], bool], seconds: float = 60) -> bool:
+    deadline = time.monotonic() + seconds
+    while not condition() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    return condition()
+
+
+def test_ray_that_is_not_installed_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(ConfigError, match=r"not installed: pip install -e '\.\[ray\]', or set it to processes"):
+        list(mapped(abs, [1], Cluster()))
+
+
+@pytest.mark.slow
+def test_a_cluster_that_is_not_there_is_one_sentence() -> None:
+    skip_without_ray()
+    program = (
+        "from videossr.parallel import Cluster, mapped; from videossr.errors import ConfigError\n"
+        "try: list(mapped(abs, [1], Cluster(address='127.0.0.1:9')))\n"
+        "except ConfigError as error: print(error)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120, check=True)
+    assert "no Ray cluster answers at RAY_ADDRESS 127.0.0.1:9" in done.stdout
+
+
+def test_the_environment_chooses_the_engine(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("VIDEOSSR_ENGINE", "VIDEOSSR_WORKERS", "RAY_ADDRESS"):
+        monkeypatch.delenv(name, raising=False)
+    assert workers_asked_for() == os.cpu_count()
+    monkeypatch.setenv("VIDEOSSR_WORKERS", "3")
+    assert workers_asked_for() == 3
+    monkeypatch.setenv("VIDEOSSR_ENGINE", "here")
+    assert workers_asked_for() == 0
+    monkeypatch.setenv("VIDEOSSR_ENGINE", "ray")
+    assert workers_asked_for() == Cluster(3, None)
+    monkeypatch.setenv("RAY_ADDRESS", "head:6379")
+    assert workers_asked_for() == Cluster(3, "head:6379")
+    monkeypatch.delenv("VIDEOSSR_WORKERS")
+    assert workers_asked_for() == Cluster(None, "head:6379")
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("VIDEOSSR_ENGINE", "dask", "must be processes, here or ray, got 'dask'"),
+        ("VIDEOSSR_WORKERS", "many", "must be a number of processes, got 'many'"),
+    ],
+)
+def test_an_engine_that_there_is_not_is_named(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str, said: str
+) -> None:
+    monkeypatch.setenv(name, value)
+    with pytest.raises(ConfigError, match=said):
+        workers_asked_for()
+
+
+def test_a_loss_names_its_item_where_no_one_takes_it() -> None:
+    assert list(mapped(_square_or_worse, [3], 1, LIMITS, lambda item, loss: loss)) == [
+        Loss("crashed", "the process that read it died, twice")
+    ]
