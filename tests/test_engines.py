@@ -103,6 +103,7 @@ def _kill_actor(path: Path) -> str:
     return "alive"
 
 
+@pytest.mark.slow
 def test_an_actor_that_dies_costs_its_item_a_second_try_and_then_the_item(cluster: Cluster, tmp_path: Path) -> None:
     items = [tmp_path / name for name in ("once", "always", "once_more")]
     results = list(mapped(_kill_actor, items, cluster, LIMITS, lambda item, loss: loss.reason))
