@@ -99,12 +99,12 @@ def test_the_quarantine_is_counted_by_reason_and_named(project):
     refused = [Rejected("clips/[bold].mp4", "not_a_video", "text"), Rejected("clips/new\nline.mp4", "bad_name")]
     write_quarantine(project / "data" / "refused.parquet", refused)
     before_frames = invoke("quarantine").output
-    assert "2 files are not used (data/refused.parquet)" in before_frames
+    assert "files that are not used: 2 (data/refused.parquet)" in before_frames
     assert "clips/[bold].mp4" in before_frames and "clips/new\\nline.mp4" in before_frames
     unstored = Rejected("clips/torn.mp4", "corrupt", "frame 7")
     write_quarantine(project / "data" / "quarantine.parquet", [*refused, unstored])
     chosen = invoke("quarantine", "--reason", "corrupt").output
-    assert "3 files are not used" in chosen and "clips/torn.mp4" in chosen and "[bold]" not in chosen
+    assert "files that are not used: 3" in chosen and "clips/torn.mp4" in chosen and "[bold]" not in chosen
     assert "torn" not in invoke("quarantine", "--rows", "0").output
 
 

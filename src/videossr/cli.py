@@ -110,7 +110,7 @@ def quarantine(
 
     refused, place = _refused()
     chosen = [item for item in refused if reason in ("", item.reason)]
-    counts = Table(title=f"{len(refused)} files are not used ({place})")
+    counts = Table(title=f"files that are not used: {len(refused)} ({place})")
     files = Table(title=f"{min(rows, len(chosen))} of {len(chosen)}")
     for table, names in ((counts, ("files", "reason", "which means")), (files, ("file", "reason", "detail"))):
         for name in names:
