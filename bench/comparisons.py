@@ -1,18 +1,20 @@
-"""The comparisons of `bench.data_path`; footage is kept in `work/bench`."""
+"""The comparisons of `bench.data_path`; footage is kept in `work/bench/footage`."""
 
 import json
 import shutil
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
+from statistics import median
 
 import cv2
 import numpy as np
 
-from bench import our_way, our_worker, reference_way
-from bench.footage import make_clip, repeat
-from bench.measure import cost
+from bench import floor, our_way, our_worker, reference_way
+from bench.footage import copy_in_other_bytes, make_clip, repeat
+from bench.measure import cost, cpu_seconds, in_turns
 from bench.rows import Row
 from videossr.dataset import PretextParams, TrainSet, build_train
 from videossr.decode import decode
@@ -21,35 +23,42 @@ from videossr.ingest import read_manifest
 from videossr.pretext import Grounding
 from videossr.records import Footage
 
-FOOTAGE = Path("work/bench")
+FOOTAGE = Path("work/bench/footage")
 VARIANTS = ("mirror", "rotate_180", "channel_swap", "zoom_out")
 
 
 @dataclass(frozen=True)
 class Sizes:
-    """How much is measured."""
+    """How much is measured: every figure is the median of `rounds`, both sides in turns."""
 
     clip_seconds: float
-    long_minutes: int
+    part_seconds: float
+    num_parts: int
     large_seconds: float
     num_clips: int
     num_samples: int
-    repeats: int
+    rounds: int
 
 
-FULL = Sizes(clip_seconds=60, long_minutes=30, large_seconds=10, num_clips=16, num_samples=30_000, repeats=20)
-QUICK = Sizes(clip_seconds=8, long_minutes=2, large_seconds=2, num_clips=4, num_samples=3_000, repeats=4)
+FULL = Sizes(60, part_seconds=60, num_parts=30, large_seconds=10, num_clips=16, num_samples=30_000, rounds=5)
+QUICK = Sizes(8, part_seconds=10, num_parts=12, large_seconds=2, num_clips=4, num_samples=3_000, rounds=1)
 
 
-def better(name: str, ours: float, theirs: float, unit: str) -> Row:
-    return Row(name, ours, theirs, theirs / ours, unit)
+def better(name: str, ours: Sequence[float], theirs: Sequence[float], unit: str) -> Row:
+    """Medians, and how far the rounds lie apart."""
+    told = ""
+    if len(ours) > 1:
+        ratios = [their / our for our, their in zip(ours, theirs, strict=True)]
+        told = f"; {len(ratios)} rounds, {min(ratios):.3g} to {max(ratios):.3g} times"
+    return Row(name, median(ours), median(theirs), median(theirs) / median(ours), unit + told)
 
 
 def compare_ingest(work: Path, sizes: Sizes) -> list[Row]:
-    clip = make_clip(_folder("clip") / f"{sizes.clip_seconds:g}s.mp4", sizes.clip_seconds, 720, 1280)
-    minute = make_clip(_folder("minute") / "60s.mp4", 60, 480, 854)
-    long = repeat(minute, _folder("long") / f"{sizes.long_minutes}min.mp4", sizes.long_minutes)
-    large = make_clip(_folder("large") / f"{sizes.large_seconds:g}s.mp4", sizes.large_seconds, 2160, 3840)
+    clip = make_clip(_folder("720p") / f"{sizes.clip_seconds:g}s.mp4", sizes.clip_seconds, 720, 1280)
+    part = make_clip(_folder("480p") / f"{sizes.part_seconds:g}s.mp4", sizes.part_seconds, 480, 854)
+    minutes = round(sizes.part_seconds * sizes.num_parts / 60)
+    long = repeat(part, _folder("480p") / f"{minutes}min.mp4", sizes.num_parts)
+    large = make_clip(_folder("2160p") / f"{sizes.large_seconds:g}s.mp4", sizes.large_seconds, 2160, 3840)
     rows = []
     for name, video, sampling, memory in (
         ("ingest_60s", clip, "uniform", "worker_memory"),
@@ -58,59 +67,69 @@ def compare_ingest(work: Path, sizes: Sizes) -> list[Row]:
     ):
         source = _alone(video, work)
         params = FramesParams(sampling=sampling, verify_fraction=0.0)
-        ours = cost(partial(our_way.ingest_and_store, source, work / f"ours-{video.stem}", params))
-        theirs = cost(partial(reference_way.ingest_all, source, work / f"theirs-{video.stem}"))
+        ours, theirs = in_turns(
+            partial(cost, partial(our_way.ingest_and_store, source, work / f"ours-{source.name}", params)),
+            partial(cost, partial(reference_way.ingest_all, source, work / f"theirs-{source.name}")),
+            sizes.rounds,
+        )
+        their_seconds = [each.cpu_seconds for each in theirs]
         if name:
             unit = f"CPU-seconds, {video.stem} of video"
-            rows.append(better(name, ours.cpu_seconds, theirs.cpu_seconds, unit))
+            rows.append(better(name, [each.cpu_seconds for each in ours], their_seconds, unit))
+        if name == "ingest_60s":
+            least = [cost(partial(floor.decode, video)).cpu_seconds for _ in theirs]
+            unit = "CPU-seconds, decoding alone: no exact reader can take less"
+            rows.append(better("ingest_60s_floor", least, their_seconds, unit))
         if memory:
-            videos = read_manifest(work / f"ours-{video.stem}" / "manifest.parquet")
-            worker = cost(partial(our_worker.encode, videos, params))
-            rows.append(better(memory, worker.peak_bytes / 1e6, theirs.peak_bytes / 1e6, "MB at the peak"))
+            videos = read_manifest(work / f"ours-{source.name}" / "manifest.parquet")
+            workers = [cost(partial(our_worker.encode, videos, params)) for _ in theirs]
+            own, other = ([each.peak_bytes / 1e6 for each in side] for side in (workers, theirs))
+            rows.append(better(memory, own, other, "MB at the peak"))
     return rows
 
 
 def compare_storage(work: Path, sizes: Sizes) -> list[Row]:
     """On what `compare_ingest` left of the 720p clip."""
-    stem = f"{sizes.clip_seconds:g}s"
-    ours, theirs = work / f"ours-{stem}", work / f"theirs-{stem}" / stem
+    ours, theirs = _left(work, sizes)
     video = read_manifest(ours / "manifest.parquet")[0]
     stored = FrameStore(ours / "frames")[video.video_id]
     exact = decode(Path(video.path), stored.times, size=stored.frames.shape[1:3])
-    noise = [np.mean((_luma(a) - _luma(b)) ** 2) for a, b in zip(stored.frames, exact.frames, strict=True)]
-    decibels = 10 * np.log10(255**2 / np.mean(noise))
+    noise = [(_channels(a) - _channels(b)) ** 2 for a, b in zip(stored.frames, exact.frames, strict=True)]
+    luma, *chroma = 10 * np.log10(255**2 / np.mean(noise, axis=(0, 1, 2)))
     size = sum(path.stat().st_size for path in (ours / "frames").iterdir())
-    return [better("bytes_per_video", size, reference_way.stored_bytes(theirs), f"bytes, ours at {decibels:.1f} dB")]
+    unit = f"bytes, ours at {luma:.1f} dB (colour {min(chroma):.1f})"
+    return [better("bytes_per_video", [size], [reference_way.stored_bytes(theirs)], unit)]
 
 
 def compare_samples(work: Path, sizes: Sizes) -> list[Row]:
-    stem = f"{sizes.clip_seconds:g}s"
-    store, theirs = FrameStore(work / f"ours-{stem}" / "frames"), work / f"theirs-{stem}" / stem
+    ours, theirs = _left(work, sizes)
+    store, files = FrameStore(ours / "frames"), sorted(theirs.glob("frame_*.jpg"))
     task, footage = Grounding(), store.footage()[0]
-    began = time.process_time()
-    samples = [
-        task.generate(footage, VARIANTS[number % 4], np.random.default_rng(number))
-        for number in range(100 * sizes.repeats)
-    ]
-    ours_seconds = (time.process_time() - began) / len(samples)
-    ours_bytes = float(np.mean([len(json.dumps(asdict(sample))) for sample in samples]))
-    began = time.process_time()
-    new_bytes = [reference_way.edit(theirs, work / "edited", number) for number in range(sizes.repeats)]
-    theirs_seconds = (time.process_time() - began) / sizes.repeats
     size = store[footage.video_id].frames.shape[1:3]
-    began = time.process_time()
-    for sample in samples[: sizes.repeats]:
-        task.render(sample, store)
-    ours_load = (time.process_time() - began) / sizes.repeats
-    began = time.process_time()
-    for _ in range(sizes.repeats):
-        reference_way.load(sorted(theirs.glob("frame_*.jpg")), size)
-    theirs_load = (time.process_time() - began) / sizes.repeats
+    samples = [task.generate(footage, VARIANTS[number % 4], np.random.default_rng(number)) for number in range(100)]
+    new_bytes: list[float] = []
+
+    def generate() -> None:
+        for number in range(100):
+            task.generate(footage, VARIANTS[number % 4], np.random.default_rng(number))
+
+    def edit() -> None:
+        new_bytes.extend(reference_way.edit(theirs, work / "edited", number) for number in range(4))
+
+    def render() -> None:
+        for sample in samples[:4]:
+            task.render(sample, store)
+
+    made = in_turns(lambda: cpu_seconds(generate) / 100, lambda: cpu_seconds(edit) / 4, 2 * sizes.rounds)
+    loaded = in_turns(
+        lambda: cpu_seconds(render) / 4, lambda: cpu_seconds(lambda: reference_way.load(files, size)), 2 * sizes.rounds
+    )
+    sample_bytes = float(np.mean([len(json.dumps(asdict(sample))) for sample in samples]))
     return [
-        better("sample_time", ours_seconds, theirs_seconds, "CPU-seconds a sample"),
-        better("sample_bytes", ours_bytes, float(np.mean(new_bytes)), "bytes a sample, before compression"),
-        better("load_render", ours_load, theirs_load, "CPU-seconds a sample"),
-        thirty_thousand(sizes, theirs_seconds),
+        better("sample_time", *made, "CPU-seconds a sample"),
+        better("sample_bytes", [sample_bytes], [float(np.mean(new_bytes))], "bytes a sample, before compression"),
+        better("load_render", *loaded, "CPU-seconds a sample"),
+        thirty_thousand(sizes, median(made[1])),
     ]
 
 
@@ -119,24 +138,31 @@ def thirty_thousand(sizes: Sizes, theirs_seconds: float) -> Row:
     rng, times = np.random.default_rng(0), np.linspace(1, 19, 48)
     footage = [Footage(f"{number:016x}", tuple((times * rng.uniform(1, 9)).tolist())) for number in range(30_000)]
     params = PretextParams(train=TrainSet(num_samples=sizes.num_samples))
-    began = time.monotonic()
-    build_train(params, footage)
-    ours = (time.monotonic() - began) * 30_000 / sizes.num_samples
+    ours = []
+    for _ in range(min(3, sizes.rounds)):
+        began = time.monotonic()
+        build_train(params, footage, workers=2)
+        ours.append((time.monotonic() - began) * 30_000 / sizes.num_samples)
     unit = "seconds" if sizes.num_samples == 30_000 else f"seconds, from {sizes.num_samples}"
-    return better("thirty_thousand", ours, theirs_seconds * 30_000 / 2, unit)
+    return better("thirty_thousand", ours, [theirs_seconds * 30_000 / 2] * len(ours), unit)
 
 
 def compare_workers(work: Path, sizes: Sizes) -> list[Row]:
     """Videos a second with two workers and with one, start of the processes included."""
-    source = _folder(f"many-{sizes.clip_seconds:g}s")
+    source = _folder(f"360p-{sizes.num_clips}")
+    clip = make_clip(_folder("360p") / f"{sizes.clip_seconds:g}s.mp4", sizes.clip_seconds, 360, 640)
     for number in range(sizes.num_clips):
-        make_clip(source / f"{number}.mp4", sizes.clip_seconds, 360, 640, seed=number)
-    rates = []
-    for workers in (1, 2):
+        copy_in_other_bytes(clip, source / f"{sizes.clip_seconds:g}s-{number}.mp4", number)
+
+    def rate(workers: int) -> float:
         began = time.monotonic()
-        our_way.ingest_and_store(source, work / f"workers-{workers}", FramesParams(verify_fraction=0.0), workers)
-        rates.append(sizes.num_clips / (time.monotonic() - began))
-    return [Row("two_workers", rates[1], rates[0], rates[1] / rates[0], "videos a second, 2 workers against 1")]
+        our_way.ingest_and_store(source, work / "workers", FramesParams(verify_fraction=0.0), workers)
+        return sizes.num_clips / (time.monotonic() - began)
+
+    two, one = in_turns(partial(rate, 2), partial(rate, 1), min(3, sizes.rounds))
+    ratios = [some / other for some, other in zip(two, one, strict=True)]
+    unit = f"videos a second, 2 workers against 1; {min(ratios):.3g} to {max(ratios):.3g} times"
+    return [Row("two_workers", median(two), median(one), median(two) / median(one), unit)]
 
 
 def _folder(name: str) -> Path:
@@ -146,14 +172,20 @@ def _folder(name: str) -> Path:
 
 
 def _alone(video: Path, work: Path) -> Path:
-    source = work / f"source-{video.stem}"
+    source = work / video.parent.name
     source.mkdir()
     shutil.copy(video, source)
     return source
 
 
-def _luma(frame: np.ndarray) -> np.ndarray:
-    return cv2.cvtColor(frame, cv2.COLOR_RGB2YCrCb)[..., 0].astype(np.float64)
+def _left(work: Path, sizes: Sizes) -> tuple[Path, Path]:
+    """What both sides stored of the 720p clip."""
+    return work / "ours-720p", work / "theirs-720p" / f"{sizes.clip_seconds:g}s"
+
+
+def _channels(frame: np.ndarray) -> np.ndarray:
+    """Brightness and two of colour."""
+    return cv2.cvtColor(frame, cv2.COLOR_RGB2YCrCb).astype(np.float64)
 
 
 COMPARISONS = (compare_ingest, compare_storage, compare_samples, compare_workers)

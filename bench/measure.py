@@ -6,6 +6,10 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
+from typing import TypeVar
+
+Ours = TypeVar("Ours")
+Theirs = TypeVar("Theirs")
 
 
 @dataclass(frozen=True)
@@ -20,6 +24,26 @@ def cost(work: Callable[[], object]) -> Cost:
     """Do `work` in a new process; the seconds of its imports are not counted, their memory is."""
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
         return process.submit(_measured, work).result()
+
+
+def cpu_seconds(work: Callable[[], object]) -> float:
+    """Processor seconds of this process, user and system."""
+    began = time.process_time()
+    work()
+    return time.process_time() - began
+
+
+def in_turns(ours: Callable[[], Ours], theirs: Callable[[], Theirs], rounds: int) -> tuple[list[Ours], list[Theirs]]:
+    """Both sides `rounds` times in turns, who begins changing: whatever else the machine does meets both."""
+    of_ours: list[Ours] = []
+    of_theirs: list[Theirs] = []
+    for turn in range(rounds):
+        if turn % 2:
+            of_theirs.append(theirs())
+        of_ours.append(ours())
+        if not turn % 2:
+            of_theirs.append(theirs())
+    return of_ours, of_theirs
 
 
 def _measured(work: Callable[[], object]) -> Cost:

