@@ -5,6 +5,7 @@ import tarfile
 import pyarrow as pa
 
 BLOCK = tarfile.BLOCKSIZE
+VIDEOS_PER_SHARD = 64  # also what a kill may cost: a shard that is not whole is written anew
 INDEX_SCHEMA = pa.schema(
     [
         ("video_id", pa.string()),

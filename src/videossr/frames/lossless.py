@@ -13,11 +13,10 @@ import pyarrow as pa
 
 from videossr.decode import Clip
 from videossr.errors import SourceError
-from videossr.frames.layout import BLOCK, INDEX_SCHEMA, shard_name
+from videossr.frames.layout import BLOCK, INDEX_SCHEMA, VIDEOS_PER_SHARD, shard_name
 from videossr.frames.tables import write_table
 
 PNG = b"\x89PNG"
-_VIDEOS_PER_SHARD = 64
 _FAST = [cv2.IMWRITE_PNG_COMPRESSION, 3]
 
 
@@ -45,9 +44,9 @@ def write_clips(clips: Mapping[str, Clip], root: Path) -> None:
     names = sorted(clips)
     rows: list[dict[str, object]] = []
     num_frames: set[int] = set()
-    for shard, first in enumerate(range(0, len(names), _VIDEOS_PER_SHARD)):
+    for shard, first in enumerate(range(0, len(names), VIDEOS_PER_SHARD)):
         with (building / shard_name(shard)).open("wb") as tar:
-            for video_id in names[first : first + _VIDEOS_PER_SHARD]:
+            for video_id in names[first : first + VIDEOS_PER_SHARD]:
                 clip = clips[video_id]
                 num_frames.add(len(clip))
                 rows.append(_append(tar, shard, video_id, clip))

@@ -21,6 +21,7 @@ from videossr.frames.layout import (
     BLOCK,
     INDEX_SCHEMA,
     READERS_SCHEMA,
+    VIDEOS_PER_SHARD,
     readers_name,
     rows_name,
     shard_name,
@@ -30,7 +31,6 @@ from videossr.frames.tables import read_quarantine, told_where_full, write_quara
 from videossr.parallel import Loss, Workers, mapped
 from videossr.records import Rejected, Video
 
-VIDEOS_PER_SHARD = 256
 _STORE = "store"  # what becomes the store lies apart from what is needed to go on after a kill
 
 _log = logging.getLogger(__name__)
