@@ -3,6 +3,7 @@ stays behind."""
 
 import hashlib
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -19,6 +20,7 @@ from videossr.errors import ConfigError
 from videossr.frames import FramesParams, write_store
 from videossr.ingest import IngestParams, ingest, write_manifest
 from videossr.parallel import Cluster, Limits, Loss, Workers, mapped
+from videossr.parallel.minder import Minder
 from videossr.records import Footage
 from videossr.synth import SynthParams, make_videos
 from videossr.workspace import workers as workers_asked_for
@@ -120,8 +122,11 @@ def test_a_persons_mistake_on_ray_is_raised_here(cluster: Cluster) -> None:
         list(mapped(_refuse, [1, 2], cluster, LIMITS, lambda item, loss: 0))
 
 
-def test_a_cluster_of_this_machine_listens_on_loopback_alone(cluster: Cluster) -> None:
-    assert list(mapped(abs, [-1], cluster)) == [1]
+def test_a_cluster_of_this_machine_works_in_this_folder_and_listens_on_loopback_alone(
+    cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert list(mapped(os.path.abspath, ["file"], cluster)) == [str(tmp_path / "file")]
     assert [node["NodeManagerAddress"] for node in sys.modules["ray"].nodes()] == ["127.0.0.1"]
 
 
@@ -136,13 +141,16 @@ def run_two_on_ray(folder: str) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
-def test_nothing_is_printed_and_nothing_stays_however_it_ends(tmp_path: Path, ending: signal.Signals) -> None:
+def test_nothing_is_printed_and_nothing_stays_however_it_ends(
+    tmp_path: Path, ending: signal.Signals, request: pytest.FixtureRequest
+) -> None:
     skip_without_ray()
     before = set(Path("/tmp").glob("videossr-ray-*"))
     program = f"from test_engines import run_two_on_ray; run_two_on_ray({str(tmp_path)!r})"
     driver = subprocess.Popen(
         [sys.executable, "-c", program], cwd=Path(__file__).parent, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
     )
+    request.addfinalizer(driver.kill)
     assert comes_true(lambda: len(list(tmp_path.iterdir())) == 2)
     (folder,) = set(Path("/tmp").glob("videossr-ray-*")) - before
     assert holders(folder)
@@ -184,6 +192,11 @@ def test_a_cluster_that_is_not_there_is_one_sentence() -> None:
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120, check=True)
     assert "no Ray cluster answers at RAY_ADDRESS 127.0.0.1:9" in done.stdout
+
+
+def test_a_machine_without_the_projects_folder_is_one_sentence(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="has no folder .*: the machines of a cluster must share"):
+        Minder(pickle.dumps(abs), None, tmp_path / "elsewhere", sys.path).run(pickle.dumps(-1))
 
 
 def test_the_environment_chooses_the_engine(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
+from pathlib import Path
 from queue import SimpleQueue
 from typing import Protocol, TypeVar
 
@@ -62,7 +63,7 @@ def mapped(
     packed = pickle.dumps(function)
     if isinstance(workers, Cluster):
         return _spread(on_cluster(workers, packed, limits), items, on_loss)
-    return _spread([Minder(packed, limits, sys.path) for _ in range(workers)], items, on_loss)
+    return _spread([Minder(packed, limits, Path.cwd(), sys.path) for _ in range(workers)], items, on_loss)
 
 
 def _spread(hands: Sequence[_Hand], items: Iterable[T], on_loss: Callable[[T, Loss], R] | None) -> Iterator[R]:

@@ -1,6 +1,7 @@
 """One process at a time that works on one item at a time, and is killed when its item takes too much."""
 
 import os
+import platform
 import subprocess
 import sys
 import time
@@ -12,7 +13,7 @@ from pathlib import Path
 from threading import Lock
 from typing import Any
 
-from videossr.errors import VideoSSRError
+from videossr.errors import ConfigError, VideoSSRError
 from videossr.parallel.limits import Limits, Loss
 from videossr.parallel.worker import Done, Failed
 
@@ -39,12 +40,13 @@ class Minder:
     """Runs a function on one item after the other in a process that is started when needed, and again after a loss.
 
     Function, items and results are pickled: a minder in another program, or on another machine, need not know them.
-    `path` is the `sys.path` that the process searches before its own.
+    The process works in `folder`, and searches `path` for modules before its own `sys.path`.
     """
 
-    def __init__(self, function: bytes, limits: Limits | None, path: Sequence[str]) -> None:
+    def __init__(self, function: bytes, limits: Limits | None, folder: Path, path: Sequence[str]) -> None:
         self._function = function
         self._limits = limits
+        self._folder = folder
         self._path = list(path)
         self._worker: _Worker | None = None
         self._idle_bytes = 0
@@ -118,6 +120,11 @@ class Minder:
         return worker
 
     def _start(self) -> _Worker:
+        if not self._folder.is_dir():
+            raise ConfigError(
+                f"{platform.node()} has no folder {self._folder}: the machines of a cluster must share the project's "
+                "file system, at the same place"
+            )
         with self._starting:
             if self._ended:
                 raise RuntimeError("the items are no longer wanted")
@@ -125,7 +132,9 @@ class Minder:
             with theirs:
                 # -P: a file in the current folder must not pass for a module.
                 command = [sys.executable, "-P", "-m", "videossr.parallel", str(theirs.fileno())]
-                process = subprocess.Popen(command, stdin=subprocess.DEVNULL, pass_fds=[theirs.fileno()])
+                process = subprocess.Popen(
+                    command, cwd=self._folder, stdin=subprocess.DEVNULL, pass_fds=[theirs.fileno()]
+                )
             self._worker = _Worker(process, ours)
             return self._worker
 

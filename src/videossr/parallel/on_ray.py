@@ -11,6 +11,7 @@ import sys
 import tempfile
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from threading import Lock
 from typing import Any
 
@@ -58,7 +59,7 @@ class _Hand:
 
     def __init__(self, ray: Any, function: bytes, limits: Limits | None) -> None:
         self._ray = ray
-        self._start = partial(ray.remote(num_cpus=1)(Minder).remote, function, limits, sys.path)
+        self._start = partial(ray.remote(num_cpus=1)(Minder).remote, function, limits, Path.cwd(), sys.path)
         self._actor: Any = None
         self._ended = False
         self._starting = Lock()
