@@ -4,11 +4,13 @@
     python -m bench.learning --seeds 0 --vary strict no_sharing     what else pays, from the same warm start
 
 Writes `reports/bench/learning.json`: a row for each run with the seconds it took, VIUBench before and after, and the
-paired gain with its interval. A row that stands is not measured again; `make run` must have made the data.
+paired gain with its interval; and its curves as `reports/bench/learning.png`. A row that stands is not measured again;
+`make run` must have made the data.
 """
 
 import argparse
 import json
+import statistics
 import sys
 import time
 from pathlib import Path
@@ -17,6 +19,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from bench.curves import Panel, write_curves
 from bench.rows import write
 from videossr import config
 from videossr.benchmarks import viubench
@@ -66,7 +69,7 @@ def measure(name: str, seed: int, params: dict[str, Any]) -> dict[str, Any]:
         "before": viubench.summarise(before, **bootstrap),
         "after": viubench.summarise(after, **bootstrap),
         "gain": viubench.gain(before, after, **bootstrap),
-        "reward": [row["reward"] for row in json.loads((folder / "train.json").read_text())["grpo"]],
+        **_curves(json.loads((folder / "train.json").read_text())["grpo"]),
     }
 
 
@@ -80,6 +83,23 @@ def train_params(name: str, seed: int, section: dict[str, Any]) -> TrainParams:
             sys.exit(f"a variation starts from the default's warm start: measure 'default' with seed {seed} first")
         mapping["policy"] = str(start)
     return config.build(TrainParams, mapping, "train")
+
+
+def _curves(steps: list[dict[str, float]]) -> dict[str, list[float]]:
+    return {name: [step[name] for step in steps] for name in ("loss", "reward")}
+
+
+def draw(rows: list[dict[str, Any]]) -> None:
+    """The rewards of all runs of the first seed, and the losses of the two that must walk the same way."""
+    first = [row for row in rows if row["seed"] == rows[0]["seed"]]
+    rewards = {row["name"]: _smooth(row["reward"]) for row in first}
+    losses = {row["name"]: row["loss"] for row in first if row["name"] in ("default", "no_sharing")}
+    panels = [Panel("reward, mean of 10 steps", "step", rewards), Panel("loss", "step", losses)]
+    write_curves(OUT.with_suffix(".png"), panels)
+
+
+def _smooth(values: list[float], window: int = 10) -> list[float]:
+    return [statistics.fmean(values[max(0, end - window) : end]) for end in range(1, len(values) + 1)]
 
 
 def _ask(folder: Path, out: Path, params: dict[str, Any]) -> list[Scored]:
@@ -119,6 +139,7 @@ def main() -> None:
                 rows.append(measure(name, seed, params))
                 write(OUT, rows)
     show(rows)
+    draw(rows)
 
 
 if __name__ == "__main__":
