@@ -202,6 +202,13 @@ def test_a_stage_without_its_project_says_so_in_one_sentence(stage, tmp_path):
     assert "Traceback" not in done.stderr
 
 
+def test_a_python_without_the_project_is_told_to_activate_its_environment():
+    bare = [sys.executable, "-S", "-m", "flows.ingest"]  # -S: without site-packages
+    run = subprocess.run(bare, cwd=ROOT, env={}, capture_output=True, text=True, check=False)
+    assert run.returncode == 1
+    assert "activate its environment first" in run.stderr and "Traceback" not in run.stderr
+
+
 def test_a_full_disk_is_a_sentence_and_our_own_mistakes_are_not():
     assert "the disk is full" in (runtime.sentence_of(OSError(errno.ENOSPC, "No space left", "data/x")) or "")
     assert runtime.sentence_of(ZeroDivisionError()) is None
