@@ -95,8 +95,8 @@ def test_on_ray_a_crash_a_hang_and_a_glutton_cost_one_item_each(cluster: Cluster
     assert results[:3] + results[7:] == [0, 1, 4, 49, 64, 81]
 
 
-def _kill_actor(path: Path) -> str:
-    """The parent of the process that works is the actor."""
+def _kill_rays_worker(path: Path) -> str:
+    """The parent of the process that works."""
     with path.open("a") as file:
         file.write("tried\n")
     if path.name == "always" or path.read_text().count("tried") == 1:
@@ -106,11 +106,39 @@ def _kill_actor(path: Path) -> str:
 
 
 @pytest.mark.slow
-def test_an_actor_that_dies_costs_its_item_a_second_try_and_then_the_item(cluster: Cluster, tmp_path: Path) -> None:
+def test_a_worker_of_rays_that_dies_costs_its_item_a_second_try_and_then_the_item(
+    cluster: Cluster, tmp_path: Path
+) -> None:
     items = [tmp_path / name for name in ("once", "always", "once_more")]
-    results = list(mapped(_kill_actor, items, cluster, LIMITS, lambda item, loss: loss.reason))
+    results = list(mapped(_kill_rays_worker, items, cluster, LIMITS, lambda item, loss: loss.reason))
     assert results == ["alive", "crashed", "alive"]
     assert (tmp_path / "always").read_text().count("tried") == 2
+
+
+def _nap(number: int) -> int:
+    time.sleep(0.5)
+    return number
+
+
+@pytest.mark.slow
+def test_a_machine_that_dies_costs_no_item() -> None:
+    skip_without_ray()
+    program = (
+        "from ray.cluster_utils import Cluster as Machines\n"
+        "from test_engines import *\n"
+        "from test_engines import _nap\n"
+        "machines = Machines(True, head_node_args={'num_cpus': 1, 'include_dashboard': False})\n"
+        "second = machines.add_node(num_cpus=1)\n"
+        "results = mapped(_nap, range(10), Cluster(address=machines.address), LIMITS, lambda number, loss: loss)\n"
+        "began = [next(results), next(results)]\n"
+        "machines.remove_node(second, allow_graceful=False)\n"
+        "assert began + list(results) == list(range(10))\n"
+        "print('all ten')"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=Path(__file__).parent, capture_output=True, text=True, timeout=200
+    )
+    assert "all ten" in done.stdout, done.stderr
 
 
 def _refuse(number: int) -> int:

@@ -1,6 +1,8 @@
-"""Items on the machines of a Ray cluster: the same processes under the same limits, minded by an actor of their node.
+"""Items on the machines of a Ray cluster: the same processes under the same limits, minded where they run.
 
-Items name files, and the nodes read them: they share a file system, and each has this project installed.
+An item is a task of Ray's, which finds it a processor and, where a machine dies, another. What minds the item's
+process stays in Ray's worker from task to task. Items name files, and the nodes read them: they share a file system,
+and each has this project installed.
 """
 
 import atexit
@@ -9,11 +11,13 @@ import socket
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from threading import Lock
 from typing import Any
+from uuid import uuid4
 
 from videossr.errors import ConfigError
 from videossr.parallel.limits import Limits, Loss
@@ -27,7 +31,7 @@ _QUIET = {
 }
 # Ray's name for it is of other systems; on every one, 0 keeps a local cluster on loopback.
 _LOOPBACK = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
-_DIED = Loss("crashed", "the node or the actor that had it died, twice")
+_DIED = Loss("crashed", "the machine that had it, or its Ray worker, died, twice")
 
 
 @dataclass(frozen=True)
@@ -45,51 +49,71 @@ class Cluster:
             raise ConfigError(f"a Ray cluster needs at least 1 worker, got {self.workers}: set VIDEOSSR_WORKERS to it")
 
 
+@dataclass(frozen=True)
+class _Job:
+    """What a map sends to the nodes once; the rest as `Minder` takes it."""
+
+    name: str
+    function: bytes
+    limits: Limits | None
+    folder: Path
+    path: tuple[str, ...]
+
+
 def on_cluster(cluster: Cluster, function: bytes, limits: Limits | None) -> "list[_Hand]":
     """One hand for every process that may work at a time. Raises ConfigError where there is no Ray or no cluster."""
     ray = _joined(cluster)
     processors = int(ray.cluster_resources().get("CPU", 0))
     if processors < 1:
         raise ConfigError("the Ray cluster has no processor: start a node with `ray start --num-cpus`")
-    return [_Hand(ray, function, limits) for _ in range(min(cluster.workers or processors, processors))]
+    job = ray.put(_Job(uuid4().hex, function, limits, Path.cwd(), tuple(sys.path)))
+    task = ray.remote(num_cpus=1, max_retries=1)(_work)
+    return [_Hand(ray, partial(task.remote, job)) for _ in range(min(cluster.workers or processors, processors))]
 
 
 class _Hand:
-    """An actor, started when needed, and again, wherever there is room, after it or its node has died."""
+    """One item at a time, wherever on the cluster."""
 
-    def __init__(self, ray: Any, function: bytes, limits: Limits | None) -> None:
+    def __init__(self, ray: Any, submit: Callable[[bytes], Any]) -> None:
         self._ray = ray
-        self._start = partial(ray.remote(num_cpus=1)(Minder).remote, function, limits, Path.cwd(), sys.path)
-        self._actor: Any = None
+        self._submit = submit
+        self._doing: Any = None
         self._ended = False
-        self._starting = Lock()
+        self._submitting = Lock()
 
     def run(self, item: bytes) -> bytes | Loss:
-        """The result, or why there is none; a death is tried once more."""
-        answer = self._answer(item)
-        return _DIED if answer is None and (answer := self._answer(item)) is None else answer
-
-    def end(self) -> None:
-        """Kill the actor, whose process ends with it, and start no other."""
-        with self._starting:
-            self._ended = True
-            if self._actor is not None:
-                self._ray.kill(self._actor)
-
-    def _answer(self, item: bytes) -> bytes | Loss | None:
-        """What comes of an item; None where its actor died."""
+        """The result, or why there is none; a death is tried once more, by Ray."""
         said = self._ray.exceptions
-        with self._starting:
+        with self._submitting:
             if self._ended:
                 raise RuntimeError("the items are no longer wanted")
-            actor = self._actor = self._actor or self._start()
+            self._doing = self._submit(item)
         try:
-            return self._ray.get(actor.run.remote(item))
+            return self._ray.get(self._doing)
         except said.RayTaskError as error:
             raise error.cause from None
-        except (said.RayActorError, said.ObjectLostError, said.OutOfMemoryError):
-            self._actor = None
-            return None
+        except (said.WorkerCrashedError, said.NodeDiedError, said.ObjectLostError, said.OutOfMemoryError):
+            return _DIED
+
+    def end(self) -> None:
+        """Stop what is being done, whatever it is, and do no more."""
+        with self._submitting:
+            self._ended = True
+            if self._doing is not None:
+                self._ray.cancel(self._doing, force=True)
+
+
+_minding: dict[str, Minder] = {}  # in a worker of Ray's: by the name of the job, at most one
+
+
+def _work(job: _Job, item: bytes) -> bytes | Loss:
+    """On a node, in a worker of Ray's, which does one item at a time."""
+    if job.name not in _minding:
+        for minder in _minding.values():
+            minder.end()
+        _minding.clear()
+        _minding[job.name] = Minder(job.function, job.limits, job.folder, job.path)
+    return _minding[job.name].run(item)
 
 
 def _joined(cluster: Cluster) -> Any:
