@@ -3,7 +3,7 @@
 import json
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -53,13 +53,12 @@ def better(name: str, ours: Sequence[float], theirs: Sequence[float], unit: str)
     return Row(name, median(ours), median(theirs), median(theirs) / median(ours), unit + told)
 
 
-def compare_ingest(work: Path, sizes: Sizes) -> list[Row]:
+def compare_ingest(work: Path, sizes: Sizes) -> Iterator[Row]:
     clip = make_clip(_folder("720p") / f"{sizes.clip_seconds:g}s.mp4", sizes.clip_seconds, 720, 1280)
     part = make_clip(_folder("480p") / f"{sizes.part_seconds:g}s.mp4", sizes.part_seconds, 480, 854)
     minutes = round(sizes.part_seconds * sizes.num_parts / 60)
     long = repeat(part, _folder("480p") / f"{minutes}min.mp4", sizes.num_parts)
     large = make_clip(_folder("2160p") / f"{sizes.large_seconds:g}s.mp4", sizes.large_seconds, 2160, 3840)
-    rows = []
     for name, video, sampling, memory in (
         ("ingest_60s", clip, "uniform", "worker_memory"),
         ("ingest_30min", long, "keyframes", None),
@@ -75,20 +74,19 @@ def compare_ingest(work: Path, sizes: Sizes) -> list[Row]:
         their_seconds = [each.cpu_seconds for each in theirs]
         if name:
             unit = f"CPU-seconds, {video.stem} of video"
-            rows.append(better(name, [each.cpu_seconds for each in ours], their_seconds, unit))
+            yield better(name, [each.cpu_seconds for each in ours], their_seconds, unit)
         if name == "ingest_60s":
             least = [cost(partial(floor.decode, video)).cpu_seconds for _ in theirs]
-            unit = "CPU-seconds, decoding alone: no exact reader can take less"
-            rows.append(better("ingest_60s_floor", least, their_seconds, unit))
+            unit = "CPU-seconds, decoding the reference frames of the file and nothing else"
+            yield better("ingest_60s_floor", least, their_seconds, unit)
         if memory:
             videos = read_manifest(work / f"ours-{source.name}" / "manifest.parquet")
             workers = [cost(partial(our_worker.encode, videos, params)) for _ in theirs]
             own, other = ([each.peak_bytes / 1e6 for each in side] for side in (workers, theirs))
-            rows.append(better(memory, own, other, "MB at the peak"))
-    return rows
+            yield better(memory, own, other, "MB at the peak")
 
 
-def compare_storage(work: Path, sizes: Sizes) -> list[Row]:
+def compare_storage(work: Path, sizes: Sizes) -> Iterator[Row]:
     """On what `compare_ingest` left of the 720p clip."""
     ours, theirs = _left(work, sizes)
     video = read_manifest(ours / "manifest.parquet")[0]
@@ -98,10 +96,10 @@ def compare_storage(work: Path, sizes: Sizes) -> list[Row]:
     luma, *chroma = 10 * np.log10(255**2 / np.mean(noise, axis=(0, 1, 2)))
     size = sum(path.stat().st_size for path in (ours / "frames").iterdir())
     unit = f"bytes, ours at {luma:.1f} dB (colour {min(chroma):.1f})"
-    return [better("bytes_per_video", [size], [reference_way.stored_bytes(theirs)], unit)]
+    yield better("bytes_per_video", [size], [reference_way.stored_bytes(theirs)], unit)
 
 
-def compare_samples(work: Path, sizes: Sizes) -> list[Row]:
+def compare_samples(work: Path, sizes: Sizes) -> Iterator[Row]:
     ours, theirs = _left(work, sizes)
     store, files = FrameStore(ours / "frames"), sorted(theirs.glob("frame_*.jpg"))
     task, footage = Grounding(), store.footage()[0]
@@ -121,16 +119,14 @@ def compare_samples(work: Path, sizes: Sizes) -> list[Row]:
             task.render(sample, store)
 
     made = in_turns(lambda: cpu_seconds(generate) / 100, lambda: cpu_seconds(edit) / 4, 2 * sizes.rounds)
+    yield better("sample_time", *made, "CPU-seconds a sample")
+    sample_bytes = float(np.mean([len(json.dumps(asdict(sample))) for sample in samples]))
+    yield better("sample_bytes", [sample_bytes], [float(np.mean(new_bytes))], "bytes a sample, before compression")
     loaded = in_turns(
         lambda: cpu_seconds(render) / 4, lambda: cpu_seconds(lambda: reference_way.load(files, size)), 2 * sizes.rounds
     )
-    sample_bytes = float(np.mean([len(json.dumps(asdict(sample))) for sample in samples]))
-    return [
-        better("sample_time", *made, "CPU-seconds a sample"),
-        better("sample_bytes", [sample_bytes], [float(np.mean(new_bytes))], "bytes a sample, before compression"),
-        better("load_render", *loaded, "CPU-seconds a sample"),
-        thirty_thousand(sizes, median(made[1])),
-    ]
+    yield better("load_render", *loaded, "CPU-seconds a sample")
+    yield thirty_thousand(sizes, median(made[1]))
 
 
 def thirty_thousand(sizes: Sizes, theirs_seconds: float) -> Row:
@@ -147,7 +143,7 @@ def thirty_thousand(sizes: Sizes, theirs_seconds: float) -> Row:
     return better("thirty_thousand", ours, [theirs_seconds * 30_000 / 2] * len(ours), unit)
 
 
-def compare_workers(work: Path, sizes: Sizes) -> list[Row]:
+def compare_workers(work: Path, sizes: Sizes) -> Iterator[Row]:
     """Videos a second with two workers and with one, start of the processes included."""
     source = _folder(f"360p-{sizes.num_clips}")
     clip = make_clip(_folder("360p") / f"{sizes.clip_seconds:g}s.mp4", sizes.clip_seconds, 360, 640)
@@ -162,7 +158,7 @@ def compare_workers(work: Path, sizes: Sizes) -> list[Row]:
     two, one = in_turns(partial(rate, 2), partial(rate, 1), min(3, sizes.rounds))
     ratios = [some / other for some, other in zip(two, one, strict=True)]
     unit = f"videos a second, 2 workers against 1; {min(ratios):.3g} to {max(ratios):.3g} times"
-    return [Row("two_workers", median(two), median(one), median(two) / median(one), unit)]
+    yield Row("two_workers", median(two), median(one), median(two) / median(one), unit)
 
 
 def _folder(name: str) -> Path:

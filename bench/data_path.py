@@ -1,10 +1,11 @@
 """What the data path costs, side by side with the same work done the reference's way, in one run on one machine.
 
-    python -m bench.data_path            minutes of footage, about half an hour
+    python -m bench.data_path            minutes of footage: twenty minutes or so, more the first time
     python -m bench.data_path --quick    seconds of footage, a minute or two; ratios of the long rows are smaller
 
-Writes `reports/bench/data_path.json`: a list of {name, ours, theirs, ratio, unit}. Every measurement runs in a process
-of its own; processor seconds are user and system, memory is the process's peak. Footage is kept in `work/bench`.
+Writes `reports/bench/data_path.json`: a list of {name, ours, theirs, ratio, unit}. Every figure is a
+median of several rounds in which both sides take turns; processor seconds are user and system, memory is the peak of a
+process that does nothing else. Footage is kept in `work/bench/footage`.
 """
 
 import argparse
@@ -28,7 +29,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         for compare in COMPARISONS:
             print(f"{compare.__name__} ...", file=sys.stderr)
-            rows += compare(Path(folder), sizes)
+            for row in compare(Path(folder), sizes):
+                print(f"{row.name}: {row.ours:.4g} {row.theirs:.4g} {row.ratio:.3g}", file=sys.stderr)
+                rows.append(row)
     write(OUT, rows)
     show(rows, "The data path, against the reference's way")
 
