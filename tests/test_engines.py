@@ -7,6 +7,7 @@ import pickle
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from importlib.util import find_spec
@@ -133,11 +134,14 @@ def test_a_machine_that_dies_costs_no_item() -> None:
         "began = [next(results), next(results)]\n"
         "machines.remove_node(second, allow_graceful=False)\n"
         "assert began + list(results) == list(range(10))\n"
+        "machines.shutdown()\n"
         "print('all ten')"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", program], cwd=Path(__file__).parent, capture_output=True, text=True, timeout=200
-    )
+    with tempfile.TemporaryDirectory(dir="/tmp") as folder:  # the paths of Ray's sockets must be short
+        env = {**os.environ, "RAY_TMPDIR": folder, "HOME": folder}
+        done = subprocess.run(
+            [sys.executable, "-c", program], cwd=Path(__file__).parent, env=env, capture_output=True, text=True
+        )
     assert "all ten" in done.stdout, done.stderr
 
 
@@ -173,20 +177,26 @@ def test_nothing_is_printed_and_nothing_stays_however_it_ends(
     tmp_path: Path, ending: signal.Signals, request: pytest.FixtureRequest
 ) -> None:
     skip_without_ray()
+    home, told = tmp_path / "home", tmp_path / "told"
+    home.mkdir(), told.mkdir()
     before = set(Path("/tmp").glob("videossr-ray-*"))
-    program = f"from test_engines import run_two_on_ray; run_two_on_ray({str(tmp_path)!r})"
     driver = subprocess.Popen(
-        [sys.executable, "-c", program], cwd=Path(__file__).parent, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        [sys.executable, "-c", f"from test_engines import run_two_on_ray; run_two_on_ray({str(told)!r})"],
+        cwd=Path(__file__).parent,
+        env={**os.environ, "HOME": str(home)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
     )
     request.addfinalizer(driver.kill)
-    assert comes_true(lambda: len(list(tmp_path.iterdir())) == 2)
+    assert comes_true(lambda: len(list(told.iterdir())) == 2)
     (folder,) = set(Path("/tmp").glob("videossr-ray-*")) - before
     assert holders(folder)
     driver.send_signal(ending)
     said = driver.communicate(timeout=60)[0].decode()
     assert said == "" or said.rstrip().endswith("KeyboardInterrupt")
     assert comes_true(lambda: not holders(folder) and not folder.exists())
-    assert comes_true(lambda: not any(Path("/proc", path.name).exists() for path in tmp_path.iterdir()))
+    assert comes_true(lambda: not any(Path("/proc", path.name).exists() for path in told.iterdir()))
+    assert not list(home.iterdir())
 
 
 def holders(folder: Path) -> set[str]:

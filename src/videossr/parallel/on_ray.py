@@ -7,6 +7,7 @@ and each has this project installed.
 
 import atexit
 import os
+import secrets
 import socket
 import subprocess
 import sys
@@ -29,7 +30,8 @@ _QUIET = {
     "RAY_DISABLE_FAILURE_SIGNAL_HANDLER": "1",  # it prints a stack where a stage is asked to end
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
 }
-# Ray's name for it is of other systems; on every one, 0 keeps a local cluster on loopback.
+# Ray's name for it is of other systems; on every one, 0 keeps a local cluster on loopback. Its token is named as well,
+# or Ray would write one into the person's home.
 _LOOPBACK = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
 _DIED = Loss("crashed", "the machine that had it, or its Ray worker, died, twice")
 
@@ -118,7 +120,8 @@ def _work(job: _Job, item: bytes) -> bytes | Loss:
 
 def _joined(cluster: Cluster) -> Any:
     """Ray, connected. One cluster serves all that this process does."""
-    for name, value in (_QUIET if cluster.address else {**_QUIET, **_LOOPBACK}).items():
+    alone = {} if cluster.address else {**_LOOPBACK, "RAY_AUTH_TOKEN": secrets.token_hex(32)}
+    for name, value in {**_QUIET, **alone}.items():
         os.environ.setdefault(name, value)
     try:
         import ray
