@@ -134,6 +134,7 @@ def test_a_machine_that_dies_costs_no_item() -> None:
         "began = [next(results), next(results)]\n"
         "machines.remove_node(second, allow_graceful=False)\n"
         "assert began + list(results) == list(range(10))\n"
+        "sys.modules['ray'].shutdown()\n"
         "machines.shutdown()\n"
         "print('all ten')"
     )

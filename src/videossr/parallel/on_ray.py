@@ -33,6 +33,7 @@ _QUIET = {
 # Ray's name for it is of other systems; on every one, 0 keeps a local cluster on loopback. Its token is named as well,
 # or Ray would write one into the person's home.
 _LOOPBACK = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
+_SILENT: dict[str, Any] = {"log_to_driver": False, "logging_level": "error"}
 _DIED = Loss("crashed", "the machine that had it, or its Ray worker, died, twice")
 
 
@@ -130,9 +131,8 @@ def _joined(cluster: Cluster) -> Any:
             "VIDEOSSR_ENGINE is ray, which is not installed: pip install -e '.[ray]', or set it to processes"
         ) from None
     if not ray.is_initialized():
-        quiet = {"include_dashboard": False, "log_to_driver": False, "logging_level": "error"}
         if cluster.address is None:
-            _start(ray, cluster.workers, quiet)
+            _start(ray, cluster.workers)
         else:
             _connect(ray, cluster.address)
     return ray
@@ -141,7 +141,7 @@ def _joined(cluster: Cluster) -> Any:
 def _connect(ray: Any, address: str) -> None:
     try:
         _knock(address)
-        ray.init(address=address, log_to_driver=False, logging_level="error")
+        ray.init(address, **_SILENT)
     except OSError:
         raise ConfigError(
             f"no Ray cluster answers at RAY_ADDRESS {address}: start one there (ray start --head), or unset it for one "
@@ -157,10 +157,10 @@ def _knock(address: str) -> None:
         socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
 
 
-def _start(ray: Any, workers: int | None, options: dict[str, Any]) -> None:
+def _start(ray: Any, workers: int | None) -> None:
     # In /tmp: the paths of Ray's sockets must be shorter than a project's path may be.
     folder = tempfile.mkdtemp(prefix="videossr-ray-", dir="/tmp")
-    command = [sys.executable, "-m", "videossr.parallel.undertaker", folder]
+    command = [sys.executable, "-P", "-m", "videossr.parallel.undertaker", folder]
     undertaker = subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True)
 
     def leave() -> None:
@@ -168,4 +168,4 @@ def _start(ray: Any, workers: int | None, options: dict[str, Any]) -> None:
         undertaker.communicate()
 
     atexit.register(leave)
-    ray.init(address="local", num_cpus=workers, _temp_dir=folder, **options)
+    ray.init("local", num_cpus=workers, include_dashboard=False, _temp_dir=folder, **_SILENT)
