@@ -4,8 +4,10 @@ import json
 import shutil
 import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
 from statistics import median
 
@@ -14,7 +16,7 @@ import numpy as np
 
 from bench import floor, our_way, our_worker, reference_way
 from bench.footage import copy_in_other_bytes, make_clip, repeat
-from bench.measure import cost, cpu_seconds, in_turns
+from bench.measure import Cost, cost, cpu_seconds, in_turns
 from bench.rows import Row
 from videossr.dataset import PretextParams, TrainSet, build_train
 from videossr.decode import decode
@@ -29,7 +31,7 @@ VARIANTS = ("mirror", "rotate_180", "channel_swap", "zoom_out")
 
 @dataclass(frozen=True)
 class Sizes:
-    """How much is measured: every figure is the median of `rounds`, both sides in turns."""
+    """How much is measured: figures are medians of up to `rounds`, both sides in turns."""
 
     clip_seconds: float
     part_seconds: float
@@ -40,7 +42,7 @@ class Sizes:
     rounds: int
 
 
-FULL = Sizes(60, part_seconds=60, num_parts=30, large_seconds=10, num_clips=16, num_samples=30_000, rounds=5)
+FULL = Sizes(60, part_seconds=60, num_parts=30, large_seconds=10, num_clips=32, num_samples=30_000, rounds=5)
 QUICK = Sizes(8, part_seconds=10, num_parts=12, large_seconds=2, num_clips=4, num_samples=3_000, rounds=1)
 
 
@@ -66,24 +68,29 @@ def compare_ingest(work: Path, sizes: Sizes) -> Iterator[Row]:
     ):
         source = _alone(video, work)
         params = FramesParams(sampling=sampling, verify_fraction=0.0)
-        ours, theirs = in_turns(
-            partial(cost, partial(our_way.ingest_and_store, source, work / f"ours-{source.name}", params)),
-            partial(cost, partial(reference_way.ingest_all, source, work / f"theirs-{source.name}")),
-            sizes.rounds,
-        )
-        their_seconds = [each.cpu_seconds for each in theirs]
+        our_side = partial(our_way.ingest_and_store, source, work / f"ours-{source.name}", params)
+        their_side = partial(reference_way.ingest_all, source, work / f"theirs-{source.name}")
+        ours, theirs = in_turns(partial(cost, our_side), partial(cost, their_side), sizes.rounds)
         if name:
-            unit = f"CPU-seconds, {video.stem} of video"
-            yield better(name, [each.cpu_seconds for each in ours], their_seconds, unit)
+            yield better(name, _seconds(ours), _seconds(theirs), f"CPU-seconds, {video.stem} of video")
         if name == "ingest_60s":
-            least = [cost(partial(floor.decode, video)).cpu_seconds for _ in theirs]
+            least, again = in_turns(
+                partial(cost, partial(floor.decode, video)), partial(cost, their_side), sizes.rounds
+            )
             unit = "CPU-seconds, decoding the reference frames of the file and nothing else"
-            yield better("ingest_60s_floor", least, their_seconds, unit)
+            yield better("ingest_60s_floor", _seconds(least), _seconds(again), unit)
         if memory:
             videos = read_manifest(work / f"ours-{source.name}" / "manifest.parquet")
             workers = [cost(partial(our_worker.encode, videos, params)) for _ in theirs]
-            own, other = ([each.peak_bytes / 1e6 for each in side] for side in (workers, theirs))
-            yield better(memory, own, other, "MB at the peak")
+            yield better(memory, _megabytes(workers), _megabytes(theirs), "MB at the peak")
+
+
+def _seconds(costs: Sequence[Cost]) -> list[float]:
+    return [each.cpu_seconds for each in costs]
+
+
+def _megabytes(costs: Sequence[Cost]) -> list[float]:
+    return [each.peak_bytes / 1e6 for each in costs]
 
 
 def compare_storage(work: Path, sizes: Sizes) -> Iterator[Row]:
@@ -144,21 +151,36 @@ def thirty_thousand(sizes: Sizes, theirs_seconds: float) -> Row:
 
 
 def compare_workers(work: Path, sizes: Sizes) -> Iterator[Row]:
-    """Videos a second with two workers and with one, start of the processes included."""
-    source = _folder(f"360p-{sizes.num_clips}")
+    """Videos a second with two workers and with one, start of the processes included; and what the machine offers."""
+    folder = _folder(f"360p-{sizes.num_clips}")
     clip = make_clip(_folder("360p") / f"{sizes.clip_seconds:g}s.mp4", sizes.clip_seconds, 360, 640)
-    for number in range(sizes.num_clips):
-        copy_in_other_bytes(clip, source / f"{sizes.clip_seconds:g}s-{number}.mp4", number)
+    paths = [folder / f"{sizes.clip_seconds:g}s-{number}.mp4" for number in range(sizes.num_clips)]
+    for number, path in enumerate(paths):
+        copy_in_other_bytes(clip, path, number)
 
     def rate(workers: int) -> float:
         began = time.monotonic()
-        our_way.ingest_and_store(source, work / "workers", FramesParams(verify_fraction=0.0), workers)
-        return sizes.num_clips / (time.monotonic() - began)
+        our_way.ingest_and_store(folder, work / "workers", FramesParams(verify_fraction=0.0), workers)
+        return len(paths) / (time.monotonic() - began)
 
-    two, one = in_turns(partial(rate, 2), partial(rate, 1), min(3, sizes.rounds))
+    rounds = min(3, sizes.rounds)
+    yield _faster("two_workers", *in_turns(partial(rate, 2), partial(rate, 1), rounds))
+    yield _faster("two_decoders", *in_turns(partial(_bare_rate, paths, 2), partial(_bare_rate, paths, 1), rounds))
+
+
+def _bare_rate(paths: Sequence[Path], processes: int) -> float:
+    """Videos a second where processes that have started do nothing but decode."""
+    with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
+        list(pool.map(floor.decode, paths[:processes]))
+        began = time.monotonic()
+        list(pool.map(floor.decode, paths))
+        return len(paths) / (time.monotonic() - began)
+
+
+def _faster(name: str, two: Sequence[float], one: Sequence[float]) -> Row:
     ratios = [some / other for some, other in zip(two, one, strict=True)]
-    unit = f"videos a second, 2 workers against 1; {min(ratios):.3g} to {max(ratios):.3g} times"
-    yield Row("two_workers", median(two), median(one), median(two) / median(one), unit)
+    unit = f"videos a second, 2 processes against 1; {min(ratios):.3g} to {max(ratios):.3g} times"
+    return Row(name, median(two), median(one), median(two) / median(one), unit)
 
 
 def _folder(name: str) -> Path:

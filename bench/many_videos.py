@@ -118,10 +118,14 @@ def _same_workers(moments: Sequence[Moment]) -> Iterator[tuple[int, float, float
 
 
 def show(rows: Sequence[Row]) -> None:
-    names = list(dict.fromkeys(name for row in rows for name in row))
-    table = Table(*names, title="Memory over many videos")
+    table = Table("stage", "videos", "parent, MB", "workers, MB", title="Memory over many videos")
     for row in rows:
-        table.add_row(*(str(row.get(name, "")) for name in names))
+        if "videos" in row:
+            workers = " ".join(map(str, row["workers_mb"]))
+            table.add_row(row["stage"], str(row["videos"]), str(row["parent_mb"]), workers)
+        else:
+            grown = row["parent_mb_per_1000_videos"], row["worker_mb_per_1000_videos"]
+            table.add_row(row["stage"], "growth per 1000", *map(str, grown), end_section=True)
     Console().print(table)
 
 
