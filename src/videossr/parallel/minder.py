@@ -18,6 +18,8 @@ from videossr.parallel.limits import Limits, Loss
 from videossr.parallel.worker import Done, Failed
 
 _WATCH_SECONDS = 0.05
+# Processes share the processors out; threads of their libraries would only cost each of them memory and a slower start.
+_ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "OPENCV_FOR_THREADS_NUM": "1"}
 _DIED = Loss("crashed", "the process that read it died, twice")
 
 
@@ -133,7 +135,11 @@ class Minder:
                 # -P: a file in the current folder must not pass for a module.
                 command = [sys.executable, "-P", "-m", "videossr.parallel", str(theirs.fileno())]
                 process = subprocess.Popen(
-                    command, cwd=self._folder, stdin=subprocess.DEVNULL, pass_fds=[theirs.fileno()]
+                    command,
+                    cwd=self._folder,
+                    env={**os.environ, **_ONE_THREAD},
+                    stdin=subprocess.DEVNULL,
+                    pass_fds=[theirs.fileno()],
                 )
             self._worker = _Worker(process, ours)
             return self._worker
