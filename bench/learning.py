@@ -25,8 +25,9 @@ from videossr import config
 from videossr.benchmarks import viubench
 from videossr.dataset import PretextParams, read_samples
 from videossr.errors import VideoSSRError
-from videossr.evaluate import EvaluateParams, evaluate, folder_digest
+from videossr.evaluate import EvaluateParams, evaluate
 from videossr.frames import FrameStore
+from videossr.policy import folder_digest
 from videossr.qwen import load_policy
 from videossr.records import Scored
 from videossr.train.params import TrainParams

@@ -8,9 +8,10 @@ from flows.runtime import run_stage, section
 from videossr import config
 from videossr.benchmarks import blind, viubench
 from videossr.dataset import PretextParams, read_samples
-from videossr.evaluate import EvaluateParams, evaluate, folder_digest, judge, samples_digest, write_scored
+from videossr.evaluate import EvaluateParams, evaluate, judge, samples_digest, write_scored
 from videossr.frames import FrameStore
 from videossr.ingest import read_manifest
+from videossr.policy import folder_digest
 from videossr.pretext import PretextTask
 from videossr.qwen import load_policy
 from videossr.records import Sample, Scored

@@ -12,14 +12,13 @@ from videossr.errors import ConfigError
 from videossr.evaluate import (
     EvaluateParams,
     evaluate,
-    folder_digest,
     judge,
     read_scored,
     samples_digest,
     write_scored,
 )
 from videossr.frames import Clip
-from videossr.policy import Prompt, ScriptedPolicy
+from videossr.policy import Prompt, ScriptedPolicy, folder_digest
 from videossr.pretext import TASKS, Counting, Grounding, Jigsaw, PretextTask
 from videossr.records import Footage, Sample
 

@@ -13,6 +13,7 @@ from videossr.errors import TrainingError
 from videossr.policy import Prompt
 from videossr.qwen import encode, load_processor
 from videossr.train.assembly import assemble
+from videossr.train.params import CurriculumParams, Level
 
 
 @pytest.fixture(scope="module")
@@ -38,6 +39,13 @@ def test_a_sample_that_cannot_be_rendered_is_skipped_counted_and_named(start, tm
     assert json.loads((tmp_path / "train.json").read_text())["skipped"] == report.skipped
     name, reason = next(iter(report.skipped.items()))
     assert "cannot be rendered" in reason and f"sample {name} is skipped" in caplog.text
+
+
+def test_a_video_that_is_missing_is_skipped_under_a_curriculum_too(start, tmp_path):
+    store = {name: clip for name, clip in tiny.clips().items() if name != "video2"}
+    ladder = CurriculumParams({"counting": (Level({"easy_max_frames": 1}), Level())})
+    report = drill.run(tmp_path, drill.changed(start, {"steps": 4}, curriculum=ladder), store=store)
+    assert report.skipped and all("cannot be rendered" in reason for reason in report.skipped.values())
 
 
 def test_the_warm_start_passes_over_what_cannot_be_rendered(tmp_path):
@@ -73,6 +81,15 @@ def test_out_of_memory_names_the_parameters_to_lower(start, tmp_path):
         trainer.train()
 
 
+def test_out_of_memory_is_told_wherever_it_happens(tmp_path):
+    class Full(dict):
+        def __getitem__(self, name):
+            raise torch.OutOfMemoryError("Tried to allocate 2.50 GiB")
+
+    with pytest.raises(TrainingError, match="2.50 GiB more were asked for"):
+        drill.run(tmp_path, store=Full(tiny.clips()))
+
+
 def test_a_loss_that_is_no_number_stops_with_the_batch_saved_and_the_weights_as_they_were(start, tmp_path):
     trainer = trainer_of(drill.changed(start, {"kl_coefficient": 1e-3}), tmp_path)
     before = {name: value.clone() for name, value in trainer.model.state_dict().items()}
@@ -87,6 +104,7 @@ def test_a_loss_that_is_no_number_stops_with_the_batch_saved_and_the_weights_as_
         trainer.train()
     (kept,) = Path(trainer.args.output_dir).glob("fault-*.json")
     batch = json.loads(kept.read_text())
+    assert len(batch["sample_ids"]) == 2 and set(batch["sample_ids"]) <= {s.sample_id for s in drill.COUNTING}
     assert batch["step"] == 1 and len(batch["completion_ids"]) == 8 and len(batch["advantages"]) == 8
     assert all(torch.equal(before[name], value) for name, value in trainer.model.state_dict().items())
 

@@ -1,6 +1,7 @@
 """Training on video: the loss sees the pixels, groups stay whole, a kill loses nothing, mistakes are one sentence."""
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -18,8 +19,9 @@ from videossr.policy import Prompt
 from videossr.pretext import TASKS
 from videossr.qwen import load_model, load_policy
 from videossr.train import stage
-from videossr.train.checkpoints import last_whole_checkpoint
-from videossr.train.params import GrpoParams
+from videossr.train.checkpoints import last_whole_checkpoint, remove_torn
+from videossr.train.identity import run_key
+from videossr.train.params import GrpoParams, WarmupParams
 from videossr.train.progress import RunLog
 from videossr.train.reward import scorer, verified_reward
 
@@ -75,11 +77,52 @@ def test_shared_and_repeated_prompts_train_the_same_policy(trained, tmp_path):
     assert same_weights(trained[0] / "policy", tmp_path / "policy", tolerance=2e-3)
 
 
+def test_a_run_that_was_killed_at_its_very_end_trains_no_step_more(trained, tmp_path):
+    """After the last checkpoint, before the policy was published."""
+    run(tmp_path)
+    for name in ("start", "policy"):
+        shutil.rmtree(tmp_path / name)
+    (policy,) = (tmp_path / "work").glob("*/policy")
+    shutil.rmtree(policy)
+    assert [row["step"] for row in run(tmp_path).grpo] == [1, 2, 3, 4]
+    assert same_weights(trained[0] / "policy", tmp_path / "policy")
+
+
+def test_a_run_that_ran_out_of_memory_goes_on_with_smaller_passes(trained, tmp_path):
+    run(tmp_path, replace(PARAMS, grpo=replace(GRPO, steps=4)))
+    (last,) = (tmp_path / "work").glob("*/grpo/checkpoint-4")
+    shutil.rmtree(last)
+    smaller = replace(PARAMS, grpo=replace(GRPO, prompts_per_forward=1, gradient_checkpointing=True))
+    log = next((tmp_path / "work").glob("*/grpo.jsonl"))
+    before = log.read_text().splitlines()
+    assert len(run(tmp_path, smaller).grpo) == 4
+    assert log.read_text().splitlines()[: len(before)] == before, "no step before the checkpoint was made again"
+    assert len(list((tmp_path / "work").glob("*/grpo"))) == 1
+    assert same_weights(trained[0] / "policy", tmp_path / "policy", tolerance=2e-3)
+
+
+def test_other_parameters_of_grpo_find_the_warm_start_done(trained, tmp_path):
+    shutil.copytree(trained[0] / "work", tmp_path / "work")
+    starts = {path: path.stat().st_mtime_ns for path in (tmp_path / "work").glob("*/start/model.safetensors")}
+    run(tmp_path, replace(PARAMS, grpo=replace(GRPO, steps=1, learning_rate=1e-4)))
+    assert starts == {p: p.stat().st_mtime_ns for p in (tmp_path / "work").glob("*/start/model.safetensors")}
+
+
+def test_another_model_in_the_same_folder_is_another_run(trained):
+    params = replace(PARAMS, policy=str(trained[0] / "start"))
+    other = replace(PARAMS, policy=str(trained[0] / "policy"))
+    assert run_key(params, drill.COUNTING) == run_key(params, drill.COUNTING)
+    assert run_key(params, drill.COUNTING) != run_key(other, drill.COUNTING)
+
+
 def test_verify_runs_both_ways_and_agrees(trained, tmp_path, caplog):
     caplog.set_level("INFO", logger="videossr")
     start = str(trained[0] / "start")
     run(tmp_path, replace(PARAMS, policy=start, shared_prefix="verify", grpo=replace(GRPO, steps=1)))
-    assert "shared prefix verified" in caplog.text
+    told = [record.getMessage() for record in caplog.records]
+    seen = next(place for place, text in enumerate(told) if "the loss sees the video" in text)
+    (verified,) = [place for place, text in enumerate(told) if "shared prefix verified" in text]
+    assert seen < verified, "what is compared are sampled groups, not the single answers of the proof of sight"
 
 
 @pytest.mark.slow
@@ -106,10 +149,12 @@ def test_a_checkpoint_torn_by_a_kill_is_passed_over(tmp_path):
         (tmp_path / f"checkpoint-{step}").mkdir()
         if whole:
             (tmp_path / f"checkpoint-{step}" / "WHOLE").write_text("this run")
-    assert last_whole_checkpoint(tmp_path, "this run") == str(tmp_path / "checkpoint-2")
-    assert not (tmp_path / "checkpoint-10").exists()
+    assert last_whole_checkpoint(tmp_path, "this run", before=20) == str(tmp_path / "checkpoint-2")
+    assert last_whole_checkpoint(tmp_path, "this run", before=2) is None
+    remove_torn(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["checkpoint-2"]
     with pytest.raises(TrainingError, match="another policy, other parameters or other samples"):
-        last_whole_checkpoint(tmp_path, "that run")
+        last_whole_checkpoint(tmp_path, "that run", before=20)
 
 
 def test_a_torn_line_of_the_run_log_is_passed_over_and_the_step_run_again(tmp_path):
@@ -147,6 +192,27 @@ def test_an_unknown_policy_is_refused_before_anything_is_trained(tmp_path, monke
 def test_no_samples_is_one_sentence(tmp_path):
     with pytest.raises(TrainingError, match="at least one sample"):
         run(tmp_path, samples=[])
+
+
+def test_fewer_samples_than_a_step_asks_is_one_sentence(tmp_path):
+    with pytest.raises(TrainingError, match="asks 4 different samples, but there are only 3: lower .*prompts_per_step"):
+        run(tmp_path, samples=drill.COUNTING[:3])
+
+
+@pytest.mark.parametrize(
+    ("cls", "section", "sentence"),
+    [
+        (GrpoParams, {"steps": 0}, "steps must be at least 1, got 0"),
+        (GrpoParams, {"prompts_per_step": 0}, "prompts_per_step must be at least 1"),
+        (GrpoParams, {"max_completion_tokens": 0}, "max_completion_tokens must be at least 1"),
+        (GrpoParams, {"temperature": 0}, "temperature must be above 0, got 0"),
+        (GrpoParams, {"learning_rate": -1e-6}, "learning_rate must be above 0"),
+        (WarmupParams, {"batch_size": 0}, "batch_size must be at least 1"),
+    ],
+)
+def test_numbers_that_cannot_be_are_refused(cls, section, sentence):
+    with pytest.raises(ConfigError, match=sentence):
+        cls(**section)
 
 
 def test_groups_that_do_not_divide_are_refused():

@@ -103,16 +103,6 @@ def samples_digest(samples: Sequence[Sample]) -> str:
     return digest.hexdigest()
 
 
-def folder_digest(folder: Path) -> str:
-    """Hex SHA-256 over the names and bytes of every file below `folder`: what `evaluate` knows a policy by."""
-    digest = hashlib.sha256()
-    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
-        digest.update(path.relative_to(folder).as_posix().encode() + b"\0")
-        with path.open("rb") as file:
-            digest.update(hashlib.file_digest(file, "sha256").digest())
-    return digest.hexdigest()
-
-
 def write_scored(path: Path, scored: Sequence[Scored], header: Mapping[str, str]) -> None:
     """Write a whole evaluation at once: a temporary file beside it, then a rename."""
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -27,16 +27,21 @@ class WholeCheckpoints(TrainerCallback):
             mark.write_text(self.key, encoding="utf-8")
 
 
-def last_whole_checkpoint(folder: Path, key: str) -> str | None:
-    """The newest checkpoint that was written to its end; torn ones are removed.
-
-    Raises TrainingError where it belongs to another run: another model, other parameters or other samples.
-    """
-    checkpoints = sorted(folder.glob("checkpoint-*"), key=lambda path: int(path.name.rpartition("-")[2]))
-    for torn in [path for path in checkpoints if not (path / WholeCheckpoints.MARK).exists()]:
+def remove_torn(folder: Path) -> None:
+    """Remove checkpoints that were not written to their end: the business of one process."""
+    for torn in [path for path in folder.glob("checkpoint-*") if not (path / WholeCheckpoints.MARK).exists()]:
         log.warning("removing %s: it was not written to its end", torn)
         shutil.rmtree(torn)
-    whole = [path for path in checkpoints if path.exists()]
+
+
+def last_whole_checkpoint(folder: Path, key: str, before: int) -> str | None:
+    """The newest checkpoint that was written to its end, of a step before `before`.
+
+    Who starts from the last step of all would train one more: there is always a step left to run. Raises TrainingError
+    where it belongs to another run: another model, other parameters or other samples.
+    """
+    marks = [path.parent for path in folder.glob(f"checkpoint-*/{WholeCheckpoints.MARK}")]
+    whole = sorted((path for path in marks if _step(path) < before), key=_step)
     if not whole:
         return None
     if (whole[-1] / WholeCheckpoints.MARK).read_text(encoding="utf-8") != key:
@@ -45,6 +50,10 @@ def last_whole_checkpoint(folder: Path, key: str) -> str | None:
             "or go back to what it was trained with"
         )
     return str(whole[-1])
+
+
+def _step(checkpoint: Path) -> int:
+    return int(checkpoint.name.rpartition("-")[2])
 
 
 def publish(source: Path, target: Path) -> None:

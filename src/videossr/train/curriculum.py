@@ -41,7 +41,8 @@ class Curriculum:
     ) -> None:
         self.params = params
         self._footage = footage
-        self._donors = sorted({sample.video_id for sample in samples})
+        self._stored = {video_id for video_id in {sample.video_id for sample in samples} if self._is_stored(video_id)}
+        self._donors = sorted(self._stored)
         self._ladders = {
             name: [
                 _at_level(tasks[name], level, f"train.curriculum.levels.{name}[{i}]") for i, level in enumerate(rungs)
@@ -64,8 +65,15 @@ class Curriculum:
         made = task.generate(footage, variant, rng, self._donors)
         return dataclasses.replace(made, sample_id=sample.sample_id)
 
+    def _is_stored(self, video_id: str) -> bool:
+        try:
+            self._footage(video_id)
+        except KeyError:
+            return False
+        return True
+
     def _floors(self, name: str, samples: Sequence[Sample], seed: int) -> list[float]:
-        asked = [sample for sample in samples if sample.task == name][:_FLOOR_SAMPLES]
+        asked = [s for s in samples if s.task == name and s.video_id in self._stored][:_FLOOR_SAMPLES]
         floors = []
         for level in range(len(self._ladders[name]) if asked else 0):
             made = [self._made(s, level, np.random.default_rng([seed, level, i])) for i, s in enumerate(asked)]

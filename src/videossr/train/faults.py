@@ -21,8 +21,9 @@ def told_out_of_memory() -> Iterator[None]:
         wanted = re.search(r"Tried to allocate ([\d.]+ \w+)", str(error))
         size = f" ({wanted[1]} more were asked for)" if wanted else ""
         raise TrainingError(
-            f"memory ran out{size}: lower grpo.prompts_per_forward, prompts_per_rollout or max_completion_tokens, "
-            "set gradient_checkpointing: true, show fewer or smaller frames, or train adapters (train.lora)"
+            f"memory ran out{size}: lower grpo.prompts_per_forward or prompts_per_rollout or set "
+            "gradient_checkpointing: true, and the run goes on; or, as another run, lower max_completion_tokens, show "
+            "fewer or smaller frames, or train adapters (train.lora)"
         ) from None
 
 
@@ -35,8 +36,8 @@ def finite_gradient(model: Any) -> bool:
 def write_fault(path: Path, fault: str, step: int, batch: Mapping[str, Any]) -> NoReturn:
     """Keep the batch that broke the training, as JSON, and end it before the weights are touched."""
     told = {name: value.tolist() for name, value in batch.items() if isinstance(value, torch.Tensor)}
-    write_json(path, {"step": step, "fault": fault, **told})
+    write_json(path, {"step": step, "fault": fault, "sample_ids": batch["sample_ids"], **told})
     raise TrainingError(
-        f"training must stop: {fault} in step {step}; the batch is kept in {path} and the last checkpoint is good: "
-        "lower train.grpo.learning_rate and run again"
+        f"training must stop: {fault} in step {step}; the batch is kept in {path}: lower train.grpo.learning_rate and "
+        "run again, which starts anew from the warm start"
     )

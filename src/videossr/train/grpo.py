@@ -95,6 +95,7 @@ class VideoGRPOTrainer(GRPOTrainer):
         self._completions = [completion for group in groups for completion in group]
         batch = super()._generate_and_score_completions([p.row for p in puzzles for _ in range(self.num_generations)])
         batch["prompts"] = self._prompts
+        batch["sample_ids"] = [puzzle.row["sample_id"] for puzzle in puzzles]
         if self.scale is not None:
             self._rescale(batch, puzzles, groups)
         return batch
@@ -220,6 +221,8 @@ class VideoGRPOTrainer(GRPOTrainer):
         **unused: Any,
     ) -> tuple[torch.Tensor, torch.Tensor | None, None]:
         groups = self._groups(input_ids[:, -logits_to_keep:], attention_mask[:, -logits_to_keep:])
+        if self._verify_pending:
+            self._verify(model, groups)
         kept = [group for i, group in enumerate(groups) if self._taught is None or self._taught[i]]
         per_pass = max(1, (batch_size or len(input_ids)) // self.num_generations)
         passes = [self._logps(model, part) for part in parts(kept, per_pass)]
@@ -260,15 +263,13 @@ class VideoGRPOTrainer(GRPOTrainer):
     def _logps(self, model: Any, groups: Sequence[Group]) -> tuple[torch.Tensor, torch.Tensor | None]:
         pad_token_id = self._tokenizer.pad_token_id
         with self.accelerator.autocast():
-            if self._verify_pending:
-                self._verify(model, groups)
             forward = shared_logps if self._shared else padded_logps
             return forward(model, groups, pad_token_id, self.temperature)
 
     def _verify(self, model: Any, groups: Sequence[Group]) -> None:
-        """Compare the packed forward with the padded one on real groups, once."""
+        """Compare the packed forward with the padded one on the first groups that were sampled."""
         self._verify_pending = False
-        with torch.no_grad():
+        with torch.no_grad(), self.accelerator.autocast():
             shared, _ = shared_logps(model, groups, self._tokenizer.pad_token_id, self.temperature)
             padded, _ = padded_logps(model, groups, self._tokenizer.pad_token_id, self.temperature)
         difference = (shared - padded).abs().max().item()

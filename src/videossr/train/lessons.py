@@ -75,9 +75,9 @@ class Lessons:
     def _made(self, sample: Sample, rng: np.random.Generator) -> Puzzle | None:
         if sample.sample_id in self.skipped:
             return None
-        if self.curriculum is not None:
-            sample = self.curriculum.lesson(sample, rng)
         try:
+            if self.curriculum is not None:
+                sample = self.curriculum.lesson(sample, rng)
             prompt = self._render(sample)
         except (StoreError, KeyError) as error:
             self._skip(sample, f"it cannot be rendered ({type(error).__name__}: {error})")

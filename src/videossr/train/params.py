@@ -14,6 +14,30 @@ OPTIMIZERS = ("adamw_torch_fused", "adamw_torch", "adafactor", *BITSANDBYTES)
 
 Reward = Literal["smooth", "strict"]
 
+_COUNTS = (
+    "steps",
+    "prompts_per_step",
+    "prompts_per_forward",
+    "prompts_per_rollout",
+    "updates_per_rollout",
+    "max_prompt_tokens",
+    "max_completion_tokens",
+    "checkpoint_every",
+)
+
+
+def _require_at_least(params: object, least: int, *names: str) -> None:
+    for name in names:
+        value = getattr(params, name)
+        if value is not None and value < least:
+            raise ConfigError(f"{name} must be at least {least}, got {value}")
+
+
+def _require_above_zero(params: object, *names: str) -> None:
+    for name in names:
+        if not getattr(params, name) > 0:
+            raise ConfigError(f"{name} must be above 0, got {getattr(params, name)}")
+
 
 @dataclass(frozen=True)
 class WarmupParams:
@@ -23,6 +47,11 @@ class WarmupParams:
     batch_size: int = 16
     learning_rate: float = 1e-3
     checkpoint_every: int = 100
+
+    def __post_init__(self) -> None:
+        _require_at_least(self, 0, "steps")
+        _require_at_least(self, 1, "batch_size", "checkpoint_every")
+        _require_above_zero(self, "learning_rate")
 
 
 @dataclass(frozen=True)
@@ -90,11 +119,14 @@ class GrpoParams:
     weights: Literal["float32", "bfloat16"] = "float32"
 
     def __post_init__(self) -> None:
+        _require_at_least(self, 1, *_COUNTS)
+        _require_at_least(self, 0, "refill_rounds", "lr_warmup_steps")
+        _require_above_zero(self, "learning_rate", "temperature")
         if self.group_size < 2:
             raise ConfigError(
                 f"group_size must be at least 2 (an advantage compares completions), got {self.group_size}"
             )
-        if self.prompts_per_forward < 1 or self.prompts_per_step % self.prompts_per_forward:
+        if self.prompts_per_step % self.prompts_per_forward:
             raise ConfigError(
                 f"prompts_per_step ({self.prompts_per_step}) must be a multiple of prompts_per_forward "
                 f"({self.prompts_per_forward}): groups stay whole in every forward pass"
@@ -114,10 +146,6 @@ class GrpoParams:
             )
         if not 0 < self.top_entropy_share <= 1:
             raise ConfigError(f"top_entropy_share must be above 0 and at most 1, got {self.top_entropy_share}")
-        at_least = {"updates_per_rollout": 1, "refill_rounds": 0, "lr_warmup_steps": 0, "max_prompt_tokens": 1}
-        for name, least in {**at_least, "prompts_per_rollout": 1}.items():
-            if getattr(self, name) is not None and getattr(self, name) < least:
-                raise ConfigError(f"{name} must be at least {least}, got {getattr(self, name)}")
 
 
 @dataclass(frozen=True)

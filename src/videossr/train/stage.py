@@ -1,13 +1,13 @@
 """The train stage: a policy is born or loaded, warmed up if new-born, then reinforced by GRPO.
 
-    <work>/<key>/newborn -> warmup.pt -> start/ -> grpo/checkpoint-N/ -> policy/          key = hash(params, data)
+    <work>/<start key>/newborn/ -> warmup.pt -> start/
+    <work>/<run key>/grpo/checkpoint-N/ -> policy/
 
-Everything under `<work>/<key>` belongs to one run of one set of parameters on one set of data, so a run that was killed
-finds its own checkpoints and no others. `start_dir` and `policy_dir` receive finished checkpoints only.
+What a key stands for is in `identity`: a run that was killed finds its own checkpoints and no others, and a run with
+other parameters of GRPO finds the warm start done. `start_dir` and `policy_dir` receive finished checkpoints only.
 """
 
 import dataclasses
-import hashlib
 import json
 import logging
 import shutil
@@ -26,8 +26,10 @@ from videossr.pretext import TASKS, PretextTask
 from videossr.qwen import ADAPTER, load_model, load_processor
 from videossr.records import Footage, Sample
 from videossr.train.assembly import assemble
-from videossr.train.checkpoints import fresh, last_whole_checkpoint, publish, write_json
+from videossr.train.checkpoints import fresh, last_whole_checkpoint, publish, remove_torn, write_json
 from videossr.train.curriculum import Curriculum
+from videossr.train.faults import told_out_of_memory
+from videossr.train.identity import run_key, start_key
 from videossr.train.lessons import Lessons
 from videossr.train.params import NEWBORN, TrainParams
 from videossr.train.progress import RunLog
@@ -51,6 +53,7 @@ class TrainReport:
     work: Path
 
 
+@told_out_of_memory()
 def train(
     params: TrainParams,
     samples: Sequence[Sample],
@@ -69,24 +72,24 @@ def train(
     course. Under `accelerate launch` every process calls this, and the first one writes. Raises ConfigError,
     PolicyError and TrainingError.
     """
-    if not samples:
-        raise TrainingError("training needs at least one sample, got none: see what the gate and pretext reported")
+    _require_enough(samples, params.grpo.prompts_per_step)
     processes = _processes(params)
-    key = _key(params, samples)
-    work = work_dir / key
-    work.mkdir(parents=True, exist_ok=True)
+    key = run_key(params, samples)
+    work, born = work_dir / key, work_dir / start_key(params, samples)
 
     def render(sample: Sample) -> Prompt:
         return Prompt(sample.question, tuple(TASKS[sample.task]().render(sample, store)))
 
     with processes.main_process_first():
-        start, warmup_curve = _start(params, samples, render, work)
+        work.mkdir(parents=True, exist_ok=True)
+        remove_torn(work / "grpo")
+        start, warmup_curve = _start(params, samples, render, born)
     curriculum = _curriculum(params, samples, store, tasks)
     trainer = assemble(params, samples, render, resolve(start), work, key, curriculum, log_metrics)
     sight = trainer.prove_sight(trainer.train_dataset.select(range(min(SIGHT_PROMPTS, len(samples)))).to_list())
     if trainer.is_world_process_zero():
         log.info("the loss sees the video: other pixels move its log-probabilities by up to %.2g nats", sight)
-    trainer.train(resume_from_checkpoint=last_whole_checkpoint(work / "grpo", key))
+    trainer.train(resume_from_checkpoint=last_whole_checkpoint(work / "grpo", key, before=params.grpo.steps))
     _publish_trained(trainer, params, resolve(start), work / "policy")
     report = TrainReport(warmup_curve, RunLog(work / "grpo.jsonl").read(), sight, trainer.lessons.skipped, work)
     if trainer.is_world_process_zero():
@@ -96,6 +99,16 @@ def train(
         write_json(report_path, {name: value for name, value in told.items() if name != "work"})
     trainer.accelerator.wait_for_everyone()
     return report
+
+
+def _require_enough(samples: Sequence[Sample], prompts_per_step: int) -> None:
+    if not samples:
+        raise TrainingError("training needs at least one sample, got none: see what the gate and pretext reported")
+    if len(samples) < prompts_per_step:
+        raise TrainingError(
+            f"a step asks {prompts_per_step} different samples, but there are only {len(samples)}: lower "
+            "train.grpo.prompts_per_step, or make more samples (pretext.train.num_samples)"
+        )
 
 
 def _processes(params: TrainParams) -> PartialState:
@@ -126,18 +139,12 @@ def _curriculum(
     return Curriculum(params.curriculum, tasks, samples, footage, params.seed)
 
 
-def _key(params: TrainParams, samples: Sequence[Sample]) -> str:
-    digest = hashlib.sha256(json.dumps(dataclasses.asdict(params), sort_keys=True).encode())
-    for sample in samples:
-        digest.update(json.dumps(dataclasses.asdict(sample), sort_keys=True).encode())
-    return digest.hexdigest()[:16]
-
-
 def _start(
     params: TrainParams, samples: Sequence[Sample], render: Callable[[Sample], Prompt], work: Path
 ) -> tuple[Path, list[dict[str, float]]]:
     """The folder of the policy GRPO starts from, and the warm start's loss curve (empty for a loaded policy)."""
     start, curve_path = work / "start", work / "warmup.json"
+    work.mkdir(parents=True, exist_ok=True)
     if start.exists():
         return start, json.loads(curve_path.read_text()) if curve_path.exists() else []
     if params.policy != NEWBORN:
