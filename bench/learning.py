@@ -3,16 +3,15 @@
     python -m bench.learning --seeds 0 1 2                          the run in params.yaml, three times
     python -m bench.learning --seeds 0 --vary strict no_sharing     what else pays, from the same warm start
 
-Writes `reports/bench/learning.json`: a row for each run with the seconds it took, VIUBench before and after, and the
-paired gain with its interval; and its curves as `reports/bench/learning.png`. A row that stands is not measured again;
-`make run` must have made the data.
+Writes `reports/bench/learning.json`: a row for each run with the median seconds of a step of GRPO, VIUBench before and
+after, and the paired gain with its interval; and its curves as `reports/bench/learning.png`. A row that stands is not
+measured again; `make run` must have made the data.
 """
 
 import argparse
 import json
 import statistics
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +46,7 @@ VARIATIONS: dict[str, dict[str, Any]] = {
 def measure(name: str, seed: int, params: dict[str, Any]) -> dict[str, Any]:
     """Train one variation with one seed and ask VIUBench before and after."""
     samples, store = read_samples(Path("data/samples/train.parquet")), FrameStore(Path("data/frames"))
-    folder, began = WORK / f"{name}-{seed}", time.monotonic()
+    folder, step_seconds = WORK / f"{name}-{seed}", list[float]()
     train(
         train_params(name, seed, params["train"]),
         samples,
@@ -56,9 +55,8 @@ def measure(name: str, seed: int, params: dict[str, Any]) -> dict[str, Any]:
         folder / "policy",
         folder / "work",
         folder / "train.json",
-        lambda metrics, step: None,
+        lambda metrics, step: step_seconds.append(metrics["step_seconds"]),
     )
-    seconds = time.monotonic() - began
     start = WORK / f"default-{seed}" / "start"
     before, after = (_ask(path, folder / f"{path.name}.jsonl", params) for path in (start, folder / "policy"))
     settings = config.build(EvaluateParams, params["evaluate"], "evaluate")
@@ -66,7 +64,7 @@ def measure(name: str, seed: int, params: dict[str, Any]) -> dict[str, Any]:
     return {
         "name": name,
         "seed": seed,
-        "train_seconds": seconds,
+        "step_seconds": statistics.median(step_seconds),
         "before": viubench.summarise(before, **bootstrap),
         "after": viubench.summarise(after, **bootstrap),
         "gain": viubench.gain(before, after, **bootstrap),
@@ -112,7 +110,7 @@ def _ask(folder: Path, out: Path, params: dict[str, Any]) -> list[Scored]:
 
 
 def show(rows: list[dict[str, Any]]) -> None:
-    table = Table("run", "seed", "before", "after", "gain", "95 % interval", "training, s")
+    table = Table("run", "seed", "before", "after", "gain", "95 % interval", "s a step")
     for row in rows:
         low, high = row["gain"]["ci95"]
         table.add_row(
@@ -122,7 +120,7 @@ def show(rows: list[dict[str, Any]]) -> None:
             f"{row['after']['overall']:.1f}",
             f"{row['gain']['overall']:+.1f}",
             f"{low:+.1f} to {high:+.1f}",
-            f"{row['train_seconds']:.0f}",
+            f"{row['step_seconds']:.2f}",
         )
     Console().print(table)
 

@@ -17,6 +17,7 @@ from videossr.newborn import CHAT_TEMPLATE, VISION, train_tokenizer
 from videossr.policy import Prompt
 from videossr.qwen import encode, load_model, load_policy, load_processor, look, prompt_positions
 from videossr.train.params import LoraParams
+from videossr.train.attention import attend_by_branches
 from videossr.train.prefix import Group, padded_logps, shared_logps
 from videossr.train.rollout import repeated_rollout, shared_rollout
 
@@ -92,9 +93,12 @@ def test_its_tokens_stand_at_their_presentation_times(folder):
     assert slices.tolist() == [int(i * 2 * step) for i in range(4)], "two positions a second"
 
 
+@pytest.mark.parametrize("attention", ["branched", "dense"])
 @pytest.mark.parametrize("checkpointing", [False, True], ids=["stored", "recomputed"])
-def test_the_shared_prefix_is_exact_for_it_too(folder, checkpointing):
+def test_the_shared_prefix_is_exact_for_it_too(folder, checkpointing, attention):
     model = load_model(folder, "float64").train()
+    if attention == "branched":
+        attend_by_branches(model)
     if checkpointing:
         model.gradient_checkpointing_enable({"use_reentrant": False})
     generator = torch.Generator().manual_seed(0)
