@@ -16,8 +16,8 @@ from transformers import (
 from videossr.newborn import CHAT_TEMPLATE, VISION, train_tokenizer
 from videossr.policy import Prompt
 from videossr.qwen import encode, load_model, load_policy, load_processor, look, prompt_positions
-from videossr.train.params import LoraParams
 from videossr.train.attention import attend_by_branches
+from videossr.train.params import LoraParams
 from videossr.train.prefix import Group, padded_logps, shared_logps
 from videossr.train.rollout import repeated_rollout, shared_rollout
 
