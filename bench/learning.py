@@ -1,7 +1,8 @@
 """Does GRPO lift the embedded policy? The train stage again over seeds and variations, on the data of the last run.
 
     python -m bench.learning --seeds 0 1 2                          the run in params.yaml, three times
-    python -m bench.learning --seeds 0 --vary strict no_sharing     what else pays, from the same warm start
+    python -m bench.learning --seeds 0 --vary strict                what else pays, from the same warm start
+    python -m bench.learning --seeds 0 --vary shared_prompt repeated_prompt
 
 Writes `reports/bench/learning.json`: a row for each run with the median seconds of a step of GRPO, VIUBench before and
 after, and the paired gain with its interval; and its curves as `reports/bench/learning.png`. A row that stands is not
@@ -37,10 +38,13 @@ WORK = Path("work/learning")
 VARIATIONS: dict[str, dict[str, Any]] = {
     "default": {},
     "strict": {"reward": "strict"},
-    "no_sharing": {"shared_prefix": "off"},
+    # A hundred steps with the prompt computed once a group, and once a completion: the same course, other seconds.
+    "shared_prompt": {"grpo": {"steps": 100}},
+    "repeated_prompt": {"shared_prefix": "off", "grpo": {"steps": 100}},
     "temperature_1": {"grpo": {"temperature": 1.0}},
     "constant_rate": {"grpo": {"lr_schedule": "constant"}},
 }
+PAIR = ("shared_prompt", "repeated_prompt")
 
 
 def measure(name: str, seed: int, params: dict[str, Any]) -> dict[str, Any]:
@@ -89,11 +93,16 @@ def _curves(steps: list[dict[str, float]]) -> dict[str, list[float]]:
 
 
 def draw(rows: list[dict[str, Any]]) -> None:
-    """The rewards of all runs of the first seed, and the losses of the two that must walk the same way."""
-    first = [row for row in rows if row["seed"] == rows[0]["seed"]]
-    rewards = {row["name"]: _smooth(row["reward"]) for row in first}
-    losses = {row["name"]: row["loss"] for row in first if row["name"] in ("default", "no_sharing")}
-    panels = [Panel("reward, mean of 10 steps", "step", rewards), Panel("loss", "step", losses)]
+    """The rewards of all runs of the first seed, and what the two that must walk the same way were paid and lost."""
+    first = {row["name"]: row for row in rows if row["seed"] == rows[0]["seed"]}
+    pair = {name: row for name, row in first.items() if name in PAIR}
+    panels = [
+        Panel(
+            "reward, mean of 10 steps", "step", {n: _smooth(row["reward"]) for n, row in first.items() if n not in PAIR}
+        )
+    ]
+    for told in ("reward", "loss") if pair else ():
+        panels.append(Panel(f"{told} of every step", "step", {name: row[told] for name, row in pair.items()}))
     write_curves(OUT.with_suffix(".png"), panels)
 
 
