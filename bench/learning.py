@@ -96,11 +96,8 @@ def draw(rows: list[dict[str, Any]]) -> None:
     """The rewards of all runs of the first seed, and what the two that must walk the same way were paid and lost."""
     first = {row["name"]: row for row in rows if row["seed"] == rows[0]["seed"]}
     pair = {name: row for name, row in first.items() if name in PAIR}
-    panels = [
-        Panel(
-            "reward, mean of 10 steps", "step", {n: _smooth(row["reward"]) for n, row in first.items() if n not in PAIR}
-        )
-    ]
+    rewards = {name: _smooth(row["reward"]) for name, row in first.items() if name not in PAIR}
+    panels = [Panel("reward, mean of 10 steps", "step", rewards)]
     for told in ("reward", "loss") if pair else ():
         panels.append(Panel(f"{told} of every step", "step", {name: row[told] for name, row in pair.items()}))
     write_curves(OUT.with_suffix(".png"), panels)
