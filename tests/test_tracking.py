@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pandas as pd
@@ -113,6 +114,88 @@ def test_metrics_that_mlflow_did_not_take_are_sent_when_it_answers_again(project
     names = {run.info.run_name: run.data.metrics for run in store.search_runs([found.info.experiment_id])}
     assert names["evaluate"] == {"overall": 30.0}
     assert not list((project / "mlruns" / "unsent").iterdir())
+
+
+@contextmanager
+def outage(project):
+    """A project whose MLflow database cannot be read for a while."""
+    tracking.client(project)
+    database = project / "mlruns" / "mlflow.db"
+    database.rename(project / "elsewhere.db")
+    database.write_text("this is no database")
+    yield
+    database.unlink()
+    (project / "elsewhere.db").rename(database)
+
+
+def kill(project, note, steps, away_before, abruptly=True):
+    """A stage that cannot reach MLflow before one of its steps (0: from its start), and is killed after the last."""
+    with ExitStack() as outside, ExitStack() as stack:
+        stack.enter_context(pytest.raises(KeyboardInterrupt))
+        if away_before == 0:
+            outside.enter_context(outage(project))
+        run = stack.enter_context(tracking.stage_run(project, "train", {"steps": 9, "span": (0, 1)}, resume=note))
+        for step in steps:
+            if step == away_before:
+                outside.enter_context(outage(project))
+            run.metrics({"reward": 0.1}, step)
+        raise KeyboardInterrupt
+    if abruptly:  # kill -9 leaves no word of an end
+        (kept,) = (project / "mlruns" / "unsent").iterdir()
+        *lines, end = kept.read_text().splitlines(keepends=True)
+        assert "KILLED" in end
+        kept.write_text("".join(lines))
+
+
+@pytest.mark.parametrize(("away_before", "abruptly"), [(0, True), (2, True), (2, False)])
+def test_a_stage_that_was_killed_while_mlflow_was_away_goes_on_in_the_same_run(tmp_path, away_before, abruptly):
+    note = tmp_path / "work" / "run"
+    kill(tmp_path, note, [1, 2, 3], away_before, abruptly)
+    with tracking.stage_run(tmp_path, "train", {"steps": 9, "span": (0, 1)}, resume=note) as run:
+        going_on, store = recorded(tmp_path, run.run_id)
+        assert going_on.info.status == "RUNNING"
+        run.metrics({"reward": 0.1}, 4)
+    assert [point.step for point in store.get_metric_history(run.run_id, "reward")] == [1, 2, 3, 4]
+    (only,) = store.search_runs([going_on.info.experiment_id])
+    assert only.info.status == "FINISHED" and only.data.params["steps"] == "9"
+    assert not list((tmp_path / "mlruns" / "unsent").iterdir())
+
+
+def test_a_stage_that_goes_on_while_mlflow_is_away_is_sent_to_its_run(tmp_path):
+    note, params = tmp_path / "work" / "run", {"steps": 9, "span": (0, 1)}
+    with pytest.raises(KeyboardInterrupt), tracking.stage_run(tmp_path, "train", params, resume=note) as first:
+        first.metrics({"reward": 0.1}, 1)
+        raise KeyboardInterrupt
+    with outage(tmp_path), tracking.stage_run(tmp_path, "train", params, resume=note) as second:
+        second.metrics({"reward": 0.1}, 2)
+    with tracking.stage_run(tmp_path, "train", params, resume=note) as third:
+        pass
+    run, store = recorded(tmp_path, first.run_id)
+    assert [point.step for point in store.get_metric_history(first.run_id, "reward")] == [1, 2]
+    assert run.info.status == "FINISHED" and third.run_id != first.run_id, "it had finished, though MLflow did not know"
+
+
+def test_another_stage_leaves_a_run_that_was_cut_off_to_its_own(tmp_path):
+    note = tmp_path / "work" / "run"
+    kill(tmp_path, note, [1, 2, 3], 2)
+    with tracking.stage_run(tmp_path, "frames", {}):
+        pass
+    with tracking.stage_run(tmp_path, "train", {"steps": 9, "span": (0, 1)}, resume=note) as run:
+        run.metrics({"reward": 0.1}, 4)
+    store = tracking.client(tmp_path)
+    assert [point.step for point in store.get_metric_history(run.run_id, "reward")] == [1, 2, 3, 4]
+
+
+def test_a_note_or_a_letter_of_a_database_that_is_gone_does_not_stop_the_recording(tmp_path):
+    note = tmp_path / "work" / "run"
+    kill(tmp_path, note, [1, 2], 2)
+    known = json.loads(note.read_text())["run"]
+    for path in (note, *(tmp_path / "mlruns" / "unsent").iterdir()):
+        path.write_text(path.read_text().replace(known, "0" * 32))
+    with tracking.stage_run(tmp_path, "train", {"steps": 9, "span": (0, 1)}, resume=note) as run:
+        run.metrics({"reward": 0.1}, 3)
+    store = tracking.client(tmp_path)
+    assert [point.step for point in store.get_metric_history(run.run_id, "reward")] == [2, 3]
 
 
 def test_without_a_trained_policy_there_is_no_lineage(tmp_path):

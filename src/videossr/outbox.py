@@ -19,35 +19,50 @@ class Point:
 
 @dataclass(frozen=True)
 class Letter:
-    """What one run could not say. `run_id` is empty where not even the run could be made."""
+    """What one run could not say. `run_id` is empty where not even the run could be made, `status` where it was cut off
+    before it ended."""
 
     path: Path
     run_id: str
     stage: str
     params: Mapping[str, Any]
+    status: str
     points: tuple[Point, ...]
 
 
 class Outbox:
-    """The unsent points of one run: the first line of its file says whose they are, each further line is a point."""
+    """What is unsent of one run: the first line of its file says whose it is, each further line is a point, or how the
+    run ended."""
 
     def __init__(self, folder: Path, run_id: str, stage: str, params: Mapping[str, Any]) -> None:
         self._path = folder / f"{run_id or uuid.uuid4().hex}.jsonl"
         self._header = {"run_id": run_id, "stage": stage, "params": dict(params)}
 
     def put(self, point: Point) -> None:
-        """Keep a point; the file is made with the first."""
+        """Keep a point; the file is made with the first line."""
+        self._append(asdict(point))
+
+    def end(self, status: str) -> None:
+        """Keep how the run ended: FINISHED, FAILED or KILLED."""
+        self._append({"status": status})
+
+    def _append(self, content: Mapping[str, Any]) -> None:
         self._path.parent.mkdir(parents=True, exist_ok=True)
         lines = [] if self._path.exists() else [self._header]
         with self._path.open("a", encoding="utf-8") as file:
-            file.writelines(json.dumps(line) + "\n" for line in [*lines, asdict(point)])
+            file.writelines(json.dumps(line) + "\n" for line in [*lines, content])
 
 
 def letters(folder: Path) -> Iterator[Letter]:
     """Everything unsent in `folder`; a last line that a kill tore is passed over."""
     for path in sorted(folder.glob("*.jsonl")):
-        header, *points = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if _whole(line)]
-        yield Letter(path, **header, points=tuple(Point(**point) for point in points))
+        lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if _whole(line)]
+        if not lines:
+            continue  # torn before anything was said
+        header, *rest = lines
+        points = tuple(Point(**line) for line in rest if "step" in line)
+        status = rest[-1].get("status", "") if rest else ""  # a run that went on after it had ended has not ended
+        yield Letter(path, **header, status=status, points=points)
 
 
 def _whole(line: str) -> bool:

@@ -24,11 +24,12 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from videossr.errors import PolicyError
-from videossr.outbox import Outbox, Point, letters
+from videossr.outbox import Letter, Outbox, Point, letters
 from videossr.workspace import settle
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+    from mlflow.entities import Param
 
 logger = logging.getLogger(__name__)
 
@@ -41,7 +42,7 @@ _SERVING_REQUIREMENTS = ("torch", "torchvision", "transformers", "av", "numpy", 
 class Run:
     """One MLflow run. Its first trouble with MLflow is logged and ends the recording, never the work it records.
 
-    Metrics that MLflow did not take wait in the outbox, and are sent when the next run begins.
+    Metrics that MLflow did not take, and how the run ended, wait in the outbox and are sent when the next run begins.
     """
 
     def __init__(self, client: "MlflowClient | None", run_id: str, outbox: Outbox) -> None:
@@ -57,9 +58,7 @@ class Run:
 
     def params(self, values: Mapping[str, Any]) -> None:
         """Record parameters, nested ones by dotted names. A resumed run keeps those that it has."""
-        from mlflow.entities import Param
-
-        rows = [Param(name, str(value)) for name, value in flat(values).items()]
+        rows = _param_rows(values)
         self._record(lambda client: client.log_batch(self.run_id, params=rows))
 
     def artifacts(self, paths: Sequence[Path], folder: str | None = None) -> None:
@@ -69,7 +68,8 @@ class Run:
 
     def end(self, status: str) -> None:
         """Close the run as FINISHED, FAILED or KILLED."""
-        self._record(lambda client: client.set_terminated(self.run_id, status))
+        if not self._record(lambda client: client.set_terminated(self.run_id, status)):
+            self._outbox.end(status)
 
     def _record(self, write: Callable[["MlflowClient"], object]) -> bool:
         """Whether MLflow took it."""
@@ -297,31 +297,58 @@ def _log_artifact(client: "MlflowClient", run_id: str, path: Path, folder: str |
 
 def _begin(project: Path, stage: str, params: Mapping[str, Any], resume: Path | None) -> Run:
     unsent = project / "mlruns" / "unsent"
+    run_id = _remembered(resume, params)
     try:
         store = client(project)
         experiment = _experiment(project, store)
-        _send(store, experiment, unsent)
-        known = _unfinished(store, resume, params)
-        if known is not None:
-            store.update_run(known, status="RUNNING")
-            return Run(store, known, Outbox(unsent, known, stage, params))
-        run_id = store.create_run(experiment, run_name=stage, tags=_tags(stage, _commit(project))).info.run_id
+        for letter in letters(unsent):
+            if letter.status == "FINISHED":
+                _send(store, experiment, letter)
+        # Looked up after the runs that have finished, and before those that were cut off: it may be one of these.
+        run_id = _reopened(store, run_id) or _made(store, experiment, stage, _tags(stage, _commit(project)))
         if resume is not None:
             _remember(resume, {"run": run_id, "params": params})
+        for letter in letters(unsent):
+            mine = resume is not None and _same_work(store, letter, run_id, stage, params)
+            _send(store, experiment, letter, run_id if mine else "")
     except _trouble() as error:
         logger.warning("MLflow cannot record this run (%s); its metrics are kept and sent later", error)
-        return Run(None, "", Outbox(unsent, "", stage, params))
+        return Run(None, run_id, Outbox(unsent, run_id, stage, params))
     return Run(store, run_id, Outbox(unsent, run_id, stage, params))
 
 
-def _send(store: "MlflowClient", experiment: str, unsent: Path) -> None:
-    """Send what earlier runs could not; a run that could not even be made is made now."""
-    for letter in letters(unsent):
-        run_id = letter.run_id or store.create_run(experiment, run_name=letter.stage).info.run_id
-        _log_points(store, run_id, letter.points)
-        store.set_terminated(run_id)
-        letter.path.unlink()
-        logger.info("sent %d steps of '%s' that MLflow had not taken", len(letter.points), letter.stage)
+def _send(store: "MlflowClient", experiment: str, letter: Letter, goes_on: str = "") -> None:
+    """Send what a run could not say, to the run that `goes_on` with its work, or to its own, which is then over.
+
+    A run that could not even be made is made now. One that was cut off before it ended was killed.
+    """
+    run_id = goes_on or (letter.run_id if _is_open(store, letter.run_id) else "")
+    if not run_id:
+        run_id = _made(store, experiment, letter.stage, {"dvc.stage": letter.stage})
+        store.log_batch(run_id, params=_param_rows(letter.params))
+    _log_points(store, run_id, letter.points)
+    if not goes_on:
+        store.set_terminated(run_id, letter.status or "KILLED")
+    letter.path.unlink()
+    logger.info("sent %d steps of '%s' that MLflow had not taken", len(letter.points), letter.stage)
+
+
+def _same_work(store: "MlflowClient", letter: Letter, run_id: str, stage: str, params: Mapping[str, Any]) -> bool:
+    """Whether a letter is of the run `run_id`, or of one that never came to be and was to do the same."""
+    if letter.run_id == run_id:
+        return True
+    alike = (letter.stage, letter.params) == (stage, _as_json(params))
+    return alike and not _is_open(store, letter.run_id)
+
+
+def _made(store: "MlflowClient", experiment: str, stage: str, tags: Mapping[str, str]) -> str:
+    return store.create_run(experiment, run_name=stage, tags=dict(tags)).info.run_id
+
+
+def _param_rows(values: Mapping[str, Any]) -> list["Param"]:
+    from mlflow.entities import Param
+
+    return [Param(name, str(value)) for name, value in flat(values).items()]
 
 
 def _log_points(store: "MlflowClient", run_id: str, points: Sequence[Point]) -> None:
@@ -339,13 +366,36 @@ def _remember(note: Path, content: Mapping[str, Any]) -> None:
     partial.replace(note)
 
 
-def _unfinished(store: "MlflowClient", note: Path | None, params: Mapping[str, Any]) -> str | None:
-    """The run that a note remembers, where it had these very parameters and has not finished."""
+def _remembered(note: Path | None, params: Mapping[str, Any]) -> str:
+    """The run that a note remembers, where it had these very parameters; else nothing."""
     if note is None or not note.exists():
-        return None
+        return ""
     known = json.loads(note.read_text(encoding="utf-8"))
-    same = known["params"] == json.loads(json.dumps(params))
-    return known["run"] if same and store.get_run(known["run"]).info.status != "FINISHED" else None
+    return known["run"] if known["params"] == _as_json(params) else ""
+
+
+def _reopened(store: "MlflowClient", run_id: str) -> str:
+    if not _is_open(store, run_id):
+        return ""
+    store.update_run(run_id, status="RUNNING")
+    return run_id
+
+
+def _is_open(store: "MlflowClient", run_id: str) -> bool:
+    """Whether there is such a run (its database may be another by now) and it has not finished."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        info = store.get_run(run_id).info if run_id else None
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+            raise
+        info = None
+    return info is not None and info.lifecycle_stage == "active" and info.status != "FINISHED"
+
+
+def _as_json(values: Mapping[str, Any]) -> Any:
+    return json.loads(json.dumps(values))
 
 
 def _experiment(project: Path, store: "MlflowClient") -> str:
