@@ -50,7 +50,9 @@ def test_two_processes_learn_what_one_learns_from_the_same_batch(tmp_path, loss_
     done = subprocess.run(launch.command(params, [str(script)], {}), env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-2000:]
     for one, two in zip(drill.curve(tmp_path / "one"), drill.curve(tmp_path / "two"), strict=True):
-        for name in ("loss", "reward", "gradient_norm", "zero_variance"):
+        told = [name for name in one if name.endswith("/counting")]
+        assert {"kl/counting", "entropy/counting", "length/counting"} <= set(told)
+        for name in ("loss", "reward", "gradient_norm", "zero_variance", *told):
             assert one[name] == pytest.approx(two[name], abs=1e-4), name
     assert drill.same_weights(tmp_path / "one" / "policy", tmp_path / "two" / "policy", tolerance=2e-5)
 

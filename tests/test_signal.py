@@ -13,6 +13,7 @@ from videossr.policy import Prompt
 from videossr.records import Footage
 from videossr.train.assembly import assemble
 from videossr.train.curriculum import Curriculum, TaskScale
+from videossr.train.means import TokenMeans
 from videossr.train.params import CurriculumParams, Level
 
 SAMPLES = tiny.samples(64)
@@ -189,6 +190,66 @@ def test_a_run_that_stopped_goes_on_with_its_curriculum(tmp_path):
     assert [row == pytest.approx(other, abs=1e-5) for row, other in zip(through, stopped, strict=True)] == [True] * 5
     assert len({row["level/counting"] for row in through}) > 1, "it must have moved for the test to tell"
     assert drill.same_weights(tmp_path / "through" / "policy", tmp_path / "stopped" / "policy")
+
+
+def test_skill_is_told_above_the_floor_of_the_level_that_was_asked(start, tmp_path):
+    (tmp_path / "work").mkdir()
+    rows, levels, lessons = [], [2], curriculum(target=0.0, band=0.0, window=2)
+    lessons.levels["counting"] = 2  # a policy that hardly counts goes down from here
+    params = drill.changed(start, {"steps": 5})
+
+    def log(row, step):
+        rows.append(row)
+
+    trainer = assemble(params, drill.COUNTING, render, params.policy, tmp_path / "work", "key", lessons, log)
+    trainer.train()
+    levels += [int(row["level/counting"]) for row in rows]  # each row tells the level after it
+    assert len(set(levels[:-1])) > 1, "it must have moved for the test to tell"
+    for level, row in zip(levels, rows, strict=False):
+        floor = lessons.floors["counting"][level]
+        assert row["skill/counting"] == pytest.approx((row["reward/counting"] - floor) / (1 - floor), abs=1e-6)
+
+
+def test_means_of_tokens_are_those_of_all_passes_and_processes():
+    ones = torch.ones(2, 3)
+    means = TokenMeans(["counting", "grounding", "jigsaw"])
+    mask = torch.tensor([[1, 1, 1], [1, 1, 0], [1, 0, 0], [1, 0, 0]])
+    means.add("kl", ["counting", "jigsaw"], torch.cat([ones, torch.tensor([[0, torch.nan, torch.nan]] * 2)]), mask)
+    means.add("kl", ["counting"], 3 * ones, torch.tensor([[1, 0, 0], [0, 0, 0]]))
+    means.add("kl", ["jigsaw", "grounding"], torch.nan * mask, mask, [False, False])
+    told = means.take(lambda sums: 2 * sums)
+    assert told == pytest.approx({"kl/counting": (5 * 1 + 1 * 3) / 6, "kl/jigsaw": 0.0})
+    assert means.take(lambda sums: sums) == {}
+
+
+def told(start, folder, samples=SAMPLES, **grpo):
+    return drill.run(folder, drill.changed(start, {"steps": 2, **grpo}), samples).grpo
+
+
+def test_a_task_alone_has_the_length_divergence_and_entropy_of_the_step(start, tmp_path):
+    # In one pass: the means that TRL tells are means over passes.
+    for row in told(start, tmp_path, drill.COUNTING, kl_coefficient=1e-3, prompts_per_forward=4):
+        assert row["kl/counting"] == pytest.approx(row["kl"], rel=1e-4, abs=1e-9)
+        assert row["entropy/counting"] == pytest.approx(row["entropy"], rel=1e-5)
+        assert row["length/counting"] == pytest.approx(row["completions/mean_length"], rel=1e-6)
+
+
+def test_what_is_told_of_each_task_does_not_depend_on_how_a_step_is_cut(start, tmp_path):
+    grpo = {"kl_coefficient": 1e-3, "learning_rate": 1e-4, "prompts_per_rollout": 4}
+    whole = told(start, tmp_path / "whole", prompts_per_forward=4, **grpo)
+    cut = told(start, tmp_path / "cut", prompts_per_forward=1, **grpo)
+    for one, other in zip(whole, cut, strict=True):
+        names = {name for name in one if name.startswith(("length/", "kl/", "entropy/"))}
+        assert len(names) >= 6, "two tasks at least"
+        assert {name: one[name] for name in names} == pytest.approx({n: other[n] for n in names}, rel=1e-3, abs=1e-6)
+
+
+def test_entropy_is_told_of_groups_that_were_computed_and_a_divergence_only_where_there_is_one(start, tmp_path):
+    rows = told(start, tmp_path / "some", drill.COUNTING)
+    rows += told(tiny.write_newborn(tmp_path / "newborn"), tmp_path / "none", drill.COUNTING)
+    assert [("entropy/counting" in row) for row in rows] == [row["zero_variance"] < 1 for row in rows]
+    assert {"entropy/counting" in row for row in rows} == {True, False}
+    assert not any(name.startswith("kl") for row in rows for name in row)
 
 
 def test_the_running_scale_brings_tasks_to_one_size():

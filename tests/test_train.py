@@ -5,6 +5,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from collections import defaultdict
 from dataclasses import replace
 from pathlib import Path
 
@@ -227,12 +228,17 @@ def test_the_reward_tells_each_task_apart():
         completions=["1,2,3", "1,2,3", "2143", "nonsense"],
         task=["counting", "counting", "jigsaw", "jigsaw"],
         answer=["1,2,3", "1,2,3", "2143", "2143"],
-        log_metric=told.__setitem__,
+        level_floor=[None, None, 0.2, 0.2],
+        completion_ids=[[1] * 5, [1] * 6, [1] * 4, [1] * 8],
+        log_metric=lambda name, value: told[name].append(value),
     )
+    told = {name: sum(values) / len(values) for name, values in told.items()}
     assert scores == pytest.approx([1, 1, 1, 0])
     assert told["zero_variance/counting"] == 1 and told["zero_variance/jigsaw"] == 0
     assert told["parsed/jigsaw"] == 0.5
-    assert told["skill/counting"] == pytest.approx(1) and told["skill/jigsaw"] == pytest.approx((0.5 - 0.35) / 0.65)
+    assert told["skill/counting"] == pytest.approx(1)
+    assert told["skill/jigsaw"] == pytest.approx((0.5 - 0.2) / 0.8), "above the floor of the level it was asked at"
+    assert told["length/counting"] == 5.5 and told["length/jigsaw"] == 6
 
 
 def test_the_default_newborn_is_small_and_the_paper_is_the_default_elsewhere():

@@ -65,8 +65,16 @@ class Asking:
             return [], []
         prompts = self._look([puzzle.prompt for puzzle, _ in asked])
         seeds = [_seed(self._seed, *place) for _, place in asked]
-        puzzles = [replace(puzzle, prompt=prompt) for (puzzle, _), prompt in zip(asked, prompts, strict=True)]
+        puzzles = [
+            replace(puzzle, prompt=prompt, row={**puzzle.row, "level_floor": self._level_floor(puzzle.row["task"])})
+            for (puzzle, _), prompt in zip(asked, prompts, strict=True)
+        ]
         return puzzles, self._roll_out(prompts, seeds)
+
+    def _level_floor(self, task: str) -> float | None:
+        """The blind floor of the level that a task is at now, None where it has no levels."""
+        curriculum = self.lessons.curriculum
+        return curriculum.floors[task][curriculum.levels[task]] if curriculum and task in curriculum.levels else None
 
     def scores(self, puzzle: Puzzle, group: Completions) -> list[float]:
         """What each completion of a group is paid."""

@@ -25,6 +25,7 @@ from videossr.train.attention import attend_by_branches
 from videossr.train.curriculum import TaskScale
 from videossr.train.faults import finite_gradient, told_out_of_memory, write_fault
 from videossr.train.lessons import Lessons, Puzzle
+from videossr.train.means import TokenMeans
 from videossr.train.params import GrpoParams
 from videossr.train.prefix import Group, padded_logps, shared_logps
 from videossr.train.reward import Score
@@ -84,6 +85,8 @@ class VideoGRPOTrainer(GRPOTrainer):
         self._prompts: list[Encoded] = []  # of the rows a method below is working on, one a group
         self._completions: Completions = []
         self._taught: Sequence[bool] | None = None  # which of these groups move the loss; None where all count
+        self._means = TokenMeans(sorted(set(self.train_dataset["task"])))
+        self._scored: tuple[torch.Tensor, torch.Tensor | None] | None = None  # what the loss was last computed from
 
     def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
         names = [row["sample_id"] for row in inputs[:: self.num_generations]]
@@ -94,6 +97,7 @@ class VideoGRPOTrainer(GRPOTrainer):
         self._prompts = [puzzle.prompt for puzzle in puzzles]
         self._completions = [completion for group in groups for completion in group]
         batch = super()._generate_and_score_completions([p.row for p in puzzles for _ in range(self.num_generations)])
+        batch["tasks"] = [puzzle.row["task"] for puzzle in puzzles]
         batch["prompts"] = self._prompts
         batch["sample_ids"] = [puzzle.row["sample_id"] for puzzle in puzzles]
         if self.scale is not None:
@@ -198,9 +202,25 @@ class VideoGRPOTrainer(GRPOTrainer):
         self._prompts = inputs["prompts"]
         self._taught = self._teaching(inputs["advantages"])
         try:
-            return super()._compute_loss(model, inputs)
+            loss = super()._compute_loss(model, inputs)
+            self._tell_tasks(inputs)
+            return loss
         finally:
-            self._taught = None
+            self._taught = self._scored = None
+
+    @torch.no_grad()
+    def _tell_tasks(self, inputs: Mapping[str, Any]) -> None:
+        """Divergence (the estimate that the loss holds) and entropy of each task, over all tokens of the step."""
+        assert self._scored is not None
+        (logps, entropies), mask = self._scored, inputs["completion_mask"]
+        if self.beta:
+            gap = inputs["ref_per_token_logps"] - logps
+            self._means.add("kl", inputs["tasks"], gap.exp() - gap - 1, mask)
+        if entropies is not None:
+            self._means.add("entropy", inputs["tasks"], entropies, mask, self._taught)  # of others none was computed
+        if self.accelerator.sync_gradients:
+            for name, value in self._means.take(lambda sums: self.accelerator.reduce(sums, reduction="sum")).items():
+                self._metrics["train"][name].append(value)
 
     def _teaching(self, advantages: torch.Tensor) -> Sequence[bool] | None:
         """Which groups move the loss. None where all must be computed: the divergence and the entropy ask for each."""
@@ -227,10 +247,12 @@ class VideoGRPOTrainer(GRPOTrainer):
         per_pass = max(1, (batch_size or len(input_ids)) // self.num_generations)
         passes = [self._logps(model, part) for part in parts(kept, per_pass)]
         if self._taught is not None:
-            return *self._spread(model, passes, input_ids[:, -logits_to_keep:]), None
+            self._scored = self._spread(model, passes, input_ids[:, -logits_to_keep:])
+            return *self._scored, None
         logps, entropies = zip(*passes, strict=True)
         entropy = None if entropies[0] is None else side_by_side(entropies, logits_to_keep)
-        return side_by_side(logps, logits_to_keep), entropy, None
+        self._scored = side_by_side(logps, logits_to_keep), entropy
+        return *self._scored, None
 
     def _spread(
         self, model: Any, passes: Sequence[Any], completion_ids: torch.Tensor

@@ -22,7 +22,7 @@ KEPT = (
     "skipped",
     *RENAMED,
 )
-PER_TASK = ("reward/", "zero_variance/", "parsed/", "skill/", "level/")
+PER_TASK = ("reward/", "zero_variance/", "parsed/", "skill/", "level/", "length/", "kl/", "entropy/")
 
 
 class RunLog:

@@ -24,28 +24,32 @@ def smooth_mean(task: str, completions: Sequence[str], answer: str) -> float:
 def verified_reward(score: Score, group_size: int, floors: Mapping[str, float]) -> Callable[..., list[float]]:
     """The reward TRL calls: each completion scored by `score`, with metrics per task.
 
-    Logs per task the mean reward, the skill, the share of replies that parse, and the share of groups whose rewards are
-    all equal and so teach nothing.
+    Logs per task the reward, the skill above the blind floor (of the level that a group was asked at, else of the task
+    as `floors` has it), the length in tokens, whether the reply parses, and whether a group's rewards are all equal and
+    so teach nothing: each of each row or group, so that the means over all processes are right.
     """
 
     def verified(
         completions: Sequence[str],
         task: Sequence[str],
         answer: Sequence[str],
+        level_floor: Sequence[float | None],
+        completion_ids: Sequence[Sequence[int]],
         log_metric: Callable[[str, float], None],
         **unused: Any,
     ) -> list[float]:
         rows = list(zip(task, completions, answer, strict=True))
         scores = [score(*row) for row in rows]
-        for name in sorted(set(task)):
-            mine = [i for i, t in enumerate(task) if t == name]
-            groups = [[scores[i] for i in mine[at : at + group_size]] for at in range(0, len(mine), group_size)]
-            log_metric(f"reward/{name}", _mean([scores[i] for i in mine]))
-            smooth = _mean([rewards.score(*rows[i]) for i in mine])
-            if floors[name] < 1:  # else one answer is always right, and there is no skill in giving it
-                log_metric(f"skill/{name}", (smooth - floors[name]) / (1 - floors[name]))
-            log_metric(f"zero_variance/{name}", _mean([not varied(group) for group in groups]))
-            log_metric(f"parsed/{name}", _mean([rewards.parsed(*rows[i]) for i in mine]))
+        for i, (name, reply, truth) in enumerate(rows):
+            at_level = level_floor[i]
+            floor = floors[name] if at_level is None else at_level
+            log_metric(f"reward/{name}", scores[i])
+            if floor < 1:  # else one answer is always right, and there is no skill in giving it
+                log_metric(f"skill/{name}", (rewards.score(name, reply, truth) - floor) / (1 - floor))
+            log_metric(f"parsed/{name}", rewards.parsed(name, reply, truth))
+            log_metric(f"length/{name}", len(completion_ids[i]))
+        for at in range(0, len(rows), group_size):
+            log_metric(f"zero_variance/{task[at]}", not varied(scores[at : at + group_size]))
         return scores
 
     return verified
