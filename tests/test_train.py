@@ -221,8 +221,18 @@ def test_groups_that_do_not_divide_are_refused():
         GrpoParams(prompts_per_step=6, prompts_per_forward=4)
 
 
+def test_every_step_has_its_row_also_where_a_rollout_serves_two(trained, tmp_path):
+    logged = []
+    params = replace(PARAMS, policy=str(trained[0] / "start"), grpo=replace(GRPO, updates_per_rollout=2))
+    report = run(tmp_path, params, log_metrics=lambda metrics, step: logged.append(step))
+    assert [row["step"] for row in report.grpo] == [1, 2, 3, 4] == logged
+    for row in report.grpo:
+        assert {"loss", "kl", "entropy", "kl/counting", "gradient_norm", "learning_rate"} <= set(row)
+    assert ["reward" in row for row in report.grpo] == [True, False, True, False]
+
+
 def test_the_reward_tells_each_task_apart():
-    told = {}
+    told = defaultdict(list)
     reward = verified_reward(scorer(PARAMS), 2, {"counting": 0.5, "jigsaw": 0.35})
     scores = reward(
         completions=["1,2,3", "1,2,3", "2143", "nonsense"],

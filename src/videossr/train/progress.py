@@ -74,7 +74,7 @@ class Progress(TrainerCallback):
             for name, value in (logs or {}).items()
             if value is not None and (name in KEPT or name.startswith(PER_TASK))
         }
-        if "reward" not in metrics:
+        if "loss" not in metrics:  # every step has one; a reward has only the step that a rollout came before
             return
         # The run log is compared between runs, so what a clock says stays out of it.
         told = {name: value for name, value in metrics.items() if name != SECONDS}
@@ -82,7 +82,8 @@ class Progress(TrainerCallback):
         self.log_metrics(metrics, state.global_step)
         if self.bar is not None:
             self.bar.update(state.global_step - self.bar.n)
-            self.bar.set_postfix(reward=f"{metrics['reward']:.3f}", refresh=False)
+            if "reward" in metrics:
+                self.bar.set_postfix(reward=f"{metrics['reward']:.3f}", refresh=False)
 
     def on_train_end(self, args: Any, state: Any, control: Any, **unused: Any) -> None:
         if self.bar is not None:
