@@ -1,5 +1,6 @@
 """More than one process: groups never straddle two of them, and how many there are changes nothing that is learned."""
 
+import json
 import os
 import subprocess
 import sys
@@ -8,6 +9,7 @@ from pathlib import Path
 
 import drill
 import pytest
+import tiny
 import yaml
 from accelerate.commands.config.config_args import load_config_from_file
 from transformers import Qwen3VLForConditionalGeneration
@@ -55,6 +57,45 @@ def test_two_processes_learn_what_one_learns_from_the_same_batch(tmp_path, loss_
         for name in ("loss", "reward", "gradient_norm", "zero_variance", *told):
             assert one[name] == pytest.approx(two[name], abs=1e-4), name
     assert drill.same_weights(tmp_path / "one" / "policy", tmp_path / "two" / "policy", tolerance=2e-5)
+
+
+SKIPPING = """
+import sys, pathlib
+sys.path[:0] = {path!r}
+import drill, tiny
+store = {{name: clip for name, clip in tiny.clips().items() if name != "video2"}}
+params = drill.changed({start!r}, {grpo!r}, processes={processes})
+drill.run(pathlib.Path({folder!r}), params, tiny.samples(64), store)
+"""
+
+
+@pytest.mark.slow
+def test_two_processes_tell_of_every_task_and_every_skipped_sample_what_one_tells(tmp_path):
+    """Several tasks in one step, and a video that is missing: whoever meets it, the first process knows."""
+    start = drill.warm()
+    grpo = {
+        "steps": 6,
+        "prompts_per_forward": 1,
+        "prompts_per_rollout": 4,
+        "kl_coefficient": 1e-3,
+        "learning_rate": 1e-5,
+    }
+    store = {name: clip for name, clip in tiny.clips().items() if name != "video2"}
+    one = drill.run(tmp_path / "one", drill.changed(start, grpo), tiny.samples(64), store)
+    script = tmp_path / "worker.py"
+    given = {"path": sys.path, "grpo": grpo, "folder": str(tmp_path / "two"), "start": str(start), "processes": 2}
+    script.write_text(SKIPPING.format(**given))
+    environment = {**os.environ, **launch.extra(), "OMP_NUM_THREADS": "1"}
+    command = launch.command(drill.changed(start, grpo, processes=2), [str(script)], {})
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
+    told = json.loads((tmp_path / "two" / "train.json").read_text())
+    assert told["skipped"] == one.skipped and len(one.skipped) > 1
+    for row, other in zip(one.grpo, told["grpo"], strict=True):
+        names = {name for name in row if "/" in name} | {"skipped"} & set(row)
+        assert {name: row[name] for name in names} == pytest.approx({n: other[n] for n in names}, abs=1e-4)
+    state = max((tmp_path / "two").glob("work/*/grpo/checkpoint-*/lessons.json"), key=lambda path: path.stat().st_mtime)
+    assert json.loads(state.read_text())["skipped"] == one.skipped
 
 
 SHARDED = """

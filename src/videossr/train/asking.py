@@ -39,6 +39,7 @@ class Asking:
         self._seed = seed
         self._refill_rounds = refill_rounds
         self._exchanged = self._asked = 0
+        self._told_skipped: set[str] = set()
 
     def ask(self, sample_ids: Sequence[str], step: int, first_place: int) -> tuple[list[Puzzle], list[Completions]]:
         """The puzzles of these samples, which stand at `first_place` and after in the step, and their completions.
@@ -95,11 +96,21 @@ class Asking:
         metrics: dict[str, float] = {}
         if self._refill_rounds:
             metrics["exchanged"] = sum(gather_object([self._exchanged])) / sum(gather_object([self._asked]))
-        if skipped := set(gather_object(list(self.lessons.skipped))):
-            metrics["skipped"] = len(skipped)
+        self._share_skipped()
+        if self.lessons.skipped:
+            metrics["skipped"] = len(self.lessons.skipped)
         if self.lessons.curriculum is not None:
             metrics |= {f"level/{name}": level for name, level in self.lessons.curriculum.levels.items()}
         return metrics
+
+    def _share_skipped(self) -> None:
+        """Let every process know what any of them had to skip: whoever writes it down writes all of it."""
+        skipped = self.lessons.skipped
+        news = {name: reason for name, reason in skipped.items() if name not in self._told_skipped}
+        for theirs in gather_object([news]):
+            for name, reason in theirs.items():
+                skipped.setdefault(name, reason)
+        self._told_skipped = set(skipped)
 
 
 def _seed(*parts: int) -> int:
