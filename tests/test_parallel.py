@@ -1,17 +1,24 @@
 """Items in processes: order kept, one bad item costs itself, nothing outlives the parent."""
 
+import errno
 import os
+import pickle
 import signal
+import struct
+import sys
 import time
 from collections.abc import Callable
 from multiprocessing import get_context
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 
+from flows.runtime import sentence_of
 from videossr.errors import ConfigError
-from videossr.parallel import ItemLost, Limits, mapped
+from videossr.parallel import ItemLost, Limits, Loss, mapped
+from videossr.parallel.minder import Minder
 
 LIMITS = Limits(seconds=2.0, megabytes=100)
 
@@ -54,6 +61,44 @@ def _die_once(path: Path) -> str:
 
 def test_a_process_that_the_system_killed_costs_nothing(tmp_path: Path) -> None:
     assert list(mapped(_die_once, [tmp_path / "tried"], 1, LIMITS, lambda item, loss: loss)) == ["alive"]
+
+
+def _die_within_an_answer(path: Path) -> str:
+    """As a process that the system kills while it writes a long answer: the length has come, and not all of it."""
+    if path.name == "once" and path.exists():
+        return "alive"
+    path.touch()
+    os.write(int(sys.argv[1]), struct.pack("!i", 1000) + b"the first bytes of a thousand")
+    os.kill(os.getpid(), signal.SIGKILL)
+    return "never"
+
+
+def test_a_death_within_an_answer_is_a_death_like_any_other(tmp_path: Path) -> None:
+    items = [tmp_path / name for name in ("once", "always")]
+    results = list(mapped(_die_within_an_answer, items, 1, LIMITS, lambda item, loss: loss))
+    assert results == ["alive", Loss("crashed", "the process that read it died, twice")]
+
+
+def test_a_process_that_cannot_be_started_is_no_death_of_an_item(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "executable", "/no/such/python")
+    with pytest.raises(FileNotFoundError, match="/no/such/python"):
+        Minder(pickle.dumps(abs), LIMITS, Path.cwd(), sys.path).run(pickle.dumps(-1))
+
+
+def _write_a_video(path: str) -> None:
+    with av.open(path, "w", format="matroska") as container:
+        stream = container.add_stream("mpeg4", rate=25, options={"g": "1"})
+        stream.width = stream.height = 64
+        frame = av.VideoFrame.from_ndarray(np.zeros((64, 64, 3), np.uint8), format="rgb24")
+        container.mux([*stream.encode(frame), *stream.encode()])
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_disk_that_a_library_finds_full_is_the_same_sentence_from_a_process(workers: int) -> None:
+    with pytest.raises(OSError, match="No space left") as caught:
+        list(mapped(_write_a_video, ["/dev/full"], workers))
+    assert (caught.value.errno, caught.value.filename) == (errno.ENOSPC, "/dev/full")
+    assert "the disk is full while writing /dev/full" in (sentence_of(caught.value) or "")
 
 
 def _refuse(number: int) -> int:

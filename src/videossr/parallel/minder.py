@@ -5,7 +5,8 @@ import platform
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
@@ -21,6 +22,18 @@ _WATCH_SECONDS = 0.05
 # Processes share the processors out; threads of their libraries would only cost each of them memory and a slower start.
 _ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "OPENCV_FOR_THREADS_NUM": "1"}
 _DIED = Loss("crashed", "the process that read it died, twice")
+
+
+class _Died(Exception):
+    """The process ended, and with it the connection: before a message, or in the middle of one."""
+
+
+@contextmanager
+def _death_noticed() -> Iterator[None]:
+    try:
+        yield
+    except (EOFError, OSError) as error:  # OSError also where half a message has come
+        raise _Died from error
 
 
 @dataclass(frozen=True)
@@ -82,9 +95,10 @@ class Minder:
         """What comes of an item; None where its process died."""
         try:
             worker = self._started()
-            worker.connection.send_bytes(item)
-            return self._watch(worker) or worker.connection.recv()
-        except (EOFError, ConnectionError):
+            with _death_noticed():
+                worker.connection.send_bytes(item)
+                return self._watch(worker) or worker.connection.recv()
+        except _Died:
             self._stop()
             return None
 
@@ -113,9 +127,10 @@ class Minder:
         if self._worker is not None:
             return self._worker
         worker = self._start()
-        worker.connection.send((self._path, self._limits))
-        worker.connection.send_bytes(self._function)
-        answer = worker.connection.recv()
+        with _death_noticed():
+            worker.connection.send((self._path, self._limits))
+            worker.connection.send_bytes(self._function)
+            answer = worker.connection.recv()
         if isinstance(answer, Failed):  # the function cannot be imported there
             raise answer.error
         self._idle_bytes = worker.resident_bytes  # with all imports

@@ -89,6 +89,8 @@ def _that_travels(error: BaseException) -> BaseException:
     """The error, or one that says the same where its class may not survive the way to another process."""
     if isinstance(error, VideoSSRError) or type(error).__module__ == "builtins":
         return error.with_traceback(None)
+    if isinstance(error, OSError) and error.errno is not None:  # a library's own: a full disk must stay a full disk
+        return OSError(error.errno, error.strerror, error.filename)
     told = f"{type(error).__name__}: {error}"
     return MemoryError(told) if isinstance(error, MemoryError) else RuntimeError(told)
 
