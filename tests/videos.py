@@ -1,5 +1,6 @@
 """Small real videos for tests: every frame carries its number in a row of blocks that survives any codec."""
 
+import struct
 from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -87,6 +88,16 @@ def cut_without_encoding(source: Path, path: Path, first_ms: int) -> Path:
                 packet.pts, packet.dts = packet.pts - shift, packet.dts - shift
                 packet.stream = copy
                 writing.mux(packet)
+    return path
+
+
+def with_display_matrix(path: Path, matrix: tuple[float, float, float, float]) -> Path:
+    """Overwrite the a, b, c and d of an MP4's track matrix (ISO 14496-12, section 8.3.2), 16.16 numbers, in place."""
+    data = path.read_bytes()
+    upright = struct.pack(">5i", 1 << 16, 0, 0, 0, 1 << 16)
+    place = data.index(upright, data.index(b"tkhd"))
+    a, b, c, d = (round(number * (1 << 16)) for number in matrix)
+    path.write_bytes(data[:place] + struct.pack(">5i", a, b, 0, c, d) + data[place + len(upright) :])
     return path
 
 

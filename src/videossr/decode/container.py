@@ -5,21 +5,17 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import av
-import numpy as np
 from av.container import InputContainer
 from av.packet import Packet
 from av.stream import Disposition
 from av.video.frame import VideoFrame
-from av.video.reformatter import Interpolation
 from av.video.stream import VideoStream
 
-from videossr.decode.clip import Pixels
 from videossr.errors import DecodeError
 
 MAX_SOURCE_PIXELS = 8192 * 8192
 MAX_SECONDS = 24 * 3600.0
 MAX_STREAMS = 100
-_SCALING = Interpolation.AREA | Interpolation.ACCURATE_RND | Interpolation.BITEXACT  # the same on every processor
 # Only these demuxers, only local files: a text file named .mp4 may otherwise be a playlist that opens other files.
 _OPTIONS = {"format_whitelist": "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts", "protocol_whitelist": "file"}
 
@@ -107,32 +103,3 @@ def frames_in_order(container: InputContainer, stream: VideoStream) -> Iterator[
                 continue
             started = True
             yield frame
-
-
-def displayed_size(stream: VideoStream, frame: VideoFrame) -> tuple[int, int]:
-    """(width, height) after pixel aspect and rotation."""
-    aspect = stream.sample_aspect_ratio
-    width = round(frame.width * float(aspect)) if aspect else frame.width
-    return (frame.height, width) if _quarter_turns(frame) % 2 else (width, frame.height)
-
-
-def upright(frame: VideoFrame, size: tuple[int, int]) -> Pixels:
-    """One upright RGB frame, uint8 [H, W, 3]: scaled first, then turned, so that little is turned."""
-    turns = _quarter_turns(frame)
-    height, width = size[::-1] if turns % 2 else size
-    scaled = frame.reformat(width=width, height=height, format="rgb24", interpolation=_SCALING, threads=1).to_ndarray()
-    return np.ascontiguousarray(np.rot90(scaled, turns))
-
-
-def thumbnail(frame: VideoFrame) -> Pixels:
-    """One upright grey picture, uint8 [16, 17]."""
-    turns = _quarter_turns(frame)
-    height, width = (17, 16) if turns % 2 else (16, 17)
-    # Scaled as RGB: the range and the matrix of the file are settled on the way.
-    small = frame.reformat(width=width, height=height, format="rgb24", interpolation=_SCALING, threads=1).to_ndarray()
-    return np.rot90(small.mean(axis=2), turns).round().astype(np.uint8)
-
-
-def _quarter_turns(frame: VideoFrame) -> int:
-    """How often the stored picture is turned counterclockwise to stand upright, 0..3, as `rot90` counts."""
-    return round(frame.rotation / 90) % 4

@@ -11,16 +11,16 @@ from av.video.stream import VideoStream
 from videossr.decode.clip import Numbers, Pixels, Ticks, Times
 from videossr.decode.container import (
     MAX_SECONDS,
-    displayed_size,
     frames_in_order,
     opened,
     packets,
     refuse_too_long,
-    thumbnail,
 )
+from videossr.decode.upright import displayed_size, stance, thumbnail, upright
 from videossr.errors import DecodeError
 
 MAX_FRAMES = round(MAX_SECONDS * 120)
+THUMBNAIL_SIZE = 16, 17  # of which 16x16 differences between neighbours remain
 INDEX_BY_DECODING = ("avi",)  # its packets carry decoding order only: frames are numbered as they come out
 
 
@@ -41,7 +41,8 @@ class Probe:
     """What a container says of its largest video stream, checked by decoding one frame.
 
     `times` are the presentation times in seconds of all frames, the first at 0; `width` and `height` are pixels as
-    displayed; `thumbnail` is the first picture, grey, uint8 [16, 17]. `index` is the same clock in ticks of the stream.
+    displayed; `is_mirrored` where they are shown in a mirror; `thumbnail` is the first picture, grey, uint8 [16, 17].
+    `index` is the same clock in ticks of the stream.
     """
 
     codec: str
@@ -50,6 +51,7 @@ class Probe:
     height: int
     fps: float
     duration_seconds: float
+    is_mirrored: bool
     thumbnail: Pixels = field(repr=False, compare=False)
     times: Times = field(repr=False)
     index: Index = field(repr=False)
@@ -92,7 +94,8 @@ def probe(path: Path) -> Probe:
             height=height,
             fps=fps,
             duration_seconds=len(times) / fps if fps else 0.0,
-            thumbnail=thumbnail(first),
+            is_mirrored=stance(first).is_mirrored,
+            thumbnail=thumbnail(upright(first, THUMBNAIL_SIZE)),
             times=times,
             index=index,
         )

@@ -8,8 +8,9 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from videossr.decode.clip import Numbers, Pixels
-from videossr.decode.container import frames_in_order, opened, packets, upright
+from videossr.decode.container import frames_in_order, opened, packets
 from videossr.decode.probing import INDEX_BY_DECODING, Probe
+from videossr.decode.upright import upright
 from videossr.errors import DecodeError
 
 READ_IN_ORDER = ("avi", "mpegts")

@@ -17,5 +17,5 @@ REASONS: dict[str, str] = {
     "too_many_streams": "more streams than are read",
     "too_short": "fewer usable frames than a puzzle needs",
     "unreadable": "the file cannot be opened or read",
-    "unsupported": "no decoder for this codec, or the chosen decoder disagrees with the container",
+    "unsupported": "no decoder for this codec, a picture askew, or the chosen decoder disagrees with the container",
 }

@@ -1,0 +1,69 @@
+"""From a stored picture to the upright one: scaled, then turned or mirrored as its display matrix says."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from av.video.frame import VideoFrame
+from av.video.reformatter import Interpolation
+from av.video.stream import VideoStream
+
+from videossr.decode.clip import Pixels
+from videossr.errors import DecodeError
+
+_SCALING = Interpolation.AREA | Interpolation.ACCURATE_RND | Interpolation.BITEXACT  # the same on every processor
+_STRAY = 1 / 64  # what a matrix may hold off its axes, of what it holds on them: less than a degree
+
+
+@dataclass(frozen=True)
+class Stance:
+    """How a stored picture is brought upright: rows and columns change places first, then it is flipped."""
+
+    transposed: bool = False
+    upside_down: bool = False
+    right_to_left: bool = False
+
+    @property
+    def is_mirrored(self) -> bool:
+        """Whether the upright picture is a mirror image of the stored one: no turn alone brings it upright."""
+        return self.transposed ^ self.upside_down ^ self.right_to_left
+
+
+def stance(frame: VideoFrame) -> Stance:
+    """What the display matrix of a frame says; its scale is left to the pixel aspect.
+
+    Raises DecodeError where the matrix is neither made of quarter turns nor a flip: nothing would stand upright.
+    """
+    matrix = frame.side_data.get("DISPLAYMATRIX")
+    if matrix is None:
+        return Stance()
+    # A stored place (x, y) is shown at (a x + c y, b x + d y).
+    a, b, _, c, d = (float(number) for number in np.frombuffer(bytes(matrix), np.int32)[:5])
+    if not any((a, b, c, d)):  # careless writers leave it empty, which says nothing
+        return Stance()
+    if max(abs(b), abs(c)) < _STRAY * min(abs(a), abs(d)):
+        return Stance(False, d < 0, a < 0)
+    if max(abs(a), abs(d)) < _STRAY * min(abs(b), abs(c)):
+        return Stance(True, b < 0, c < 0)
+    raise DecodeError("unsupported", "its display matrix is neither made of quarter turns nor a flip")
+
+
+def displayed_size(stream: VideoStream, frame: VideoFrame) -> tuple[int, int]:
+    """(width, height) after pixel aspect and rotation."""
+    aspect = stream.sample_aspect_ratio
+    width = round(frame.width * float(aspect)) if aspect else frame.width
+    return (frame.height, width) if stance(frame).transposed else (width, frame.height)
+
+
+def upright(frame: VideoFrame, size: tuple[int, int]) -> Pixels:
+    """One upright RGB frame, uint8 [H, W, 3]: scaled first, then turned, so that little is turned."""
+    how = stance(frame)
+    height, width = size[::-1] if how.transposed else size
+    pixels = frame.reformat(width=width, height=height, format="rgb24", interpolation=_SCALING, threads=1).to_ndarray()
+    pixels = pixels.swapaxes(0, 1) if how.transposed else pixels
+    pixels = pixels[::-1] if how.upside_down else pixels
+    return np.ascontiguousarray(pixels[:, ::-1] if how.right_to_left else pixels)
+
+
+def thumbnail(pixels: Pixels) -> Pixels:
+    """A grey picture, uint8 [H, W], of an RGB one: the range and the matrix of the file are settled in that already."""
+    return pixels.mean(axis=2).round().astype(np.uint8)
