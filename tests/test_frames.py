@@ -237,12 +237,79 @@ def test_a_kill_at_the_end_loses_nothing(videos: list[Video], tmp_path: Path, wh
     assert contents(root) == contents(tmp_path / "whole") and not building.exists()
 
 
-def _write_until(videos: list[Video], root: Path, when: str) -> None:
-    """Kill this process at a step that is known by the file that it opens or renames."""
-    marks = {"shards": "shard-00001.rows", "index": "index.parquet", "store": "frames.partial/store"}
+def test_a_kill_at_any_step_loses_no_whole_shard_and_changes_no_byte(videos: list[Video], tmp_path: Path) -> None:
+    """What lies on the disk before each step is what a kill -9 there leaves; the graph may clear the store as well."""
+    write_store(videos, tmp_path / "whole", PARAMS, workers=0, videos_per_shard=2)
+    whole = contents(tmp_path / "whole")
+    (tmp_path / "source").mkdir()
+    copies = [replace(v, path=str(shutil.copy(v.path, tmp_path / "source"))) for v in videos]
+    states = tmp_path / "states"
+    run = get_context("spawn").Process(target=_write_and_keep_every_state, args=(copies, tmp_path / "work", states))
+    run.start()
+    run.join()
+    assert run.exitcode == 0
+    kept = sorted(states.iterdir())
+    assert len(kept) >= 30
+    for state in kept:
+        cleared = Path(shutil.copytree(state, tmp_path / "cleared" / state.name))
+        shutil.rmtree(cleared / "frames", ignore_errors=True)
+        assert write_store(copies, cleared / "frames", PARAMS, workers=0, videos_per_shard=2) == []
+        assert contents(cleared / "frames") == whole and not (cleared / "frames.partial").exists(), state
+    (tmp_path / "source").rename(tmp_path / "gone")  # what is whole is not read again
+    for state in kept:
+        if (state / "frames.partial/plan.json").exists() and len(list(state.glob("*/*.rows.parquet"))) == 2:
+            assert write_store(copies, state / "frames", PARAMS, workers=0, videos_per_shard=2) == []
+            assert contents(state / "frames") == whole and not (state / "frames.partial").exists(), state
+
+
+def _write_and_keep_every_state(videos: list[Video], work: Path, states: Path) -> None:
+    """Copy `work` before every step that changes it; what python does not see lies between two that it does."""
+    write_store(videos[:1], work / "frames", PARAMS, workers=0)
+    changing = ("os.mkdir", "os.rename", "os.remove", "os.rmdir", "open")
+    copying = False
 
     def watch(event: str, args: tuple[object, ...]) -> None:
-        if event == "os.rename" and marks[when] in str(args[0]):
+        nonlocal copying
+        if copying or event not in changing or (event == "open" and args[1] not in ("w", "wb")):
+            return
+        copying = True
+        shutil.copytree(work, states / f"{len(list(states.glob('*'))):03d}-{event}")
+        copying = False
+
+    sys.addaudithook(watch)
+    write_store(videos, work / "frames", PARAMS, workers=0, videos_per_shard=2)
+    copying = True
+
+
+def test_half_a_shard_is_never_taken_for_a_whole_one(videos: list[Video], tmp_path: Path) -> None:
+    """Killed when all was moved, the store cleared away, killed again in the middle of writing the same shard."""
+    root, building = tmp_path / "frames", tmp_path / "frames.partial"
+    for when in ("plan", "skipped"):
+        run = get_context("spawn").Process(target=_write_until, args=(videos, root, when))
+        run.start()
+        run.join()
+        assert run.exitcode == -signal.SIGKILL and root.exists() == (when == "plan")
+        shutil.rmtree(root, ignore_errors=True)
+    shard = building / "store" / "shard-00000.tar"
+    assert shard.exists()
+    shard.write_bytes(shard.read_bytes()[:5000])
+    assert write_store(videos, root, PARAMS, workers=0, videos_per_shard=2) == []
+    write_store(videos, tmp_path / "whole", PARAMS, workers=0, videos_per_shard=2)
+    assert contents(root) == contents(tmp_path / "whole")
+
+
+def _write_until(videos: list[Video], root: Path, when: str) -> None:
+    """Kill this process at a step that is known by the file that it opens or renames."""
+    marks = {
+        "shards": "shard-00001.rows",
+        "index": "index.parquet",
+        "store": "frames.partial/store",
+        "plan": "plan.json",
+        "skipped": "shard-00000.skipped",
+    }
+
+    def watch(event: str, args: tuple[object, ...]) -> None:
+        if event in ("os.rename", "os.remove") and marks[when] in str(args[0]):
             os.kill(os.getpid(), signal.SIGKILL)
 
     sys.addaudithook(watch)

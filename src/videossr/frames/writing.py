@@ -32,6 +32,8 @@ from videossr.parallel import Loss, Workers, mapped
 from videossr.records import Rejected, Video
 
 _STORE = "store"  # what becomes the store lies apart from what is needed to go on after a kill
+_INDEX = "index.parquet"
+_PLAN = "plan.json"  # without it nothing is gone on with: written last, removed first
 
 _log = logging.getLogger(__name__)
 
@@ -58,6 +60,16 @@ def _write_groups(
     groups: Sequence[Sequence[Video]], root: Path, params: FramesParams, workers: Workers
 ) -> list[Rejected]:
     building = _begin(root, [[(video.video_id, video.path) for video in group] for group in groups], params)
+    if not _is_moved(building, root, len(groups)):
+        _write_shards(building, groups, params, workers)
+        _move(building, root, len(groups))
+    rejected = [item for shard in range(len(groups)) for item in read_quarantine(building / skipped_name(shard))]
+    _discard(building)
+    return rejected
+
+
+def _write_shards(building: Path, groups: Sequence[Sequence[Video]], params: FramesParams, workers: Workers) -> None:
+    (building / _STORE).mkdir(exist_ok=True)
     done = [
         (building / rows_name(n)).exists() and (building / _STORE / shard_name(n)).exists() for n in range(len(groups))
     ]
@@ -69,25 +81,31 @@ def _write_groups(
         if not done[shard]:
             _write_shard(building, shard, zip(group, progress, strict=False))
     next(progress, None)  # all are read: the bar and the processes end
-    return _finish(building, root, len(groups))
 
 
 def _begin(root: Path, groups: Sequence[Sequence[tuple[str, str]]], params: FramesParams) -> Path:
     """The folder to write to; whole shards in it are kept where they belong to the same videos and parameters."""
     plan = json.dumps([asdict(params), groups])
     building = root.with_name(root.name + ".partial")
-    plan_path = building / "plan.json"
+    plan_path = building / _PLAN
     if not plan_path.exists() or plan_path.read_text(encoding="utf-8") != plan:
-        shutil.rmtree(building, ignore_errors=True)
-        (building / _STORE).mkdir(parents=True)
+        _discard(building)
+        building.mkdir(parents=True)
         plan_path.write_text(plan, encoding="utf-8")
     return building
+
+
+def _discard(building: Path) -> None:
+    if building.exists():
+        (building / _PLAN).unlink(missing_ok=True)
+        shutil.rmtree(building)
 
 
 def _write_shard(building: Path, shard: int, results: Iterable[tuple[Video, Encoded | Rejected]]) -> None:
     rows: list[dict[str, object]] = []
     rejected: list[Rejected] = []
     readings: list[dict[str, object]] = []
+    (building / rows_name(shard)).unlink(missing_ok=True)  # of a shard that was whole, and whose store was cleared away
     with (building / _STORE / shard_name(shard)).open("wb") as tar:
         for video, result in results:
             if isinstance(result, Rejected):
@@ -102,16 +120,25 @@ def _write_shard(building: Path, shard: int, results: Iterable[tuple[Video, Enco
     write_table(building / rows_name(shard), pa.Table.from_pylist(rows, INDEX_SCHEMA))
 
 
-def _finish(building: Path, root: Path, num_shards: int) -> list[Rejected]:
+def _index(building: Path, num_shards: int) -> pa.Table:
     tables = [pq.read_table(building / rows_name(shard)) for shard in range(num_shards)]
-    write_table(building / _STORE / "index.parquet", pa.concat_tables([INDEX_SCHEMA.empty_table(), *tables]))
-    rejected = [item for shard in range(num_shards) for item in read_quarantine(building / skipped_name(shard))]
+    return pa.concat_tables([INDEX_SCHEMA.empty_table(), *tables])
+
+
+def _move(building: Path, root: Path, num_shards: int) -> None:
+    write_table(building / _STORE / _INDEX, _index(building, num_shards))
     _tell_readers(building, root, num_shards)
     if root.exists():
         shutil.rmtree(root)
     (building / _STORE).replace(root)
-    shutil.rmtree(building)
-    return rejected
+
+
+def _is_moved(building: Path, root: Path, num_shards: int) -> bool:
+    """Whether a run that was killed had come as far as `root`, and what it left there is still whole."""
+    if (building / _STORE).exists() or not (root / _INDEX).exists():
+        return False
+    whole = all((building / rows_name(n)).exists() and (root / shard_name(n)).exists() for n in range(num_shards))
+    return whole and pq.read_table(root / _INDEX).equals(_index(building, num_shards))
 
 
 def _tell_readers(building: Path, root: Path, num_shards: int) -> None:
