@@ -16,6 +16,7 @@ from videos import (
     with_display_matrix,
     write_audio,
     write_black,
+    write_photos,
     write_video,
     write_with_many_streams,
     write_with_two_streams,
@@ -172,6 +173,15 @@ def test_pictures_are_turned_and_mirrored_as_the_display_matrix_says(tmp_path: P
     checked, reading = read_frames(path, probed, index, size, "auto", check=True)
     np.testing.assert_array_equal(checked, frames)
     assert reading.reader == "pyav_seeking" and reading.wrong == ()
+
+
+@pytest.mark.parametrize(("orientation", "turns"), [(1, 0), (3, 2), (6, -1), (8, 1)])
+def test_pictures_are_turned_as_a_camera_says_in_each(tmp_path: Path, orientation: int, turns: int) -> None:
+    path = write_photos(tmp_path / "camera.mov", 10, orientation)
+    probed = probe(path)
+    assert (probed.height, probed.width) == ((96, 64) if turns % 2 else (64, 96))
+    frames = decode(path, probed.times[2:5], size=(probed.height, probed.width)).frames
+    np.testing.assert_array_equal(frames, [np.rot90(frame, turns) for frame in every_frame(path)[2:5]])
 
 
 @pytest.mark.parametrize("matrix", [(0.7, 0.7, -0.7, 0.7), (1, 0, 1, 0), (1, 0.1, 0, 1)])

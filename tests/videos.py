@@ -6,6 +6,7 @@ from fractions import Fraction
 from pathlib import Path
 
 import av
+import cv2
 import numpy as np
 import numpy.typing as npt
 
@@ -98,6 +99,22 @@ def with_display_matrix(path: Path, matrix: tuple[float, float, float, float]) -
     place = data.index(upright, data.index(b"tkhd"))
     a, b, c, d = (round(number * (1 << 16)) for number in matrix)
     path.write_bytes(data[:place] + struct.pack(">5i", a, b, 0, c, d) + data[place + len(upright) :])
+    return path
+
+
+def write_photos(path: Path, num_frames: int, orientation: int) -> Path:
+    """Numbered frames as a camera writes motion JPEG: each with an EXIF header that says how it was held."""
+    header = b"MM\0*" + struct.pack(">IHHHIHHI", 8, 1, 0x0112, 3, 1, orientation, 0, 0)
+    exif = b"\xff\xe1" + struct.pack(">H", 8 + len(header)) + b"Exif\0\0" + header
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("mjpeg", rate=25)
+        stream.height, stream.width, stream.pix_fmt = 64, 96, "yuvj420p"
+        for number, pixels in enumerate(numbered_frames(num_frames)):
+            photo = cv2.imencode(".jpg", pixels[..., ::-1])[1].tobytes()
+            packet = av.Packet(photo[:2] + exif + photo[2:])
+            packet.pts = packet.dts = number
+            packet.time_base, packet.stream, packet.is_keyframe = Fraction(1, 25), stream, True
+            container.mux(packet)
     return path
 
 

@@ -1,8 +1,11 @@
 """From a stored picture to the upright one: scaled, then turned or mirrored as its display matrix says."""
 
+import math
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
+from av.sidedata.sidedata import SideDataContainer
 from av.video.frame import VideoFrame
 from av.video.reformatter import Interpolation
 from av.video.stream import VideoStream
@@ -33,11 +36,7 @@ def stance(frame: VideoFrame) -> Stance:
 
     Raises DecodeError where the matrix is neither made of quarter turns nor a flip: nothing would stand upright.
     """
-    matrix = frame.side_data.get("DISPLAYMATRIX")
-    if matrix is None:
-        return Stance()
-    # A stored place (x, y) is shown at (a x + c y, b x + d y).
-    a, b, _, c, d = (float(number) for number in np.frombuffer(bytes(matrix), np.int32)[:5])
+    a, b, c, d = _display_matrix(frame)
     if not any((a, b, c, d)):  # careless writers leave it empty, which says nothing
         return Stance()
     if max(abs(b), abs(c)) < _STRAY * min(abs(a), abs(d)):
@@ -45,6 +44,26 @@ def stance(frame: VideoFrame) -> Stance:
     if max(abs(a), abs(d)) < _STRAY * min(abs(b), abs(c)):
         return Stance(True, b < 0, c < 0)
     raise DecodeError("unsupported", "its display matrix is neither made of quarter turns nor a flip")
+
+
+def _display_matrix(frame: VideoFrame) -> tuple[float, float, float, float]:
+    """a, b, c, d, by any factor: a stored place (x, y) is shown at (a x + c y, b x + d y)."""
+    try:
+        attached = cast(SideDataContainer, frame.side_data)
+    except ValueError:  # PyAV has no word for what else is attached, such as EXIF: it tells turns then, and no mirrors
+        return _turning(frame.rotation)
+    if "DISPLAYMATRIX" not in attached:
+        return 1, 0, 0, 1
+    a, b, _, c, d = np.frombuffer(bytes(attached["DISPLAYMATRIX"]), np.int32)[:5].tolist()
+    return a, b, c, d
+
+
+def _turning(degrees: int) -> tuple[float, float, float, float]:
+    """The matrix of a turn counterclockwise; the empty one for what is no angle."""
+    if abs(degrees) > 180:
+        return 0, 0, 0, 0
+    cosine, sine = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
+    return cosine, -sine, sine, cosine
 
 
 def displayed_size(stream: VideoStream, frame: VideoFrame) -> tuple[int, int]:
