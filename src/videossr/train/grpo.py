@@ -9,7 +9,6 @@ for others on demand, and cost no forward pass where they teach nothing.
 import json
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +27,7 @@ from videossr.train.lessons import Lessons, Puzzle
 from videossr.train.means import TokenMeans
 from videossr.train.params import GrpoParams
 from videossr.train.prefix import Group, padded_logps, shared_logps
+from videossr.train.proofs import prove_agreement, prove_sight
 from videossr.train.reward import Score
 from videossr.train.rollout import repeated_rollout, shared_rollout
 from videossr.train.rows import parts, side_by_side, split_groups, until_end
@@ -35,7 +35,6 @@ from videossr.train.rows import parts, side_by_side, split_groups, until_end
 log = logging.getLogger(__name__)
 
 Row = Mapping[str, Any]
-SIGHT_TOLERANCE = 1e-4  # nats; rounding in bf16 moves a log-probability less than a changed picture does
 STATE = "lessons.json"  # in a checkpoint: what the curriculum and the reward scale remember
 
 
@@ -291,40 +290,20 @@ class VideoGRPOTrainer(GRPOTrainer):
     def _verify(self, model: Any, groups: Sequence[Group]) -> None:
         """Compare the packed forward with the padded one on the first groups that were sampled."""
         self._verify_pending = False
-        with torch.no_grad(), self.accelerator.autocast():
-            shared, _ = shared_logps(model, groups, self._tokenizer.pad_token_id, self.temperature)
-            padded, _ = padded_logps(model, groups, self._tokenizer.pad_token_id, self.temperature)
-        difference = (shared - padded).abs().max().item()
         tolerance = 0.1 if self.args.bf16 else 1e-3
-        if not difference <= tolerance:
-            raise TrainingError(
-                f"the shared prefix must give the log-probabilities of the padded rows, they differ by "
-                f"{difference:.2g} nats: set train.shared_prefix to off, and report the model"
-            )
-        log.info("shared prefix verified: log-probabilities differ by at most %.2g nats", difference)
+        with self.accelerator.autocast():
+            prove_agreement(model, groups, self._tokenizer.pad_token_id, self.temperature, tolerance)
 
     def prove_sight(self, rows: Sequence[Row]) -> float:
-        """Change the pixels of `rows` and require that the log-probabilities of their answers move, on the loss's path.
+        """How far other pixels move the log-probabilities of the right answers of `rows`, on the loss's path; nats.
 
-        Returns the largest move in nats. Raises TrainingError when nothing moves: the loss would not see the video.
+        Raises TrainingError when nothing moves: the loss would not see the video.
         """
         home = self.model.device
         self.model.to(self.accelerator.device)  # sharded training leaves it on the host until it begins
         prompts = [self.lessons.puzzle(row["sample_id"], 0).prompt for row in rows]
         answers = [self._tokenizer(row["answer"], return_tensors="pt").input_ids[0] for row in rows]
-        with torch.no_grad():
-            seen, _ = self._logps(self.model, [Group(p, [a]) for p, a in zip(prompts, answers, strict=True)])
-            changed = [Group(_other_pixels(p), [a]) for p, a in zip(prompts, answers, strict=True)]
-            blind, _ = self._logps(self.model, changed)
+        groups = [Group(prompt, [answer]) for prompt, answer in zip(prompts, answers, strict=True)]
+        moved = prove_sight(groups, lambda asked: self._logps(self.model, asked)[0])
         self.model.to(home)
-        moved = (seen - blind).abs().max().item()
-        if not moved > SIGHT_TOLERANCE:
-            raise TrainingError(
-                f"the loss must see the video, but other pixels moved the log-probabilities by {moved:.1e} nats: "
-                "the model ignores its videos, choose another train.policy"
-            )
         return moved
-
-
-def _other_pixels(prompt: Encoded) -> Encoded:
-    return replace(prompt, pixel_values_videos=-prompt.pixel_values_videos.flip(0), sight=None)
