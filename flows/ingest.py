@@ -1,4 +1,7 @@
-"""Stage ingest: from the source to the manifest of usable videos, and the files that it refuses."""
+"""Stage ingest: from the source to the manifest of usable videos, and the files that it refuses.
+
+What a run that was killed had examined lies in work/, outside the graph.
+"""
 
 from collections import Counter
 from pathlib import Path
@@ -10,12 +13,15 @@ from videossr.ingest import IngestParams, ingest, require_usable, write_manifest
 from videossr.tracking import stage_run
 from videossr.workspace import root, workers
 
+WORK = Path("work/ingest")
+
 
 def main() -> None:
     params = config.build(IngestParams, section("ingest"), "ingest")
     frames = config.build(FramesParams, section("frames"), "frames")
     with stage_run(root(), "ingest", {"ingest": section("ingest")}) as run:
-        inventory = ingest(params, Path("data/made_videos"), workers(), frames.num_frames, frames.span)
+        made = Path("data/made_videos")
+        inventory = ingest(params, made, workers(), frames.num_frames, frames.span, work_dir=WORK)
         write_quarantine(Path("data/refused.parquet"), inventory.rejected)
         require_usable(inventory, params.source)
         write_manifest(Path("data/manifest.parquet"), inventory.videos)

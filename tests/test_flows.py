@@ -16,6 +16,7 @@ import yaml
 
 from flows import preflight, runtime, stages
 from videossr.errors import SourceError
+from videossr.examined import CODE
 
 ROOT = Path(__file__).parents[1]
 SOURCE = ROOT / "src"
@@ -132,6 +133,13 @@ def test_every_module_that_decides_a_result_makes_some_stage_stale():
     plumbing = [f"src/videossr/{name}{end}" for name in NEUTRAL for end in ("", ".py")]
     modules = set().union(*(closure(ROOT / "flows" / f"{stage}.py") for stage in GRAPH))
     assert {module for module in modules if not any(covers(item, module) for item in dependencies + plumbing)} == set()
+
+
+def test_what_ingest_keeps_of_each_file_is_of_one_version_of_all_that_decides_it():
+    code = {path.relative_to(ROOT).as_posix() for pattern in CODE for path in (SOURCE / "videossr").glob(pattern)}
+    plumbing = [f"src/videossr/{name}{end}" for name in NEUTRAL for end in ("", ".py")]
+    modules = closure(SOURCE / "videossr" / "examination.py")
+    assert {module for module in modules - code if not any(covers(item, module) for item in plumbing)} == set()
 
 
 def test_every_output_is_ignored_by_git_and_nothing_in_work_is_an_output():

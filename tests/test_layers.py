@@ -13,7 +13,7 @@ LEVELS = (
     ("errors", "records", "rewards", "config", "outbox", "parallel", "workspace"),
     ("decode", "frames", "perturb", "shapes", "policy"),
     ("pretext", "synth"),
-    ("ingest", "examination", "likeness", "sources", "fetching", "dataset", "gates", "interchange"),
+    ("ingest", "examination", "examined", "likeness", "sources", "fetching", "dataset", "gates", "interchange"),
     ("qwen", "newborn", "train"),
     ("audit", "benchmarks", "evaluate", "report", "serving", "plan"),
     ("recipe", "tracking", "served", "cli"),

@@ -8,7 +8,6 @@ import logging
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from functools import partial
 from pathlib import Path
 
 import pyarrow as pa
@@ -16,11 +15,11 @@ import pyarrow.parquet as pq
 from tqdm import tqdm
 
 from videossr.errors import ConfigError, SourceError
-from videossr.examination import examine
+from videossr.examined import examine_all
 from videossr.fetching import is_url, refuse_secrets
 from videossr.frames import read_quarantine, write_quarantine, write_table
 from videossr.likeness import Likeness, groups_alike
-from videossr.parallel import Limits, Loss, Workers, mapped
+from videossr.parallel import Limits, Workers
 from videossr.records import Rejected, Split, Video
 from videossr.sources import SUFFIXES, listed
 
@@ -89,19 +88,23 @@ def ingest(
     min_frames: int = 48,
     span: tuple[float, float] = (0.05, 0.95),
     fetched_dir: Path = FETCHED,
+    work_dir: Path | None = None,
 ) -> Inventory:
     """List, hash, probe and split the videos of `params.source`.
 
     A video needs `min_frames` frames within the fractions `span` of its clock. Made videos are written to
-    `made_videos_dir`, which is left empty otherwise, and those behind a URL to `fetched_dir`. Raises SourceError where
-    there is no source or it holds no file of a video suffix, ConfigError where a made source has unknown fields.
+    `made_videos_dir`, which is left empty otherwise, and those behind a URL to `fetched_dir`. What is known of each
+    file is kept in `work_dir`, if there is one: a later call examines only files that are new or have changed.
+    Raises SourceError where there is no source or it holds no file of a video suffix, ConfigError where a made source
+    has unknown fields.
     """
     paths, rejected = listed(params.source, params.seed, made_videos_dir, fetched_dir, workers)
     if not paths and not rejected:
         raise SourceError(
             f"no videos under {params.source}: put {', '.join(SUFFIXES)} files there or name another folder"
         )
-    examined = mapped(partial(examine, min_frames=min_frames, span=span), paths, workers, params.limits, _lost)
+    record = work_dir / "examined.jsonl" if work_dir else None
+    examined = examine_all(paths, min_frames, span, params.limits, workers, record)
     results = list(tqdm(examined, total=len(paths), desc="ingest", unit="file"))
     rejected += [result for result in results if isinstance(result, Rejected)]
     seen = [result for result in results if not isinstance(result, Rejected)]
@@ -143,10 +146,6 @@ def read_manifest(path: Path) -> list[Video]:
         return [Video(**row) for row in pq.read_table(path).to_pylist()]
     except FileNotFoundError:
         raise SourceError(f"no manifest at {path}: run the ingest stage") from None
-
-
-def _lost(path: Path, loss: Loss) -> Rejected:
-    return Rejected(str(path), loss.reason, loss.detail)
 
 
 def _without_duplicates(videos: Sequence[Video]) -> tuple[list[Video], list[Rejected]]:
