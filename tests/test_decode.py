@@ -23,8 +23,8 @@ from videos import (
 )
 
 from videossr.decode import REASONS, Clip, Reading, decode, presentation_times, probe, read_frames
-from videossr.decode.choice import settled
-from videossr.decode.pyav_reader import read_in_order, read_seeking
+from videossr.decode.choice import checked_alone, settled
+from videossr.decode.pyav_reader import read_around, read_in_order, read_seeking
 from videossr.decode.watch import unchanged
 from videossr.errors import DecodeError
 
@@ -287,6 +287,60 @@ def test_the_reader_that_was_wrong_is_named_and_its_frames_are_not_used(videos: 
         assert reading.wrong == wrong
         assert [read_number(frame) for frame in frames] == index.tolist()
         assert (reading.reader == "pyav_in_order") == ("pyav_seeking" in wrong)
+
+
+ALONE = ("av1.mp4", "h264_open_gop.mp4", "hevc_open_gop.mp4")  # decord reads none of them
+
+
+@pytest.mark.parametrize("name", ALONE)
+def test_a_long_file_that_no_second_reader_reads_is_checked_in_places_not_decoded_whole(
+    videos: dict[str, Path], name: str
+) -> None:
+    path, index, first = videos[name], np.arange(5, 75, 4), Reading("pyav_seeking", "a test")
+    probed = probe(path)
+    too_little = 72 * probed.width * probed.height  # the last frame that is wanted is the 74th
+    right, shifted = (read_in_order(path, probed, numbers, SIZE) for numbers in (index, index + 1))
+    frames, reading = checked_alone(path, probed, index, SIZE, right, first, too_little)
+    assert frames is right and reading.reader == "pyav_seeking" and reading.wrong == ()
+    assert "in order around" in reading.why and "agrees" in reading.why
+    frames, reading = checked_alone(path, probed, index, SIZE, shifted, first, too_little)
+    assert reading.reader == "pyav_in_order" and reading.wrong == ("pyav_seeking",)
+    assert [read_number(frame) for frame in frames] == index.tolist()
+
+
+def test_a_long_file_that_nobody_can_check_is_kept_and_the_reading_says_so(
+    videos: dict[str, Path], tmp_path: Path
+) -> None:
+    index, first = np.arange(45, 75, 7), Reading("pyav_seeking", "a test")
+    one_gop, many = videos["h264_one_gop.mp4"], videos["h264_open_gop.mp4"]
+    data = bytearray(many.read_bytes())
+    middle = data.index(b"mdat") + (len(data) - data.index(b"mdat")) // 2
+    data[middle : middle + 400] = bytes(400)
+    (tmp_path / "rot.mp4").write_bytes(data)
+    for path, why in ((one_gop, "too long to be decoded"), (tmp_path / "rot.mp4", "corrupt")):
+        probed = probe(path)
+        seen = np.zeros((len(index), *SIZE, 3), np.uint8)
+        frames, reading = checked_alone(path, probed, index, SIZE, seen, first, 72 * probed.width * probed.height)
+        assert frames is seen and reading.reader == "pyav_seeking"
+        assert "nobody could check it" in reading.why and why in reading.why
+
+
+def test_what_was_decoded_in_order_is_not_decoded_in_order_again(videos: dict[str, Path], tmp_path: Path) -> None:
+    path, index = tmp_path / "gone.ts", np.arange(2, 80, 11)
+    probed = probe(videos["h264.ts"])
+    seen = np.zeros((len(index), *SIZE, 3), np.uint8)
+    frames, reading = checked_alone(path, probed, index, SIZE, seen, Reading("pyav_in_order", "a test"))
+    assert frames is seen and reading.reader == "pyav_in_order" and reading.wrong == ()
+
+
+@pytest.mark.parametrize("name", [name for name in KINDS if not name.endswith((".avi", ".ts"))])
+def test_frames_decoded_from_well_before_are_those_of_a_full_decode(videos: dict[str, Path], name: str) -> None:
+    probed = probe(videos[name])
+    for number in (0, 1, 24, 41, 79):
+        frames = read_around(videos[name], probed, number, SIZE)
+        assert {near: read_number(frame) for near, frame in frames.items()} == {
+            near: near for near in (number - 1, number, number + 1) if 0 <= near < 80
+        }
 
 
 def test_readers_that_nothing_settles_quarantine_the_file(videos: dict[str, Path], tmp_path: Path) -> None:

@@ -2,7 +2,8 @@
 
 The rules are measured (46 clips, all frames against a full decode in order): PyAV was never silently wrong. Decord was,
 on open GOPs, edit lists, MPEG-TS and packed B-frames, and it knows no AV1. So PyAV reads, by seeking where the
-container has an index to seek by, and decord is the second opinion.
+container has an index to seek by, and decord is the second opinion. What decord does not read is decoded in order,
+as much of it as is affordable: a good file is not lost because nobody else could read it.
 """
 
 from dataclasses import dataclass
@@ -14,11 +15,19 @@ import numpy as np
 from videossr.decode.clip import Numbers, Pixels
 from videossr.decode.decord_reader import read_with_decord
 from videossr.decode.probing import Probe
-from videossr.decode.pyav_reader import READ_IN_ORDER, read_in_order, read_seeking
+from videossr.decode.pyav_reader import (
+    READ_IN_ORDER,
+    first_decoded_around,
+    read_around,
+    read_in_order,
+    read_seeking,
+)
 from videossr.errors import DecodeError
 
 Decoder = Literal["auto", "decord", "pyav"]
 
+MOST_PIXELS = 1800 * 1920 * 1080  # decoded to check a file that no second reader reads: a minute of 1080p
+_SPOTS = 3  # places where a longer one is checked
 _ALIKE = 2.0  # mean difference in grey levels that two ways of scaling may leave
 
 
@@ -36,7 +45,8 @@ def read_frames(
 ) -> tuple[Pixels, Reading]:
     """The frames with the numbers `index`, scaled to `size`, and who read them.
 
-    `check` asks a second reader; where the two disagree, a full decode in order settles it. Raises DecodeError.
+    `check` asks a second reader; where the two disagree, a full decode in order settles it. Where there is no second
+    opinion, a decode in order checks what is affordable, and the reading says how much that was. Raises DecodeError.
     """
     pixels, reading = _first(path, probed, index, size, decoder)
     if not check:
@@ -44,6 +54,8 @@ def read_frames(
     other = _second_opinion(path, probed, index, size, reading.reader)
     if other is not None and _difference(pixels, other).max() <= _ALIKE:
         return pixels, Reading(reading.reader, f"{reading.why}; a second reader agrees")
+    if other is None:
+        return checked_alone(path, probed, index, size, pixels, reading)
     return settled(path, probed, index, size, pixels, other, reading)
 
 
@@ -70,6 +82,47 @@ def _second_opinion(path: Path, probed: Probe, index: Numbers, size: tuple[int, 
         return read_with_decord(path, probed, index, size)
     except DecodeError:
         return None
+
+
+def checked_alone(
+    path: Path,
+    probed: Probe,
+    index: Numbers,
+    size: tuple[int, int],
+    pixels: Pixels,
+    reading: Reading,
+    most_pixels: int = MOST_PIXELS,
+) -> tuple[Pixels, Reading]:
+    """Frames that no second reader has an opinion on: at most `most_pixels` are decoded to check them.
+
+    A short file is decoded whole; of a longer one what lies around some of the frames. Where that shows other frames,
+    a full decode settles it, however long that takes.
+    """
+    if reading.reader == "pyav_in_order":
+        return pixels, Reading(reading.reader, f"{reading.why}; a full decode in order needs no other that agrees")
+    if (index[-1] + 2) * probed.width * probed.height <= most_pixels:
+        return settled(path, probed, index, size, pixels, None, reading)
+    spots = _affordable_spots(probed, index, most_pixels)
+    truth: dict[int, Pixels] = {}
+    try:
+        for number in index[spots].tolist():
+            truth |= read_around(path, probed, number, size)
+    except DecodeError as error:
+        return pixels, Reading(reading.reader, f"{reading.why}; nobody could check it: {error}")
+    if not truth:
+        told = "no second reader reads it, and it is too long to be decoded in order"
+        return pixels, Reading(reading.reader, f"{reading.why}; nobody could check it: {told}")
+    if _is_right(pixels[spots], index[spots], truth):
+        return pixels, Reading(reading.reader, f"{reading.why}; a decode in order around {len(spots)} frames agrees")
+    return settled(path, probed, index, size, pixels, None, reading)
+
+
+def _affordable_spots(probed: Probe, index: Numbers, most_pixels: int) -> Numbers:
+    """Places in `index`, far apart, of frames that a keyframe lies near enough to."""
+    begin = first_decoded_around(probed, index)
+    frames = most_pixels // (probed.width * probed.height) // _SPOTS
+    near = np.flatnonzero((begin >= 0) & (index + 2 - begin <= frames))
+    return np.unique(near[np.linspace(0, len(near) - 1, _SPOTS).round().astype(int)]) if len(near) else near
 
 
 def settled(

@@ -61,6 +61,38 @@ def _read_group(container: InputContainer, stream: VideoStream, key_pts: int, pl
     return False
 
 
+def first_decoded_around(probed: Probe, index: Numbers) -> Numbers:
+    """Where `read_around` begins for each of `index`: at the keyframe before the one that the frame before rests on.
+
+    -1 where there is none.
+    """
+    rests_on = np.searchsorted(probed.keyframes, np.maximum(index - 1, 0), side="right") - 1
+    return np.where(rests_on < 0, -1, np.append(probed.keyframes, -1)[np.maximum(rests_on - 1, 0)])
+
+
+def read_around(path: Path, probed: Probe, number: int, size: tuple[int, int]) -> dict[int, Pixels]:
+    """A frame and its neighbours, by their numbers, decoded in order from well before them on; nothing is skipped.
+
+    For containers with an index to seek by. Raises DecodeError where there is no keyframe to begin at, or anything is damaged on the way.
+    """
+    begin = int(first_decoded_around(probed, np.array([number]))[0])
+    if begin < 0:
+        raise DecodeError("unsupported", "no keyframe to begin at")
+    numbers = range(max(number - 1, 0), min(number + 2, len(probed.times)))
+    frames = {near: np.empty((*size, 3), np.uint8) for near in numbers}
+    places = {int(probed.index.pts[near]): place for near, place in frames.items()}
+    left = set(places)
+    with opened(path) as (container, stream):
+        container.seek(int(probed.index.pts[begin]), stream=stream, backward=True)
+        for frame in frames_in_order(container, stream):
+            if frame.is_corrupt and frame.pts is not None and frame.pts >= probed.index.pts[begin]:
+                break
+            _put(frame, places, left)
+            if not left:
+                return frames
+    raise DecodeError("corrupt", f"a damaged frame within {number - begin} before frame {number}, or none at its time")
+
+
 def _put(frame: VideoFrame, places: Places, left: set[int]) -> None:
     if frame.pts in left:
         place = places[frame.pts]
