@@ -1,5 +1,6 @@
 """A folder of anything becomes a manifest of what can be used and a list of what cannot, and why."""
 
+import itertools
 import json
 import os
 import shutil
@@ -255,6 +256,54 @@ def test_a_list_names_videos_wherever_they_lie(source: Path, tmp_path: Path) -> 
     by_text, by_table = (take_in(tmp_path / name, tmp_path) for name in ("list.txt", "list.parquet"))
     assert by_text == by_table and [Path(v.path).name for v in by_text.videos] == ["a.mp4", "d.mov"]
     assert sorted(item.reason for item in by_text.rejected) == ["bad_name"] * 2 + ["unreadable"] * 3
+
+
+def test_a_file_that_a_list_names_in_several_ways_is_one_file(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (source / "text.mp4").write_text("no video")
+    for listed in ("a.mp4", "text.mp4", "absent.mp4"):
+        for names in itertools.permutations((listed, f"./{listed}", str(source / listed))):
+            (source / "list.txt").write_text("\n".join(names), encoding="utf-8")
+            pq.write_table(pa.table({"path": names}), source / "list.parquet")
+            for kind in ("list.txt", "list.parquet"):
+                inventory = take_in(Path("my videos") / kind, tmp_path)
+                paths = [row.path for row in (*inventory.videos, *inventory.rejected)]
+                assert paths == [str(Path("my videos") / names[0])]
+    (tmp_path / "linked").symlink_to(source)
+    (source / "list.txt").write_text(f"{tmp_path}/linked/a.mp4\na.mp4\n{source}/a.mp4\n", encoding="utf-8")
+    for folder in (tmp_path / "linked", Path("linked") / ".." / "my videos"):
+        inventory = take_in(folder / "list.txt", tmp_path)
+        assert [v.path for v in inventory.videos] == [f"{tmp_path}/linked/a.mp4"] and inventory.rejected == []
+    (source / "list.txt").write_text("deep/../a.mp4\na.mp4\n", encoding="utf-8")
+    inventory = take_in(source / "list.txt", tmp_path)
+    assert len(inventory.videos) == 1 and [item.reason for item in inventory.rejected] == ["bad_name"]
+    (source / "deep" / "same.mp4").symlink_to(source / "a.mp4")
+    (source / "list.txt").write_text("a.mp4\ndeep/same.mp4\n", encoding="utf-8")
+    inventory = take_in(source / "list.txt", tmp_path)
+    assert reasons(inventory) == {"same.mp4": "duplicate"} and len(inventory.videos) == 1
+
+
+def test_a_tilde_before_no_user_is_a_name_like_any_other(source: Path, tmp_path: Path) -> None:
+    (source / "a.mp4").rename(source / "~backup.mp4")
+    (source / "deep").rename(source / "~nobody here")
+    (source / "list.txt").write_text("~backup.mp4\n~nobody here/d.mov\n~no one.mp4\n~\0.mp4\n", encoding="utf-8")
+    inventory = take_in(source / "list.txt", tmp_path)
+    assert [Path(v.path).name for v in inventory.videos] == ["~backup.mp4", "d.mov"]
+    assert reasons(inventory) == {"~no one.mp4": "unreadable", "~\0.mp4": "bad_name"}
+    with pytest.raises(SourceError, match="does not exist"):
+        take_in(Path("~nobody here"), tmp_path)
+
+
+def test_a_list_is_parted_at_line_feeds_alone_and_may_begin_with_a_mark(source: Path, tmp_path: Path) -> None:
+    odd = [f"a{character}b.mp4" for character in "\u2028\u2029 \u3000"]
+    for number, name in enumerate(odd):
+        write_video(source / name, 40 + number, **SMALL)
+    (source / "list.txt").write_bytes("\r\n".join(["c.webm", "", *odd, "a\rb.mp4", ""]).encode("utf-8-sig"))
+    inventory = take_in(source / "list.txt", tmp_path)
+    assert [Path(v.path).name for v in inventory.videos] == ["c.webm", *odd]
+    assert reasons(inventory) == {"a\rb.mp4": "bad_name"}
 
 
 def test_a_source_may_lie_above_the_project(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -34,7 +34,7 @@ def listed(
     if is_url(source):
         _empty(made_videos_dir)
         return _fetched(source, fetched_dir)
-    path = Path(source).expanduser()
+    path = _at_home(Path(source))
     if path.resolve().is_relative_to(made_videos_dir.resolve()):
         raise SourceError(f"{path} is where made videos go and is emptied: keep your videos in another folder")
     if path.suffix in (".yaml", ".yml") and path.is_file():
@@ -88,7 +88,11 @@ def _ambiguous(name: str) -> tuple[str, str] | None:
 
 
 def _in_list(path: Path) -> tuple[list[Path], list[Rejected]]:
-    """The files that a list names, relative to the list's folder; whoever lists a path means it, link or not."""
+    """The files that a list names, relative to the list's folder; whoever lists a path means it, link or not.
+
+    A file that is named in several ways (a.mp4, ./a.mp4, /videos/a.mp4) goes by the first of them; a link to a file is
+    another file.
+    """
     paths: list[Path] = []
     rejected: list[Rejected] = []
     names = dict.fromkeys(_names(path))
@@ -96,9 +100,15 @@ def _in_list(path: Path) -> tuple[list[Path], list[Rejected]]:
         raise SourceError(
             f"{path} names URLs, and a list names files here: set ingest.source to the URL of their folder"
         )
+    places: set[Path] = set()
     for name in names:
-        named = path.parent / Path(name).expanduser()
-        refusal = _bad_name(Path(name)) or _bad_kind(named)
+        refusal = _bad_name(Path(name))
+        named = path.parent / (_at_home(Path(name)) if refusal is None else Path(name))
+        place = Path(os.path.realpath(named.parent)) / named.name if refusal is None else named
+        if place in places:
+            continue
+        places.add(place)
+        refusal = refusal or _bad_kind(named)
         if refusal is None:
             paths.append(named)
         else:
@@ -110,11 +120,21 @@ def _names(path: Path) -> list[str]:
     try:
         if path.suffix == ".parquet":
             return [str(name) for name in pq.read_table(path, columns=["path"])["path"].to_pylist() if name]
-        return [line for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+        # A name may hold what `splitlines` takes for the end of a line; a mark at the start of the file is no name.
+        lines = path.read_bytes().decode("utf-8-sig").split("\n")
+        return [line.removesuffix("\r") for line in lines if line.strip()]
     except (pa.ArrowInvalid, KeyError, UnicodeDecodeError) as error:
         raise SourceError(
             f"{path} is no list of videos ({' '.join(str(error).split())}): one path a line, or a parquet column 'path'"
         ) from None
+
+
+def _at_home(named: Path) -> Path:
+    """~ and ~name as the home of a user, where there is such a user: else it is a name like any other."""
+    try:
+        return named.expanduser()
+    except RuntimeError:
+        return named
 
 
 def _in_folder(folder: Path) -> tuple[list[Path], list[Rejected]]:
