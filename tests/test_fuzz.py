@@ -1,10 +1,14 @@
 """Real containers, damaged at random: the pool survives, and every input is in the store or in the quarantine, once.
 
-`pytest -m fuzz` tries 300 mutations, `make fuzz` 5,000 (`VIDEOSSR_MUTATIONS`).
+The suite tries 300 mutations, `make fuzz` 5,000 (`VIDEOSSR_MUTATIONS`), and tells in `reports/bench/fuzz.json` what
+became of them.
 """
 
+import json
 import os
-from collections.abc import Sequence
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +23,7 @@ from videossr.parallel import Limits
 
 LIMITS = Limits(seconds=30, megabytes=512)
 BATCH = 100
+FIGURES = Path(__file__).parents[1] / "reports" / "bench" / "fuzz.json"
 
 
 def flip_bits(data: bytes, rng: np.random.Generator, _others: Sequence[bytes]) -> bytes:
@@ -76,21 +81,35 @@ def containers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
 def test_every_damaged_container_ends_in_the_store_or_in_the_quarantine(
     containers: dict[str, bytes], tmp_path: Path
 ) -> None:
-    count = int(os.environ.get("VIDEOSSR_MUTATIONS", "300"))
-    names, files = list(containers), list(containers.values())
+    asked_for = os.environ.get("VIDEOSSR_MUTATIONS")
+    count, began = int(asked_for or 300), time.monotonic()
+    damage, ends = Counter[str](), Counter[str]()
     for first in range(0, count, BATCH):
         source = tmp_path / "source"
         source.mkdir()
-        for number in range(first, min(first + BATCH, count)):
-            rng, name = np.random.default_rng(number), names[number % len(names)]
-            mutate = MUTATIONS[int(rng.integers(len(MUTATIONS)))]
-            (source / f"{number}-{mutate.__name__}-{name}").write_bytes(mutate(containers[name], rng, files))
-        assert_all_accounted_for(source, tmp_path)
+        damage += write_damaged(range(first, min(first + BATCH, count)), containers, source)
+        ends += ends_of(source, tmp_path)
         for path in (*source.iterdir(), source):
             path.unlink() if path.is_file() else path.rmdir()
+    assert damage.total() == ends.total() == count
+    if asked_for:
+        write_figures(damage, ends, time.monotonic() - began)
 
 
-def assert_all_accounted_for(source: Path, tmp_path: Path) -> None:
+def write_damaged(numbers: Sequence[int], containers: Mapping[str, bytes], source: Path) -> Counter[str]:
+    """One file a number; how many by kind of damage."""
+    names, files = list(containers), list(containers.values())
+    kinds = Counter[str]()
+    for number in numbers:
+        rng, name = np.random.default_rng(number), names[number % len(names)]
+        mutate = MUTATIONS[int(rng.integers(len(MUTATIONS)))]
+        (source / f"{number}-{mutate.__name__}-{name}").write_bytes(mutate(containers[name], rng, files))
+        kinds[mutate.__name__] += 1
+    return kinds
+
+
+def ends_of(source: Path, tmp_path: Path) -> Counter[str]:
+    """Take all of it in, check that every input has one end, and count: stored, or the reason why not."""
     inputs = sorted(str(path) for path in source.iterdir())
     inventory = ingest(IngestParams(str(source), limits=LIMITS), tmp_path / "made", workers=1, min_frames=12)
     assert sorted([v.path for v in inventory.videos] + [item.path for item in inventory.rejected]) == inputs
@@ -103,3 +122,20 @@ def assert_all_accounted_for(source: Path, tmp_path: Path) -> None:
     # An exception that no one foresaw is quarantined too, but it is ours to foresee.
     assert [item for item in quarantine if "Error:" in item.detail] == []
     assert all(clip.frames.shape == (12, 64, 96, 3) for clip in FrameStore(tmp_path / "frames").values())
+    return Counter({"stored": len(stored)}) + Counter(item.reason for item in quarantine)
+
+
+def write_figures(damage: Counter[str], ends: Counter[str], seconds: float) -> None:
+    refused = {reason: number for reason, number in ends.most_common() if reason != "stored"}
+    figures = {
+        "inputs": damage.total(),
+        "damage": dict(sorted(damage.items())),
+        "stored": ends["stored"],
+        "refused": refused,
+        "losses": {reason: ends[reason] for reason in ("timeout", "out_of_memory", "crashed")},
+        "seconds": round(seconds, 1),
+    }
+    FIGURES.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = FIGURES.with_name(FIGURES.name + ".partial")
+    unfinished.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
+    unfinished.replace(FIGURES)
