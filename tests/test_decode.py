@@ -22,7 +22,7 @@ from videos import (
     write_with_two_streams,
 )
 
-from videossr.decode import REASONS, Clip, Reading, decode, presentation_times, probe, read_frames
+from videossr.decode import REASONS, Clip, Reading, decode, pictures, presentation_times, probe, read_frames
 from videossr.decode.choice import checked_alone, settled
 from videossr.decode.pyav_reader import read_around, read_in_order, read_seeking
 from videossr.decode.watch import unchanged
@@ -217,6 +217,14 @@ def test_the_probe_tells_codec_size_rate_and_length(videos: dict[str, Path]) -> 
     probed = probe(videos["vp9.webm"])
     assert (probed.codec, probed.width, probed.height, len(probed.times)) == ("vp9", 96, 64, 80)
     assert probed.fps == pytest.approx(25, rel=1e-3) and probed.duration_seconds == pytest.approx(3.2, rel=1e-3)
+
+
+@pytest.mark.parametrize("name", ["h264_b_frames.mp4", "h264.ts", "mpeg4_b_frames.avi", "av1.mp4"])
+def test_small_pictures_are_those_of_their_seconds(videos: dict[str, Path], name: str) -> None:
+    truth = [f.mean(axis=2).round() for f in read_in_order(videos[name], probe(videos[name]), np.arange(80), (16, 17))]
+    drawn = list(pictures(videos[name], probe(videos[name])))
+    np.testing.assert_array_equal(drawn, [truth[number] for number in (0, 25, 50)])
+    assert all(picture.dtype == np.uint8 for picture in drawn)
 
 
 @pytest.mark.parametrize(("space", "matrix", "tag"), [("ITU709", "bt709", 1), ("ITU601", "smpte170m", 6)])

@@ -7,6 +7,7 @@ import shutil
 import signal
 import sys
 from collections import Counter
+from collections.abc import Iterator
 from contextlib import suppress
 from functools import partial
 from multiprocessing import get_context
@@ -37,7 +38,7 @@ from videossr.ingest import (
     write_manifest,
     write_quarantine,
 )
-from videossr.likeness import MAX_DIFFERENT_BITS, Likeness, groups_alike
+from videossr.likeness import MAX_DIFFERENT_BITS, Likeness, groups_alike, likeness
 from videossr.parallel import Limits
 from videossr.records import Rejected
 
@@ -221,6 +222,40 @@ def test_copies_in_other_bytes_stay_on_one_side(tmp_path: Path) -> None:
         sides.setdefault(Path(video.path).name.split("-")[0], set()).add(video.split)
     assert len(inventory.videos) == 36 and all(len(side) == 1 for side in sides.values())
     assert {next(iter(side)) for side in sides.values()} == {"train", "bench"}
+
+
+def test_copies_of_a_video_that_begins_black_or_plain_stay_on_one_side(tmp_path: Path) -> None:
+    (tmp_path / "source").mkdir()
+    rng = np.random.default_rng(0)
+    for number in range(5):
+        scene = cv2.resize(rng.integers(0, 255, (5, 6, 3), np.uint8), (96, 80), interpolation=cv2.INTER_CUBIC)
+        start, fade, plain = rng.integers(0, 40), rng.integers(5, 40), rng.integers(0, 255, 3) * (number % 2)
+        shown = np.clip((np.arange(90) - start) / fade, 0, 1)
+        faded = [scene[t // 4 : t // 4 + 56, t // 4 : t // 4 + 72] * w + plain * (1 - w) for t, w in enumerate(shown)]
+        for name, size, codec in (
+            ("a.mp4", (96, 64), "libx264"),
+            ("b.mkv", (80, 64), "mpeg4"),
+            ("c.avi", (80, 48), "mpeg4"),
+        ):
+            frames = [cv2.resize(picture.astype(np.uint8), size) for picture in faded]
+            write_frames(tmp_path / "source" / f"{number}-{name}", frames, codec)
+    inventory = take_in(tmp_path / "source", tmp_path, bench_fraction=0.5)
+    sides: dict[str, set[str]] = {}
+    for video in inventory.videos:
+        sides.setdefault(Path(video.path).name.split("-")[0], set()).add(video.split)
+    assert len(inventory.videos) == 15 and all(len(side) == 1 for side in sides.values())
+    assert {next(iter(side)) for side in sides.values()} == {"train", "bench"}
+
+
+def test_pictures_without_structure_make_no_likeness_and_later_ones_are_not_drawn() -> None:
+    plain, first = np.full((16, 17), 90, np.uint8), np.arange(272, dtype=np.uint8).reshape(16, 17)
+
+    def pictures() -> Iterator[np.ndarray]:
+        yield from (plain, first)
+        raise AssertionError("drawn in vain")
+
+    assert likeness([plain, plain], 5.0) == Likeness(b"", 5.0)
+    assert likeness(pictures(), 5.0) == likeness([first], 5.0) != Likeness(b"", 5.0)
 
 
 @given(bits=st.sets(st.integers(0, 255), max_size=40), seconds=st.sampled_from([0.0, 0.04, 0.06, 1.0]))

@@ -3,7 +3,7 @@
 import hashlib
 from pathlib import Path
 
-from videossr.decode import probe
+from videossr.decode import pictures, probe
 from videossr.decode.watch import unchanged
 from videossr.errors import DecodeError
 from videossr.frames import choose_frames
@@ -44,4 +44,4 @@ def _probed(path: Path, digest: str, min_frames: int, span: tuple[float, float])
         num_frames=num_frames,
         split="train",
     )
-    return video, likeness(probed.thumbnail, probed.duration_seconds)
+    return video, likeness(pictures(path, probed), probed.duration_seconds)

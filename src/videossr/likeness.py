@@ -1,11 +1,12 @@
 """Videos that show the same in other bytes: another encoding, another size. They must not be in both halves of a split.
 
-Two videos are alike where they last equally long and their first pictures have nearly the same gradient signs
-("dHash": 256 bits that survive scaling and encoding). A picture without structure is like no other. What is not found:
-cuts of a longer video, and copies with another beginning.
+Two videos are alike where they last equally long and their pictures have nearly the same gradient signs ("dHash": 256
+bits that survive scaling and encoding). The first picture is compared, or where it is black or plain, as before a
+fade-in, the first of a few later ones that is not; a video that shows no structure for long is like no other. What is
+not found: cuts of a longer video, and copies with another beginning.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,17 +25,18 @@ _Numbers = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Likeness:
-    """What is compared: 256 bits, two bytes for each row of the picture; none where the picture has no structure."""
+    """What is compared: 256 bits, two bytes for each row of the picture; none where no picture has structure."""
 
     bits: bytes
     duration_seconds: float
 
 
-def likeness(thumbnail: npt.NDArray[np.uint8], duration_seconds: float) -> Likeness:
-    """Of a grey thumbnail, uint8 [16, 17], and a length."""
-    if thumbnail.std() < _MIN_CONTRAST:
-        return Likeness(b"", duration_seconds)
-    return Likeness(np.packbits(thumbnail[:, 1:] > thumbnail[:, :-1]).tobytes(), duration_seconds)
+def likeness(pictures: Iterable[npt.NDArray[np.uint8]], duration_seconds: float) -> Likeness:
+    """Of the first of some grey pictures, uint8 [16, 17], that has structure, and a length; the rest is not drawn."""
+    for picture in pictures:
+        if picture.std() >= _MIN_CONTRAST:
+            return Likeness(np.packbits(picture[:, 1:] > picture[:, :-1]).tobytes(), duration_seconds)
+    return Likeness(b"", duration_seconds)
 
 
 def groups_alike(items: Sequence[Likeness]) -> list[int]:

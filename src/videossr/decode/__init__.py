@@ -11,6 +11,7 @@ import numpy as np
 
 from videossr.decode.choice import Decoder, Reading, read_frames
 from videossr.decode.clip import Clip, Pixels, Times
+from videossr.decode.pictures import pictures
 from videossr.decode.probing import Probe, presentation_times, probe
 from videossr.decode.reasons import REASONS
 
@@ -23,6 +24,7 @@ __all__ = [
     "Reading",
     "Times",
     "decode",
+    "pictures",
     "presentation_times",
     "probe",
     "read_frames",

@@ -73,7 +73,8 @@ def first_decoded_around(probed: Probe, index: Numbers) -> Numbers:
 def read_around(path: Path, probed: Probe, number: int, size: tuple[int, int]) -> dict[int, Pixels]:
     """A frame and its neighbours, by their numbers, decoded in order from well before them on; nothing is skipped.
 
-    For containers with an index to seek by. Raises DecodeError where there is no keyframe to begin at, or anything is damaged on the way.
+    For containers with an index to seek by. Raises DecodeError where there is no keyframe to begin at, or anything is
+    damaged on the way.
     """
     begin = int(first_decoded_around(probed, np.array([number]))[0])
     if begin < 0:
