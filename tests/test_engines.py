@@ -68,6 +68,7 @@ def digests(folder: Path) -> dict[str, str]:
     return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
 
+@pytest.mark.slow
 def test_the_three_engines_write_the_same_bytes(source: Path, tmp_path: Path, cluster: Cluster) -> None:
     engines: dict[str, Workers] = {"here": 0, "processes": 2, "ray": cluster}
     for name, workers in engines.items():
@@ -90,6 +91,7 @@ def _square_or_worse(number: int) -> int:
     return number * number
 
 
+@pytest.mark.slow
 def test_on_ray_a_crash_a_hang_and_a_glutton_cost_one_item_each(cluster: Cluster) -> None:
     results = list(mapped(_square_or_worse, range(10), cluster, LIMITS, lambda number, loss: loss))
     assert [loss.reason for loss in results[3:7]] == ["crashed", "timeout", "out_of_memory", "crashed"]
@@ -150,11 +152,13 @@ def _refuse(number: int) -> int:
     raise ConfigError("a person's mistake")
 
 
+@pytest.mark.slow
 def test_a_persons_mistake_on_ray_is_raised_here(cluster: Cluster) -> None:
     with pytest.raises(ConfigError, match="a person's mistake"):
         list(mapped(_refuse, [1, 2], cluster, LIMITS, lambda item, loss: 0))
 
 
+@pytest.mark.slow
 def test_a_cluster_of_this_machine_works_in_this_folder_and_listens_on_loopback_alone(
     cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
