@@ -163,7 +163,7 @@ def test_pictures_are_turned_and_mirrored_as_the_display_matrix_says(tmp_path: P
     size = (probed.height, probed.width)
     np.testing.assert_array_equal(decode(path, probed.times[index], size=size).frames, frames)
     mirrored = np.linalg.det(np.reshape(matrix, (2, 2))) < 0
-    assert probed.is_mirrored == mirrored
+    assert probed.stance.is_mirrored == mirrored
     if mirrored:  # decord takes a mirror for a turn, or sees none
         with pytest.raises(DecodeError, match="unsupported: .*mirrored"):
             decode(path, probed.times[index], size=size, decoder="decord")

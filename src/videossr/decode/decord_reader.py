@@ -15,7 +15,7 @@ def read_with_decord(path: Path, probed: Probe, index: Numbers, size: tuple[int,
     """The frames with the numbers `index`, scaled to `size`. Raises DecodeError where decord is not to be trusted."""
     import decord  # a heavy import that the default never needs
 
-    if probed.is_mirrored:
+    if probed.stance.is_mirrored:
         raise DecodeError("unsupported", "decord turns what should be mirrored: set frames.decoder to auto")
     if probed.index.leading or probed.container in READ_IN_ORDER:
         # It seeks to keyframes that such frames do not follow, and returns other frames without a word.

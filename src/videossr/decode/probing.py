@@ -16,7 +16,7 @@ from videossr.decode.container import (
     packets,
     refuse_too_long,
 )
-from videossr.decode.upright import displayed_size, stance, thumbnail, upright
+from videossr.decode.upright import Stance, displayed_size, stance, thumbnail, upright
 from videossr.errors import DecodeError
 
 MAX_FRAMES = round(MAX_SECONDS * 120)
@@ -41,8 +41,8 @@ class Probe:
     """What a container says of its largest video stream, checked by decoding one frame.
 
     `times` are the presentation times in seconds of all frames, the first at 0; `width` and `height` are pixels as
-    displayed; `is_mirrored` where they are shown in a mirror; `thumbnail` is the first picture, grey, uint8 [16, 17].
-    `index` is the same clock in ticks of the stream.
+    displayed; `stance` is how the stored pictures are brought upright; `thumbnail` is the first picture, grey, uint8
+    [16, 17]. `index` is the same clock in ticks of the stream.
     """
 
     codec: str
@@ -51,7 +51,7 @@ class Probe:
     height: int
     fps: float
     duration_seconds: float
-    is_mirrored: bool
+    stance: Stance
     thumbnail: Pixels = field(repr=False, compare=False)
     times: Times = field(repr=False)
     index: Index = field(repr=False)
@@ -83,7 +83,8 @@ def probe(path: Path) -> Probe:
         first = next(frames_in_order(container, stream), None)
         if first is None:
             raise DecodeError("corrupt", "no frame can be decoded")
-        width, height = displayed_size(stream, first)
+        how = stance(first)
+        width, height = displayed_size(stream, first, how)
         times = (index.pts - index.pts[0]).astype(np.float64) * float(time_base)
         refuse_too_long(float(times[-1]))
         fps = (len(times) - 1) / float(times[-1]) if len(times) > 1 else float(stream.average_rate or 0)
@@ -94,8 +95,8 @@ def probe(path: Path) -> Probe:
             height=height,
             fps=fps,
             duration_seconds=len(times) / fps if fps else 0.0,
-            is_mirrored=stance(first).is_mirrored,
-            thumbnail=thumbnail(upright(first, THUMBNAIL_SIZE)),
+            stance=how,
+            thumbnail=thumbnail(upright(first, THUMBNAIL_SIZE, how)),
             times=times,
             index=index,
         )

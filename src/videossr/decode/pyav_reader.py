@@ -10,7 +10,7 @@ from av.video.stream import VideoStream
 from videossr.decode.clip import Numbers, Pixels
 from videossr.decode.container import frames_in_order, opened, packets
 from videossr.decode.probing import INDEX_BY_DECODING, Probe
-from videossr.decode.upright import upright
+from videossr.decode.upright import Stance, upright
 from videossr.errors import DecodeError
 
 READ_IN_ORDER = ("avi", "mpegts")
@@ -29,14 +29,14 @@ def read_seeking(path: Path, probed: Probe, index: Numbers, size: tuple[int, int
         with opened(path) as (container, stream):
             for key in np.unique(keys):
                 places = {int(wanted[place]): frames[place] for place in np.flatnonzero(keys == key)}
-                if not _read_group(container, stream, int(probed.index.key_pts[key]), places):
+                if not _read_group(container, stream, probed.stance, int(probed.index.key_pts[key]), places):
                     return None
     except DecodeError:
         return None
     return frames
 
 
-def _read_group(container: InputContainer, stream: VideoStream, key_pts: int, places: Places) -> bool:
+def _read_group(container: InputContainer, stream: VideoStream, how: Stance, key_pts: int, places: Places) -> bool:
     """Seek to one keyframe and decode until every wanted frame that follows it is in its place."""
     left = set(places)
     skips = stream.codec_context.name in _SKIPS_NONREF
@@ -53,9 +53,9 @@ def _read_group(container: InputContainer, stream: VideoStream, key_pts: int, pl
             assert isinstance(frame, VideoFrame)
             if frame.is_corrupt and frame.pts is not None and frame.pts >= key_pts:
                 return False
-            _put(frame, places, left)
+            _put(frame, how, places, left)
         if left == {key_pts}:  # nothing after it is wanted: the decoder need not be fed to give it out
-            _drain(stream, places, left)
+            _drain(stream, how, places, left)
         if not left:
             return True
     return False
@@ -88,23 +88,23 @@ def read_around(path: Path, probed: Probe, number: int, size: tuple[int, int]) -
         for frame in frames_in_order(container, stream):
             if frame.is_corrupt and frame.pts is not None and frame.pts >= probed.index.pts[begin]:
                 break
-            _put(frame, places, left)
+            _put(frame, probed.stance, places, left)
             if not left:
                 return frames
     raise DecodeError("corrupt", f"a damaged frame within {number - begin} before frame {number}, or none at its time")
 
 
-def _put(frame: VideoFrame, places: Places, left: set[int]) -> None:
+def _put(frame: VideoFrame, how: Stance, places: Places, left: set[int]) -> None:
     if frame.pts in left:
         place = places[frame.pts]
-        place[:] = upright(frame, place.shape[:2])
+        place[:] = upright(frame, place.shape[:2], how)
         left.remove(frame.pts)
 
 
-def _drain(stream: VideoStream, places: Places, left: set[int]) -> None:
+def _drain(stream: VideoStream, how: Stance, places: Places, left: set[int]) -> None:
     for frame in stream.codec_context.decode(None):
         if not frame.is_corrupt:
-            _put(frame, places, left)
+            _put(frame, how, places, left)
     stream.codec_context.flush_buffers()
 
 
@@ -121,7 +121,7 @@ def read_in_order(path: Path, probed: Probe, index: Numbers, size: tuple[int, in
                 raise DecodeError("corrupt", f"a damaged frame at {frame.time or 0:.2f} s")
             if by_number:
                 frame.pts = number
-            _put(frame, places, left)
+            _put(frame, probed.stance, places, left)
             if not left:
                 return frames
     raise DecodeError("corrupt", f"{len(left)} of {len(wanted)} frames cannot be decoded")

@@ -34,6 +34,7 @@ class Stance:
 def stance(frame: VideoFrame) -> Stance:
     """What the display matrix of a frame says; its scale is left to the pixel aspect.
 
+    To be asked of one frame of a video: PyAV keeps a frame whose side data were looked at until garbage is collected.
     Raises DecodeError where the matrix is neither made of quarter turns nor a flip: nothing would stand upright.
     """
     a, b, c, d = _display_matrix(frame)
@@ -66,16 +67,15 @@ def _turning(degrees: int) -> tuple[float, float, float, float]:
     return cosine, -sine, sine, cosine
 
 
-def displayed_size(stream: VideoStream, frame: VideoFrame) -> tuple[int, int]:
+def displayed_size(stream: VideoStream, frame: VideoFrame, how: Stance) -> tuple[int, int]:
     """(width, height) after pixel aspect and rotation."""
     aspect = stream.sample_aspect_ratio
     width = round(frame.width * float(aspect)) if aspect else frame.width
-    return (frame.height, width) if stance(frame).transposed else (width, frame.height)
+    return (frame.height, width) if how.transposed else (width, frame.height)
 
 
-def upright(frame: VideoFrame, size: tuple[int, int]) -> Pixels:
+def upright(frame: VideoFrame, size: tuple[int, int], how: Stance) -> Pixels:
     """One upright RGB frame, uint8 [H, W, 3]: scaled first, then turned, so that little is turned."""
-    how = stance(frame)
     height, width = size[::-1] if how.transposed else size
     pixels = frame.reformat(width=width, height=height, format="rgb24", interpolation=_SCALING, threads=1).to_ndarray()
     pixels = pixels.swapaxes(0, 1) if how.transposed else pixels
