@@ -73,7 +73,8 @@ def pipeline(
     for stage, state in failed.items():
         return Failed(message=f"{stage} stopped: {state.message}")
     done = {stage: future.result() for stage, future in futures.items()}
-    if set(done.values()) == {"unchanged"}:
+    watching = stages.watching(root())
+    if {what for stage, what in done.items() if stage not in watching} == {"unchanged"}:
         get_run_logger().info("nothing to do: every stage is up to date")
     if promote:
         promoted: Any = registered(return_state=True)

@@ -65,6 +65,14 @@ def graph(project: Path) -> dict[str, list[str]]:
         }
 
 
+def watching(project: Path) -> set[str]:
+    """The stages that run each time, to see whether something outside the graph has changed."""
+    from dvc.repo import Repo
+
+    with Repo(str(project)) as repo:
+        return {stage.addressing for stage in repo.index.stages if stage.always_changed}
+
+
 async def run(stage: str, force: bool, environment: Mapping[str, str], log: Callable[[str], None]) -> Ended:
     """`dvc repro` of one stage in a process group of its own, its output to `log` line by line.
 

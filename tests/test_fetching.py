@@ -2,7 +2,6 @@
 
 import logging
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -17,6 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 from fsspec.implementations.memory import MemoryFileSystem
+from project import make_project, repro
 from typer.testing import CliRunner
 from videos import write_video
 
@@ -160,7 +160,7 @@ def test_a_fetch_that_was_killed_goes_on_and_fetches_nothing_twice(s3: Any, tmp_
 
 def test_a_source_out_of_reach_is_one_sentence(s3: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     put(s3, "a.mp4", b"x")
-    for ask in (require_reachable, remotes_below, preflight.check_url):
+    for ask in (require_reachable, remotes_below):
         with pytest.raises(SourceError, match="s3://missing/videos does not exist: check the bucket"):
             ask("s3://missing/videos")
     with pytest.raises(SourceError, match="does not exist"):
@@ -209,7 +209,12 @@ def test_a_url_becomes_the_source_where_it_is_within_reach(s3: Any, tmp_path: Pa
     invoke("use", URL)
     assert yaml.safe_load((tmp_path / "params.yaml").read_text())["ingest"]["source"] == URL
     assert "is a run" in invoke("check").output
-    preflight.check_url(URL)
+    preflight.check(make_project(tmp_path / "project", URL))
+
+
+def test_a_url_of_a_single_process_is_no_source_of_a_run() -> None:
+    with pytest.raises(SourceError, match="lives in one process"):
+        require_reachable("memory://folder")
 
 
 class Troubled(MemoryFileSystem):
@@ -297,30 +302,7 @@ def test_a_source_that_goes_away_stops_the_run_and_quarantines_no_one(troubled: 
 
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
-    """This project's graph and code in a folder of its own, with small frames of a source on S3."""
-    folder = tmp_path / "project"
-    folder.mkdir()
-    for name in ("flows", "src", ".dvc"):
-        ignored = shutil.ignore_patterns("tmp", "cache", "config.local", "__pycache__", "*.egg-info")
-        shutil.copytree(ROOT / name, folder / name, ignore=ignored)
-    shutil.copyfile(ROOT / "dvc.yaml", folder / "dvc.yaml")
-    params = yaml.safe_load((ROOT / "params.yaml").read_text())
-    params["ingest"]["source"] = URL
-    params["frames"] |= {"num_frames": 16}
-    (folder / "params.yaml").write_text(yaml.safe_dump(params))
-    (folder / ".dvc" / "config.local").write_text("[core]\n    no_scm = true\n")
-    return folder
-
-
-def repro(project: Path) -> str:
-    """What `dvc repro ingest frames` says; it must end well."""
-    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
-    environment = {**os.environ, "PATH": path, "PYTHONPATH": f"{project / 'src'}{os.pathsep}{project}"}
-    environment.pop("PREFECT_API_URL", None)
-    command = [sys.executable, "-m", "dvc", "repro", "ingest", "frames"]
-    done = subprocess.run(command, cwd=project, env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
+    return make_project(tmp_path / "project", URL)
 
 
 @pytest.mark.slow
@@ -333,7 +315,7 @@ def test_dvc_runs_what_depends_on_a_bucket_when_the_bucket_changes_and_only_then
         torn[place] ^= 0xFF  # its index is whole, its frames are not
     put(s3, "torn.mp4", bytes(torn))
     put(s3, "text.mp4", b"no video")
-    assert "Running stage 'ingest'" in repro(project)
+    assert "Running stage 'ingest'" in repro(project, "ingest", "frames")
     assert accounted_for(project) == ["a.mp4", "b.mp4", "text.mp4", "torn.mp4"]
     tables = [read_quarantine(project / "data" / f"{name}.parquet") for name in ("refused", "quarantine")]
     assert [[(Path(item.path).name, item.reason) for item in table] for table in tables] == [
@@ -341,13 +323,19 @@ def test_dvc_runs_what_depends_on_a_bucket_when_the_bucket_changes_and_only_then
         [("text.mp4", "not_a_video"), ("torn.mp4", "corrupt")],
     ]
     fetched = stamps(project / "work" / "fetched")
-    said = repro(project)
+    said = repro(project, "ingest", "frames")
     assert "Stage 'ingest' didn't change" in said and "Stage 'frames' didn't change" in said
-    put(s3, "c.mp4", write_video(video, 50, **SMALL).read_bytes())
-    said = repro(project)
+    third = write_video(project.parent / "third.mp4", 50, **SMALL)
+    put(s3, "c.mp4", third.read_bytes())
+    said = repro(project, "ingest", "frames")
     assert "Running stage 'ingest'" in said and "Running stage 'frames'" in said
     assert accounted_for(project) == ["a.mp4", "b.mp4", "c.mp4", "text.mp4", "torn.mp4"]
     assert fetched.items() <= stamps(project / "work" / "fetched").items()
+    s3.delete_object(Bucket="bucket", Key="videos/c.mp4")
+    assert "Running stage 'ingest'" in repro(project, "ingest", "frames")
+    put(s3, "c.mp4", third.read_bytes())  # the bucket is as it was, and what was fetched is not
+    repro(project, "ingest", "frames")
+    assert sorted(stamps(project / "work" / "fetched")) == ["a.mp4", "b.mp4", "c.mp4", "text.mp4", "torn.mp4"]
     written = [path for path in project.rglob("*") if path.is_file() and not path.is_relative_to(project / "src")]
     assert [path for path in written if SECRET.encode() in path.read_bytes()] == []
 

@@ -15,7 +15,6 @@ import pytest
 import yaml
 
 from flows import preflight, runtime, stages
-from videossr.errors import SourceError
 from videossr.examined import CODE
 
 ROOT = Path(__file__).parents[1]
@@ -79,10 +78,16 @@ def run_toy(stage, **more):
     return ended, lines
 
 
-def test_dvc_reads_the_seven_stages_in_the_order_of_the_readme():
+def test_dvc_reads_the_eight_stages_in_the_order_of_the_readme():
     graph = stages.graph(ROOT)
-    assert list(graph) == ["ingest", "frames", "pretext", "validate", "train", "evaluate", "report"]
+    assert list(graph) == ["list", "ingest", "frames", "pretext", "validate", "train", "evaluate", "report"]
     assert graph["train"] == ["frames", "pretext", "validate"]
+    assert graph["ingest"] == ["list"]
+
+
+def test_only_the_listing_of_the_source_runs_each_time_and_nothing_else_depends_on_the_source():
+    assert stages.watching(ROOT) == {"list"}
+    assert not any("${" in dependency for stage in GRAPH.values() for dependency in stage["deps"])
 
 
 def test_nothing_is_trained_before_the_gate_has_passed():
@@ -146,7 +151,8 @@ def test_every_output_is_ignored_by_git_and_nothing_in_work_is_an_output():
     ignored = (ROOT / ".gitignore").read_text().split()
     for stage in GRAPH.values():
         metrics = [name for item in stage.get("metrics", []) for name in item]
-        for out in [*stage.get("outs", []), *metrics]:
+        outs = [name for item in stage.get("outs", []) for name in ([item] if isinstance(item, str) else item)]
+        for out in [*outs, *metrics]:
             assert f"{out.split('/')[0]}/" in ignored and not out.startswith("work/")
 
 
@@ -231,20 +237,6 @@ def test_a_stage_writing_to_a_full_disk_stops_with_that_sentence(tmp_path):
     assert done.returncode == 1 and done.stderr.startswith("frames stopped: the disk is full")
 
 
-def test_a_source_is_looked_through_before_the_first_stage(tmp_path):
-    with pytest.raises(SourceError, match="must exist"):
-        preflight.check_source(tmp_path / "nowhere")
-    (tmp_path / "fine.mp4").write_text("not a video, which ingest will say")
-    preflight.check_source(tmp_path)
-    (tmp_path / "gone.mp4").symlink_to(tmp_path / "nowhere")
-    with pytest.raises(SourceError, match="gone.mp4"):
-        preflight.check_source(tmp_path)
-    (tmp_path / "gone.mp4").unlink()
-    os.mkfifo(tmp_path / "pipe.mp4")
-    with pytest.raises(SourceError, match="files and folders only"):
-        preflight.check_source(tmp_path)
-
-
 def test_what_a_killed_dvc_leaves_behind_does_not_block_the_next_run(toy):
     shutil.copyfile(ROOT / "params.yaml", toy / "params.yaml")
     shutil.copytree(ROOT / "sources", toy / "sources")
@@ -260,9 +252,15 @@ def test_prefect_shows_every_stage_below_its_task_and_retries_a_crash_but_not_a_
     shutil.copyfile(ROOT / "params.yaml", toy / "params.yaml")
     shutil.copytree(ROOT / "sources", toy / "sources")
     (toy / "word.txt").write_text("crash")
+    graph = yaml.safe_load((toy / "dvc.yaml").read_text())
+    graph["stages"]["watch"] = {"cmd": "echo same > watched", "always_changed": True, "outs": ["watched"]}
+    (toy / "dvc.yaml").write_text(yaml.safe_dump(graph))
     command = [sys.executable, "-m", "flows.pipeline"]
     done = subprocess.run(command, cwd=toy, env=environment(), capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
+    assert "nothing to do" not in done.stdout + done.stderr
+    again = subprocess.run(command, cwd=toy, env=environment(), capture_output=True, text=True, check=False)
+    assert "nothing to do: every stage is up to date" in again.stdout + again.stderr
     assert (toy / "second.out").read_text() == "crash"
     assert flow_runs(toy) == {"pipeline": ["COMPLETED"], "first": ["COMPLETED", "FAILED"], "second": ["COMPLETED"]}
 

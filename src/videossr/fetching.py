@@ -71,6 +71,8 @@ def refuse_secrets(url: str) -> None:
 def require_reachable(url: str) -> None:
     """Ask for the folder at `url`, not for what is in it. Raises SourceError where it is out of reach."""
     refuse_secrets(url)
+    if urlsplit(url).scheme == "memory":
+        raise SourceError(f"the source {url} lives in one process, and each stage is one of its own: name another")
     try:
         system, root = _opened(url)
         system.info(root)

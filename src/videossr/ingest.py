@@ -21,7 +21,7 @@ from videossr.frames import read_quarantine, write_quarantine, write_table
 from videossr.likeness import Likeness, groups_alike
 from videossr.parallel import Limits, Workers
 from videossr.records import Rejected, Split, Video
-from videossr.sources import SUFFIXES, listed
+from videossr.sources import listed, require_any
 
 __all__ = [
     "IngestParams",
@@ -99,10 +99,7 @@ def ingest(
     has unknown fields.
     """
     paths, rejected = listed(params.source, params.seed, made_videos_dir, fetched_dir, workers)
-    if not paths and not rejected:
-        raise SourceError(
-            f"no videos under {params.source}: put {', '.join(SUFFIXES)} files there or name another folder"
-        )
+    require_any([*paths, *rejected], params.source)
     record = work_dir / "examined.jsonl" if work_dir else None
     examined = examine_all(paths, min_frames, span, params.limits, workers, record)
     results = list(tqdm(examined, total=len(paths), desc="ingest", unit="file"))

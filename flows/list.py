@@ -1,0 +1,19 @@
+"""Stage list: what the source holds by names, sizes and times; it runs each time, ingest where that has changed."""
+
+from pathlib import Path
+
+from flows.runtime import run_stage, section
+from videossr import config
+from videossr.ingest import IngestParams
+from videossr.listing import write_listing
+
+MADE_VIDEOS = Path("data/made_videos")
+
+
+def main() -> None:
+    params = config.build(IngestParams, section("ingest"), "ingest")
+    write_listing(Path("data/source.json"), params.source, MADE_VIDEOS)
+
+
+if __name__ == "__main__":
+    run_stage(main, "list")
