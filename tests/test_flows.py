@@ -69,7 +69,8 @@ def environment(**more):
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     # `flows` settled this process in this project; the toy is a project of its own.
     inherited = {name: value for name, value in os.environ.items() if name != "PREFECT_HOME"}
-    return {**inherited, "PATH": path, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1", **more}
+    modules = os.pathsep.join([str(SOURCE), str(ROOT)])
+    return {**inherited, "PATH": path, "PYTHONPATH": modules, "PYTHONUNBUFFERED": "1", **more}
 
 
 def run_toy(stage, **more):
@@ -259,10 +260,11 @@ def test_prefect_shows_every_stage_below_its_task_and_retries_a_crash_but_not_a_
     done = subprocess.run(command, cwd=toy, env=environment(), capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "nothing to do" not in done.stdout + done.stderr
-    again = subprocess.run(command, cwd=toy, env=environment(), capture_output=True, text=True, check=False)
-    assert "nothing to do: every stage is up to date" in again.stdout + again.stderr
     assert (toy / "second.out").read_text() == "crash"
     assert flow_runs(toy) == {"pipeline": ["COMPLETED"], "first": ["COMPLETED", "FAILED"], "second": ["COMPLETED"]}
+
+    again = subprocess.run(command, cwd=toy, env=environment(), capture_output=True, text=True, check=False)
+    assert "nothing to do: every stage is up to date" in again.stdout + again.stderr
 
     (toy / "word.txt").write_text("mistake")
     done = subprocess.run(command, cwd=toy, env=environment(), capture_output=True, text=True, check=False)
