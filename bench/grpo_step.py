@@ -13,7 +13,6 @@ video. Both sides take turns; what is told is the median of the pairs. Adds its 
 """
 
 import argparse
-import json
 import os
 import statistics
 import tempfile
@@ -28,7 +27,7 @@ import torch
 from transformers import AutoModelForImageTextToText, GenerationConfig, TrainerCallback
 from trl.trainer.utils import add_fused_lm_head, get_peak_flops
 
-from bench.rows import Row, show, write
+from bench.rows import Row, put, show
 from videossr.frames import Clip
 from videossr.newborn import NewbornParams, newborn
 from videossr.plan.architecture import meta_model
@@ -283,9 +282,7 @@ def synthetic_prompt(config: Any, frames: int, side: int) -> Encoded:
 def tell(rows: Sequence[Row]) -> None:
     """Show the rows, and put them in the place of older ones of their names."""
     show(rows, "A GRPO step, against the usual way")
-    kept = json.loads(OUT.read_text(encoding="utf-8")) if OUT.exists() else []
-    new = {row.name for row in rows}
-    write(OUT, [*(row for row in kept if row["name"] not in new), *rows])
+    put(OUT, rows)
 
 
 def main() -> None:

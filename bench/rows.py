@@ -28,6 +28,14 @@ def show(rows: Sequence[Row], title: str) -> None:
     Console().print(table)
 
 
+def put(path: Path, rows: Sequence[Row]) -> None:
+    """Write rows in the place of older ones of their names; the others stay."""
+    kept = json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
+    new = {row.name: row for row in rows}
+    known = [new.pop(row["name"], None) or row for row in kept]
+    write(path, [*known, *new.values()])
+
+
 def write(path: Path, rows: Sequence[Row | Mapping[str, Any]]) -> None:
     """Write a JSON list, whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
