@@ -97,7 +97,7 @@ def draw(rows: list[dict[str, Any]]) -> None:
     first = {row["name"]: row for row in rows if row["seed"] == rows[0]["seed"]}
     pair = {name: row for name, row in first.items() if name in PAIR}
     rewards = {name: _smooth(row["reward"]) for name, row in first.items() if name not in PAIR}
-    panels = [Panel("reward, mean of 10 steps", "step", rewards)]
+    panels = [Panel("reward, mean of 10 steps", "step", rewards)] if rewards else []
     for told in ("reward", "loss") if pair else ():
         panels.append(Panel(f"{told} of every step", "step", {name: row[told] for name, row in pair.items()}))
     write_curves(OUT.with_suffix(".png"), panels)
