@@ -1,6 +1,6 @@
 """Killed at random moments and run again: is the result that of a run that nobody touched?
 
-    python -m bench.survival              ten minutes or so; `make run` must have made the data that training reads
+    python -m bench.survival              five minutes or so; `make run` must have made the data that training reads
 
 The data path is killed five times while it takes in 200 videos, once for each number of workers, and its store compared
 by hash; a short training (the run in params.yaml, its steps cut down) is killed three times, and its curves compared
@@ -35,7 +35,7 @@ from videossr.train.stage import train
 
 OUT = Path("reports/bench/survival.json")
 VIDEOS = SynthParams(num_videos=200, min_seconds=5.0, max_seconds=6.0)
-STEPS = 24
+STEPS = 12
 
 
 def take_in(source: str, out: str, workers: int) -> None:
@@ -48,7 +48,7 @@ def learn(folder: str) -> None:
     params = config.build(TrainParams, config.load(Path("params.yaml"))["train"], "train")
     short = replace(
         params,
-        warmup=replace(params.warmup, steps=STEPS, checkpoint_every=8),
+        warmup=replace(params.warmup, steps=STEPS, checkpoint_every=4),
         grpo=replace(params.grpo, steps=STEPS, checkpoint_every=4),
     )
     samples, store = read_samples(Path("data/samples/train.parquet")), FrameStore(Path("data/frames"))
