@@ -3,8 +3,8 @@
     python -m bench.survival              five minutes or so; `make run` must have made the data that training reads
 
 The data path is killed five times while it takes in 200 videos, once for each number of workers, and its store compared
-by hash; a short training (the run in params.yaml, its steps cut down) is killed three times, and its curves compared
-step by step. Kills are kill -9 to the whole process group, at moments drawn from a seed. Writes
+by hash; a short training (the run in params.yaml, its steps cut down) is killed three times at most, and its
+curves compared step by step. Kills are kill -9 to the whole process group, at moments drawn from a seed. Writes
 `reports/bench/survival.json` and the curves as `reports/bench/survival.png`.
 """
 

@@ -13,7 +13,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TextIO
 
 from tqdm import tqdm
 
@@ -22,7 +22,7 @@ from videossr.errors import ConfigError
 from videossr.frames import Clip
 from videossr.policy import Policy, Prompt
 from videossr.pretext import PretextTask
-from videossr.records import Sample, Scored
+from videossr.records import Sample, Scored, whole_lines
 
 logger = logging.getLogger(__name__)
 
@@ -115,7 +115,7 @@ def write_scored(path: Path, scored: Sequence[Scored], header: Mapping[str, str]
 
 def read_scored(path: Path) -> list[Scored]:
     """Read the finished or unfinished file of an evaluation; a torn last line is left out."""
-    return [Scored(**row) for row in _whole_lines(path)[1:]]
+    return [Scored(**row) for row in whole_lines(path)[1:]]
 
 
 def _ask(
@@ -132,27 +132,13 @@ def _append(file: TextIO, scored: Sequence[Scored]) -> None:
 
 
 def _stored_replies(path: Path, header: Mapping[str, str]) -> list[str]:
-    lines = _whole_lines(path) if path.exists() else []
+    lines = whole_lines(path) if path.exists() else []
     if not lines:
         return []
     if lines[0].get("header") != header:
         logger.warning("%s holds replies of another policy or to other questions: it is begun anew", path)
         return []
     return [row["reply"] for row in lines[1:]]
-
-
-def _whole_lines(path: Path) -> list[dict[str, Any]]:
-    # What a kill or a full disk leaves behind is a prefix: everything from the first damaged line on is dropped.
-    rows = []
-    for line in path.read_bytes().splitlines(keepends=True):
-        try:
-            row = json.loads(line)
-        except ValueError:
-            break
-        if not line.endswith(b"\n") or not isinstance(row, dict):
-            break
-        rows.append(row)
-    return rows
 
 
 def _log_unparsed(name: str, scored: Sequence[Scored]) -> None:

@@ -18,7 +18,7 @@ from videossr.examination import examine
 from videossr.frames import told_where_full
 from videossr.likeness import Likeness
 from videossr.parallel import Limits, Loss, Workers, mapped
-from videossr.records import Rejected, Video
+from videossr.records import Rejected, Video, whole_lines
 
 Examined = tuple[Video, Likeness] | Rejected
 
@@ -87,7 +87,7 @@ def _append(record: Path, path: Path, mark: list[int] | None, result: Examined) 
 def _kept(record: Path, header: Mapping[str, Any], marks: Mapping[Path, list[int] | None]) -> dict[Path, Examined]:
     """What the record holds of these files as they are now; it is written anew with that alone."""
     kept: dict[Path, Examined] = {}
-    told, *rows = _whole_lines(record) or [{}]
+    told, *rows = whole_lines(record) or [{}]
     for row in rows if told == header else []:
         path = Path(row["path"])
         if row["mark"] == marks.get(path):
@@ -117,17 +117,3 @@ def _result(row: Mapping[str, Any]) -> Examined:
         return Rejected(**row["rejected"])
     bits, duration_seconds = row["look"]
     return Video(**row["video"]), Likeness(bytes.fromhex(bits), duration_seconds)
-
-
-def _whole_lines(path: Path) -> list[dict[str, Any]]:
-    """All up to the first that a kill tore."""
-    rows = []
-    for line in path.read_bytes().splitlines(keepends=True) if path.exists() else []:
-        try:
-            row = json.loads(line)
-        except ValueError:
-            break
-        if not line.endswith(b"\n") or not isinstance(row, dict):
-            break
-        rows.append(row)
-    return rows

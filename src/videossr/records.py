@@ -1,7 +1,9 @@
 """What travels between stages: frozen, JSON-ready records without pixels."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 Split = Literal["train", "bench"]
@@ -75,3 +77,20 @@ class Scored:
     reply: str
     parsed: bool
     score: float
+
+
+def whole_lines(path: Path) -> list[dict[str, Any]]:
+    """The rows of a file of JSON lines, none where there is no file.
+
+    What a kill or a full disk leaves behind is a prefix: everything from the first damaged line on is dropped.
+    """
+    rows = []
+    for line in path.read_bytes().splitlines(keepends=True) if path.exists() else []:
+        try:
+            row = json.loads(line)
+        except ValueError:
+            break
+        if not line.endswith(b"\n") or not isinstance(row, dict):
+            break
+        rows.append(row)
+    return rows
