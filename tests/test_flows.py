@@ -21,7 +21,7 @@ ROOT = Path(__file__).parents[1]
 SOURCE = ROOT / "src"
 GRAPH = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
 # What decides no result: records and protocols, the checking of parameters, the environment, spreading over processes.
-NEUTRAL = ("__init__", "config", "errors", "parallel", "policy", "records", "outbox", "tracking", "workspace")
+NEUTRAL = ("__init__", "config", "errors", "parallel", "policy", "records", "tracking", "workspace")
 
 TOY = """
 import logging, sys, time
