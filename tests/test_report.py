@@ -243,7 +243,7 @@ def test_what_the_parameters_cannot_show_is_named_with_the_reason(evidence: Evid
 
 def test_the_figures_are_written_as_images(reports: Path) -> None:
     names = {path.name for path in (reports / "figures").iterdir()}
-    assert names == {"viubench.png", "training.png"} | {f"samples_{task}.png" for task in PARAMS.tasks}
+    assert names == {"viubench.png", "training.png", "replies.png"} | {f"samples_{task}.png" for task in PARAMS.tasks}
     assert all((reports / "figures" / name).read_bytes().startswith(b"\x89PNG") for name in names)
 
 
@@ -293,7 +293,37 @@ def test_a_policy_no_better_than_a_constant_is_not_said_to_look(evidence: Eviden
 def test_series_that_were_not_logged_are_left_out(evidence: Evidence, curves: dict[str, Any]) -> None:
     html = render_page("t", replace(evidence, curves=curves), [])
     assert "There was no warm start" in html
-    assert ('alt="Curves of the training"' in html) == bool(curves.get("grpo"))
+    assert ('alt="What training earned' in html) == bool(curves.get("grpo"))
+    assert 'alt="How the replies changed' not in html and "going wrong" not in html
+
+
+def drawn(curves: dict[str, Any]) -> list[tuple[str, list[str], int]]:
+    """Title, legend and number of lines of each panel that shows how the replies changed."""
+    draw = charts.small_multiples(charts.REPLIES, curves)
+    assert draw is not None
+    panels = [axes for axes in draw(charts.LIGHT).axes if axes.lines]
+    legends = [axes.get_legend() for axes in panels]
+    names = [[text.get_text() for text in legend.get_texts()] if legend else [] for legend in legends]
+    return [(axes.get_title(loc="left"), name, len(axes.lines)) for axes, name in zip(panels, names, strict=True)]
+
+
+def test_length_divergence_and_entropy_are_drawn_by_task_and_said_in_the_alternative_text(evidence: Evidence) -> None:
+    values = {f"{name}/{task}": 4.0 for name in ("length", "kl", "entropy") for task in charts.TASK_NAMES}
+    curves = {"grpo": [{"step": step, **values, "length/jigsaw": 9.0 - step, "kl": 7.0} for step in range(6)]}
+    tasks = [task.capitalize() for task in charts.TASK_NAMES]
+    titles = ["Length of replies, tokens", "KL from the start, nats a token", "Entropy, nats a token"]
+    assert drawn(curves) == [(title, tasks, 6) for title in titles]
+    html = render_page("t", replace(evidence, curves=curves), [])
+    assert "Length of replies, tokens: grounding 4 to 4, counting 4 to 4, jigsaw 9 to 4; KL from" in html
+
+
+def test_a_run_that_lacks_curves_draws_what_is_there(evidence: Evidence) -> None:
+    older = {"grpo": [{"step": step, "kl": 0.5} for step in range(6)]}
+    assert drawn(older) == [("KL from the start, nats a token", [], 2)]
+    no_divergence = {"grpo": [{"step": step, "length/counting": 5.0, "entropy": float("nan")} for step in range(6)]}
+    assert drawn(no_divergence) == [("Length of replies, tokens", ["Counting"], 2)]
+    html = render_page("t", replace(evidence, curves=no_divergence), [])
+    assert "A length that collapses" in html and "A KL that" not in html and "An entropy" not in html
 
 
 def test_the_proof_that_the_loss_sees_the_video_is_told() -> None:
@@ -303,6 +333,7 @@ def test_the_proof_that_the_loss_sees_the_video_is_told() -> None:
 
 def test_a_curve_is_drawn_from_the_rows_that_have_it() -> None:
     rows = [{"step": 1, "loss": 3.0}, {"step": 2, "reward": 1.0}, {"step": 3, "loss": None}, {"step": 4, "loss": 1.0}]
+    rows.append({"step": 5, "loss": float("nan")})
     assert words.series(rows, "loss") == [(1, 3.0), (4, 1.0)]
 
 

@@ -55,9 +55,10 @@ def write_report(evidence: Evidence, tasks: Mapping[str, PretextTask], params: R
 
 def _figures(evidence: Evidence, sheets: Sequence[Sheet | Missing]) -> dict[str, bytes]:
     figures = {"viubench.png": charts.png(charts.viubench_bars(evidence.results))}
-    curves = charts.training_curves(evidence.curves)
-    if curves is not None:
-        figures["training.png"] = charts.png(curves)
+    for name, panels in (("training.png", charts.EARNED), ("replies.png", charts.REPLIES)):
+        curves = charts.small_multiples(panels, evidence.curves)
+        if curves is not None:
+            figures[name] = charts.png(curves)
     drawn = [sheet for sheet in sheets if isinstance(sheet, Sheet)]
     for task in dict.fromkeys(sheet.sample.task for sheet in drawn):
         of_task = [sheet for sheet in drawn if sheet.sample.task == task]

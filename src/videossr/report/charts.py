@@ -4,7 +4,7 @@ import io
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import matplotlib as mpl
 import numpy as np
@@ -13,6 +13,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from videossr.benchmarks.viubench import COLUMNS
@@ -20,6 +21,62 @@ from videossr.report import words
 from videossr.report.sheets import Sheet, strip
 
 TASK_NAMES = ("grounding", "counting", "jigsaw")
+
+
+@dataclass(frozen=True)
+class Panel:
+    """Curves of train.json that are drawn together: their names, or `instead` where a run has none of them.
+
+    `trouble` says what they look like when training goes wrong.
+    """
+
+    title: str
+    phase: Literal["warmup", "grpo"]
+    names: tuple[str, ...]
+    instead: str = ""
+    scale: Literal["", "share", "from 0", "whole"] = ""
+    trouble: str = ""
+
+
+def _by_task(name: str) -> tuple[str, ...]:
+    return tuple(f"{name}/{task}" for task in TASK_NAMES)
+
+
+EARNED = (
+    Panel("Warm start: loss", "warmup", ("loss",)),
+    Panel("GRPO: mean reward", "grpo", ("reward",)),
+    Panel("GRPO: reward by task", "grpo", _by_task("reward")),
+    Panel("GRPO: skill above the blind floor", "grpo", _by_task("skill")),
+    Panel("GRPO: groups without a signal", "grpo", _by_task("zero_variance"), "zero_variance", "share"),
+    Panel("GRPO: replies in the form asked for", "grpo", _by_task("parsed"), scale="share"),
+    Panel("GRPO: level of the curriculum", "grpo", _by_task("level"), scale="whole"),
+)
+REPLIES = (
+    Panel(
+        "Length of replies, tokens",
+        "grpo",
+        _by_task("length"),
+        "completions/mean_length",
+        "from 0",
+        "A length that collapses or runs up to the limit: the policy says too little to be right, or does not end.",
+    ),
+    Panel(
+        "KL from the start, nats a token",
+        "grpo",
+        _by_task("kl"),
+        "kl",
+        "from 0",
+        "A KL that runs away: it tells how far the policy has moved from where GRPO began.",
+    ),
+    Panel(
+        "Entropy, nats a token",
+        "grpo",
+        _by_task("entropy"),
+        "entropy",
+        "from 0",
+        "An entropy that falls to nothing: the policy says the same again and again, GRPO cannot choose.",
+    ),
+)
 
 
 @dataclass(frozen=True)
@@ -95,24 +152,33 @@ def viubench_bars(results: Mapping[str, Any]) -> Draw:
     return draw
 
 
-def training_curves(curves: Mapping[str, Sequence[Mapping[str, float]]]) -> Draw | None:
+def small_multiples(panels: Sequence[Panel], curves: Mapping[str, Sequence[Mapping[str, float]]]) -> Draw | None:
     """One panel a quantity that was logged; None when nothing was. `curves` is train.json."""
-    panels = [panel for panel in _panels() if any(words.series(curves.get(panel.phase, []), n) for n in panel.names)]
-    if not panels:
+    logged = _logged(panels, curves)
+    if not logged:
         return None
 
     def draw(theme: Theme) -> Figure:
-        columns = min(3, len(panels))
-        rows = -(-len(panels) // columns)
-        figure = Figure(figsize=(11 * columns / 3 + 0.1, 2.7 * rows), layout="constrained")
-        grid = figure.subplots(rows, columns, squeeze=False).ravel()
-        for axes, panel in zip(grid, panels, strict=False):
-            _draw_panel(axes, panel, curves, theme)
-        for axes in grid[len(panels) :]:
+        rows = -(-len(logged) // 3)
+        figure = Figure(figsize=(11.1, 2.7 * rows), layout="constrained")
+        grid = figure.subplots(rows, 3, squeeze=False).ravel()
+        for axes, (panel, lines) in zip(grid, logged, strict=False):
+            _draw_panel(axes, panel, lines, theme)
+        for axes in grid[len(logged) :]:
             axes.set_axis_off()
         return figure
 
     return draw
+
+
+def troubles(panels: Sequence[Panel], curves: Mapping[str, Sequence[Mapping[str, float]]]) -> list[str]:
+    """What to look for in those of the panels that are drawn."""
+    return [panel.trouble for panel, _ in _logged(panels, curves) if panel.trouble]
+
+
+def in_words(panels: Sequence[Panel], curves: Mapping[str, Sequence[Mapping[str, float]]]) -> str:
+    """The same curves for who cannot see them: where each began and where it ended."""
+    return "; ".join(words.course(panel.title, lines) for panel, lines in _logged(panels, curves))
 
 
 def sample_sheets(sheets: Sequence[Sheet]) -> Draw:
@@ -133,39 +199,40 @@ def sample_sheets(sheets: Sequence[Sheet]) -> Draw:
     return draw
 
 
-@dataclass(frozen=True)
-class _Panel:
-    title: str
-    phase: str
-    names: tuple[str, ...]
+def _logged(
+    panels: Sequence[Panel], curves: Mapping[str, Sequence[Mapping[str, float]]]
+) -> list[tuple[Panel, dict[str, list[tuple[float, float]]]]]:
+    """The panels that have something to show, each with its lines by name."""
+    found = []
+    for panel in panels:
+        rows = curves.get(panel.phase, [])
+        lines = {name: line for name in panel.names if (line := words.series(rows, name))}
+        if not lines and (line := words.series(rows, panel.instead)):
+            lines = {panel.instead: line}
+        if lines:
+            found.append((panel, lines))
+    return found
 
 
-def _panels() -> list[_Panel]:
-    return [
-        _Panel("Warm start: loss", "warmup", ("loss",)),
-        _Panel("GRPO: mean reward", "grpo", ("reward",)),
-        _Panel("GRPO: reward by task", "grpo", tuple(f"reward/{task}" for task in TASK_NAMES)),
-        _Panel("GRPO: skill above the blind floor", "grpo", tuple(f"skill/{task}" for task in TASK_NAMES)),
-        _Panel("GRPO: KL from the start", "grpo", ("kl",)),
-        _Panel("GRPO: groups without a signal", "grpo", ("zero_variance",)),
-    ]
-
-
-def _draw_panel(axes: Axes, panel: _Panel, curves: Mapping[str, Sequence[Mapping[str, float]]], theme: Theme) -> None:
-    for name in panel.names:
-        points = np.array(words.series(curves.get(panel.phase, []), name), dtype=float)
-        if not len(points):
-            continue
+def _draw_panel(axes: Axes, panel: Panel, lines: Mapping[str, Sequence[tuple[float, float]]], theme: Theme) -> None:
+    for name, line in lines.items():
+        points = np.array(line, dtype=float)
         task = name.rpartition("/")[2]
         colour = theme.tasks.get(task, theme.answerers["after"])
-        smooth = _smoothed(points[:, 1])
-        axes.plot(points[:, 0], points[:, 1], color=colour, alpha=0.28, linewidth=0.9)
-        axes.plot(points[:, 0], smooth, color=colour, linewidth=1.9, label=task.capitalize())
+        steady = points[:, 1] if panel.scale == "whole" else _smoothed(points[:, 1])
+        # A task has few groups a step: their shares jump from 0 to 1 and would hide each other.
+        if panel.scale != "share" or len(lines) == 1:
+            axes.plot(points[:, 0], points[:, 1], color=colour, alpha=0.28, linewidth=0.9)
+        axes.plot(points[:, 0], steady, color=colour, linewidth=1.9, label=task.capitalize())
     axes.set_title(panel.title, loc="left")
     axes.set_xlabel("step")
-    if panel.names == ("zero_variance",):
+    if panel.scale == "share":
         axes.set_ylim(-0.02, 1.02)
-    if len(panel.names) > 1:
+    elif panel.scale == "from 0":  # a collapse looks like one
+        axes.set_ylim(bottom=0)
+    elif panel.scale == "whole":
+        axes.yaxis.set_major_locator(MaxNLocator(integer=True))
+    if panel.instead not in lines and len(panel.names) > 1:
         axes.legend(frameon=False, fontsize=8)
 
 

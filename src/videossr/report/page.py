@@ -13,7 +13,7 @@ from videossr.benchmarks.viubench import COLUMNS, paper_table
 from videossr.perturb import PERTURBATIONS
 from videossr.records import Rejected, Sample, Video
 from videossr.report import charts, words
-from videossr.report.charts import Draw
+from videossr.report.charts import Draw, Panel
 from videossr.report.evidence import Evidence
 from videossr.report.sheets import Missing, Sheet
 
@@ -53,7 +53,9 @@ def render_page(title: str, evidence: Evidence, sheets: Sequence[Sheet | Missing
         puzzles=puzzle_counts(evidence.train, evidence.bench),
         gate=evidence.gate,
         training=words.trained(evidence.curves),
-        curves_chart=_chart(charts.training_curves(evidence.curves), "Curves of the training"),
+        curves_chart=_curves_chart("What training earned", charts.EARNED, evidence.curves),
+        replies_chart=_curves_chart("How the replies changed", charts.REPLIES, evidence.curves),
+        troubles=charts.troubles(charts.REPLIES, evidence.curves),
         bars_chart=_chart(charts.viubench_bars(evidence.results), "VIUBench scores with 95 % intervals"),
         paper=paper_table(),
         sheets=_by_task(sheets),
@@ -105,6 +107,11 @@ def _by_task(sheets: Sequence[Sheet | Missing]) -> dict[str, dict[str, list[Any]
         kind = "missing" if isinstance(sheet, Missing) else "drawn"
         tasks.setdefault(task, {"drawn": [], "missing": []})[kind].append(sheet)
     return tasks
+
+
+def _curves_chart(name: str, panels: Sequence[Panel], curves: Mapping[str, Any]) -> Chart | None:
+    told = f"{name}, from the first tenth of the steps to the last. {charts.in_words(panels, curves)}."
+    return _chart(charts.small_multiples(panels, curves), told)
 
 
 def _chart(draw: Draw | None, alt: str) -> Chart | None:

@@ -1,5 +1,6 @@
 """The report's sentences: what the figures say, in words that do not say more than the intervals allow."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -147,9 +148,18 @@ def trained(curves: Mapping[str, Any]) -> list[str]:
     return sentences
 
 
+def course(title: str, lines: Mapping[str, Sequence[tuple[float, float]]]) -> str:
+    """`Entropy, nats a token: grounding 1.2 to 0.31, counting 0.5 to 0.4`: first and last tenth of each line."""
+    parts = []
+    for name, line in lines.items():
+        first, last = ends([value for _, value in line])
+        parts.append(f"{name.rpartition('/')[2] if len(lines) > 1 else 'from'} {first:.3g} to {last:.3g}")
+    return f"{title}: {', '.join(parts)}"
+
+
 def series(rows: Sequence[Mapping[str, float]], name: str) -> list[tuple[float, float]]:
-    """(step, value) of one curve; rows without it are left out."""
-    return [(row["step"], row[name]) for row in rows if row.get(name) is not None]
+    """(step, value) of one curve; rows without it, or with no number in it, are left out."""
+    return [(row["step"], row[name]) for row in rows if row.get(name) is not None and math.isfinite(row[name])]
 
 
 def ends(values: Sequence[float]) -> tuple[float, float]:
