@@ -1,4 +1,7 @@
-"""Stage frames: from the manifest to the read-only frame store, and the quarantine of every file that is not in it."""
+"""Stage frames: from the manifest to the read-only frame store, and the quarantine of every file that is not in it.
+
+What earlier runs stored lies in work/, outside the graph: only videos that are new are decoded.
+"""
 
 from collections import Counter
 from pathlib import Path
@@ -10,6 +13,8 @@ from videossr.ingest import read_manifest, read_quarantine, require_present, wri
 from videossr.tracking import stage_run
 from videossr.workspace import root, workers
 
+WORK = Path("work/frames")
+
 
 def main() -> None:
     params = config.build(FramesParams, section("frames"), "frames")
@@ -17,7 +22,7 @@ def main() -> None:
     with stage_run(root(), "frames", {"frames": section("frames")}) as run:
         videos = read_manifest(Path("data/manifest.parquet"))
         require_present(videos)
-        unstored = write_store(videos, store, params, workers())
+        unstored = write_store(videos, store, params, workers(), WORK)
         refused = read_quarantine(Path("data/refused.parquet"))
         write_quarantine(Path("data/quarantine.parquet"), sorted([*refused, *unstored], key=lambda item: item.path))
         reasons = Counter(f"rejected/{item.reason}" for item in unstored)

@@ -15,7 +15,8 @@ import pytest
 import yaml
 
 from flows import preflight, runtime, stages
-from videossr.examined import CODE
+from videossr import examined
+from videossr.frames import kept
 
 ROOT = Path(__file__).parents[1]
 SOURCE = ROOT / "src"
@@ -141,10 +142,11 @@ def test_every_module_that_decides_a_result_makes_some_stage_stale():
     assert {module for module in modules if not any(covers(item, module) for item in dependencies + plumbing)} == set()
 
 
-def test_what_ingest_keeps_of_each_file_is_of_one_version_of_all_that_decides_it():
-    code = {path.relative_to(ROOT).as_posix() for pattern in CODE for path in (SOURCE / "videossr").glob(pattern)}
+@pytest.mark.parametrize(("kept", "made_by"), [(examined, "examination.py"), (kept, "frames/encoding.py")])
+def test_what_is_kept_of_a_file_is_of_one_version_of_all_that_decides_it(kept, made_by):
+    code = {path.relative_to(ROOT).as_posix() for pattern in kept.CODE for path in (SOURCE / "videossr").glob(pattern)}
     plumbing = [f"src/videossr/{name}{end}" for name in NEUTRAL for end in ("", ".py")]
-    modules = closure(SOURCE / "videossr" / "examination.py")
+    modules = closure(SOURCE / "videossr" / made_by)
     assert {module for module in modules - code if not any(covers(item, module) for item in plumbing)} == set()
 
 

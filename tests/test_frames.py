@@ -3,14 +3,8 @@
 import hashlib
 import os
 import pickle
-import resource
-import shutil
-import signal
-import sys
 import tarfile
-import time
 from dataclasses import replace
-from multiprocessing import get_context
 from pathlib import Path
 
 import cv2
@@ -27,7 +21,7 @@ from videossr.errors import ConfigError, StoreError
 from videossr.frames import FramesParams, FrameStore, choose_frames, fitted_size, write_store
 from videossr.frames.choice import moved_to_keyframes
 from videossr.frames.encoding import encode_jpeg
-from videossr.parallel import Limits, mapped
+from videossr.parallel import Limits
 from videossr.records import Video
 
 PARAMS = FramesParams(num_frames=12, max_pixels=64 * 96, min_pixels=1024)
@@ -182,154 +176,10 @@ def test_it_is_told_beside_the_store_who_read_what_and_why(videos: list[Video], 
     assert contents(tmp_path / "frames") == contents(tmp_path / "unchecked")
 
 
-def test_writing_again_replaces_the_whole_store(videos: list[Video], tmp_path: Path) -> None:
-    root = tmp_path / "frames"
-    write_store(videos, root, PARAMS, workers=0)
-    (root.with_name("frames.partial")).mkdir()
-    (root.with_name("frames.partial") / "shard-00009.tar").write_bytes(b"from a run that was killed")
-    write_store(videos[:1], root, PARAMS, workers=0)
-    assert list(FrameStore(root)) == [videos[0].video_id]
-    assert sorted(contents(root)) == ["index.parquet", "shard-00000.tar"]
-    assert not root.with_name("frames.partial").exists()
-
-
 def test_shards_hold_a_fixed_number_of_videos(videos: list[Video], tmp_path: Path) -> None:
     write_store(videos, tmp_path / "frames", PARAMS, workers=0, videos_per_shard=3)
     assert {path.name for path in (tmp_path / "frames").glob("*.tar")} == {"shard-00000.tar", "shard-00001.tar"}
     assert [len(clip) for clip in FrameStore(tmp_path / "frames").values()] == [12] * 4
-
-
-def test_a_killed_run_goes_on_behind_its_last_whole_shard(videos: list[Video], tmp_path: Path) -> None:
-    copies = [replace(v, path=str(shutil.copy(v.path, tmp_path))) for v in sorted(videos, key=lambda v: v.video_id)]
-    root, building = tmp_path / "frames", tmp_path / "frames.partial"
-    third = Path(copies[2].path)
-    third.unlink()
-    os.mkfifo(third)  # whoever reads it waits for ever, in the middle of the second shard
-    run = get_context("spawn").Process(target=write_store, args=(copies, root, PARAMS, 1, 2))
-    run.start()
-    deadline = time.monotonic() + 60
-    while not (building / "shard-00000.rows.parquet").exists() and time.monotonic() < deadline:
-        time.sleep(0.02)
-    run.kill()
-    run.join()
-    assert not root.exists()
-    third.unlink()
-    shutil.copy(next(v.path for v in videos if v.video_id == copies[2].video_id), third)
-    Path(copies[0].path).unlink()  # what is stored is not read again
-    assert write_store(copies, root, PARAMS, workers=0, videos_per_shard=2) == []
-    write_store(videos, tmp_path / "whole", PARAMS, workers=0, videos_per_shard=2)
-    assert contents(root) == contents(tmp_path / "whole")
-
-
-@pytest.mark.parametrize("when", ["shards", "index", "store"])
-def test_a_kill_at_the_end_loses_nothing(videos: list[Video], tmp_path: Path, when: str) -> None:
-    """As after a kill -9 before, between and after the last steps."""
-    root, building = tmp_path / "frames", tmp_path / "frames.partial"
-    write_store(videos, tmp_path / "whole", PARAMS, workers=0, videos_per_shard=2)
-    copies = [replace(v, path=str(shutil.copy(v.path, tmp_path))) for v in videos]
-    run = get_context("spawn").Process(target=_write_until, args=(copies, root, when))
-    run.start()
-    run.join()
-    assert run.exitcode == -signal.SIGKILL and not root.exists() and building.exists()
-    for copy in copies if when != "shards" else []:
-        Path(copy.path).unlink()  # nothing is read again
-    assert write_store(copies, root, PARAMS, workers=0, videos_per_shard=2) == []
-    assert contents(root) == contents(tmp_path / "whole") and not building.exists()
-
-
-def test_a_kill_at_any_step_loses_no_whole_shard_and_changes_no_byte(videos: list[Video], tmp_path: Path) -> None:
-    """What lies on the disk before each step is what a kill -9 there leaves; the graph may clear the store as well."""
-    write_store(videos, tmp_path / "whole", PARAMS, workers=0, videos_per_shard=2)
-    whole = contents(tmp_path / "whole")
-    (tmp_path / "source").mkdir()
-    copies = [replace(v, path=str(shutil.copy(v.path, tmp_path / "source"))) for v in videos]
-    states = tmp_path / "states"
-    run = get_context("spawn").Process(target=_write_and_keep_every_state, args=(copies, tmp_path / "work", states))
-    run.start()
-    run.join()
-    assert run.exitcode == 0
-    kept = sorted(states.iterdir())
-    assert len(kept) >= 30
-    for state in kept:
-        cleared = Path(shutil.copytree(state, tmp_path / "cleared" / state.name))
-        shutil.rmtree(cleared / "frames", ignore_errors=True)
-        assert write_store(copies, cleared / "frames", PARAMS, workers=0, videos_per_shard=2) == []
-        assert contents(cleared / "frames") == whole and not (cleared / "frames.partial").exists(), state
-    (tmp_path / "source").rename(tmp_path / "gone")  # what is whole is not read again
-    for state in kept:
-        if (state / "frames.partial/plan.json").exists() and len(list(state.glob("*/*.rows.parquet"))) == 2:
-            assert write_store(copies, state / "frames", PARAMS, workers=0, videos_per_shard=2) == []
-            assert contents(state / "frames") == whole and not (state / "frames.partial").exists(), state
-
-
-def _write_and_keep_every_state(videos: list[Video], work: Path, states: Path) -> None:
-    """Copy `work` before every step that changes it; what python does not see lies between two that it does."""
-    write_store(videos[:1], work / "frames", PARAMS, workers=0)
-    changing = ("os.mkdir", "os.rename", "os.remove", "os.rmdir", "open")
-    copying = False
-
-    def watch(event: str, args: tuple[object, ...]) -> None:
-        nonlocal copying
-        if copying or event not in changing or (event == "open" and args[1] not in ("w", "wb")):
-            return
-        copying = True
-        shutil.copytree(work, states / f"{len(list(states.glob('*'))):03d}-{event}")
-        copying = False
-
-    sys.addaudithook(watch)
-    write_store(videos, work / "frames", PARAMS, workers=0, videos_per_shard=2)
-    copying = True
-
-
-def test_half_a_shard_is_never_taken_for_a_whole_one(videos: list[Video], tmp_path: Path) -> None:
-    """Killed when all was moved, the store cleared away, killed again in the middle of writing the same shard."""
-    root, building = tmp_path / "frames", tmp_path / "frames.partial"
-    for when in ("plan", "skipped"):
-        run = get_context("spawn").Process(target=_write_until, args=(videos, root, when))
-        run.start()
-        run.join()
-        assert run.exitcode == -signal.SIGKILL and root.exists() == (when == "plan")
-        shutil.rmtree(root, ignore_errors=True)
-    shard = building / "store" / "shard-00000.tar"
-    assert shard.exists()
-    shard.write_bytes(shard.read_bytes()[:5000])
-    assert write_store(videos, root, PARAMS, workers=0, videos_per_shard=2) == []
-    write_store(videos, tmp_path / "whole", PARAMS, workers=0, videos_per_shard=2)
-    assert contents(root) == contents(tmp_path / "whole")
-
-
-def _write_until(videos: list[Video], root: Path, when: str) -> None:
-    """Kill this process at a step that is known by the file that it opens or renames."""
-    marks = {
-        "shards": "shard-00001.rows",
-        "index": "index.parquet",
-        "store": "frames.partial/store",
-        "plan": "plan.json",
-        "skipped": "shard-00000.skipped",
-    }
-
-    def watch(event: str, args: tuple[object, ...]) -> None:
-        if event in ("os.rename", "os.remove") and marks[when] in str(args[0]):
-            os.kill(os.getpid(), signal.SIGKILL)
-
-    sys.addaudithook(watch)
-    write_store(videos, root, PARAMS, workers=0, videos_per_shard=2)
-
-
-def test_a_full_disk_is_one_sentence_and_a_later_run_goes_on(videos: list[Video], tmp_path: Path) -> None:
-    root = tmp_path / "frames"
-    with pytest.raises(StoreError, match=r"no room is left to write .*frames: free some space"):
-        list(mapped(_write_with_little_room, [(videos, root)], 1, Limits(), lambda item, loss: loss))
-    assert not root.exists()
-    write_store(videos, root, PARAMS, workers=0)
-    write_store(videos, tmp_path / "whole", PARAMS, workers=0)
-    assert contents(root) == contents(tmp_path / "whole")
-
-
-def _write_with_little_room(job: tuple[list[Video], Path]) -> None:
-    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000))
-    write_store(*job, PARAMS, workers=0)
 
 
 def test_no_videos_make_an_empty_store(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """A module imports its own level or lower, and every heavy dependency has its owners."""
 
 import ast
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -81,9 +82,38 @@ def modules() -> dict[str, Path]:
     return {".".join(name.with_suffix("").parts).removesuffix(".__init__"): path for name, path in files.items()}
 
 
+def present() -> set[str]:
+    """The modules of the library as a listing shows them: `frames/`, `cli`."""
+    folder = ROOT / "src/videossr"
+    packages = {f"{path.parent.name}/" for path in folder.glob("*/__init__.py")}
+    return packages | {path.stem for path in folder.glob("*.py")} - {"__init__"}
+
+
+def drawn() -> list[tuple[str, str]]:
+    """(names, what they are) of each row of the tree in the README; for modules the latter begins with their level."""
+    tree = (ROOT / "README.md").read_text(encoding="utf-8").split("## The tree")[1].split("```")[1]
+    return [
+        tuple(re.split(r"\s{3,}(?=\S)", row.strip(), maxsplit=1)) for row in tree.splitlines() if "   " in row.strip()
+    ]
+
+
 def test_every_module_has_a_level() -> None:
-    names = {name.split(".")[1] for name in modules() if name.startswith("videossr.")}
-    assert names <= set(LEVEL_OF), "give the new module a level in LEVELS"
+    assert {name.rstrip("/") for name in present()} == set(LEVEL_OF), "LEVELS names every module of the library"
+
+
+def test_the_tree_in_the_readme_shows_every_module_at_its_level() -> None:
+    rows = [(name, int(what[1])) for names, what in drawn() for name in names.split() if re.match(r"L\d", what)]
+    assert sorted(rows) == sorted((name, LEVEL_OF[name.rstrip("/")]) for name in present())
+
+
+def test_the_tree_in_the_readme_shows_every_folder_of_the_project() -> None:
+    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=False).stdout
+    if not listed:
+        pytest.skip("not in git: which folders are of the project is not known")
+    folders = {f"{path.split('/')[0]}/" for path in listed.splitlines() if "/" in path and not path.startswith(".")}
+    names = {name for names, what in drawn() if not re.match(r"L\d", what) for name in names.split()}
+    assert {name for name in names if name.endswith("/")} == folders - {"src/"}
+    assert all((ROOT / name).is_file() for name in names if not name.endswith("/"))
 
 
 def test_every_module_imports_its_own_level_or_lower_and_owns_what_it_imports() -> None:

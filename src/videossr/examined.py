@@ -4,13 +4,11 @@ A file that has not changed since is not examined again; other parameters or ano
 What may end otherwise at another try (a timeout, a file out of reach) is not kept.
 """
 
-import hashlib
 import json
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +17,13 @@ from videossr.frames import told_where_full
 from videossr.likeness import Likeness
 from videossr.parallel import Limits, Loss, Workers, mapped
 from videossr.records import Rejected, Video, whole_lines
+from videossr.version import version_of
 
 Examined = tuple[Video, Likeness] | Rejected
 
 _MAY_END_OTHERWISE = ("changed_while_read", "crashed", "out_of_memory", "timeout", "unreadable")
 # What decides the result of an examination and the shape of a record, which is of one version of it all.
-CODE = ("decode/*.py", "examination.py", "examined.py", "frames/*.py", "likeness.py", "records.py")
+CODE = ("decode/*.py", "examination.py", "examined.py", "frames/*.py", "likeness.py", "records.py", "version.py")
 _log = logging.getLogger(__name__)
 
 
@@ -41,7 +40,8 @@ def examine_all(
     Raises StoreError where the disk is too full for the record.
     """
     marks = {path: _mark(path) for path in paths} if record else {}
-    header = {"min_frames": min_frames, "span": list(span), "limits": asdict(limits), "version": _version()}
+    version = version_of(CODE, ["av"])
+    header = {"min_frames": min_frames, "span": list(span), "limits": asdict(limits), "version": version}
     kept = _kept(record, header, marks) if record else {}
     left = [path for path in paths if path not in kept]
     fresh = mapped(partial(examine, min_frames=min_frames, span=span), left, workers, limits, _lost)
@@ -67,14 +67,6 @@ def _mark(path: Path) -> list[int] | None:
     except OSError:
         return None
     return [stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns]
-
-
-def _version() -> str:
-    digest = hashlib.sha256(version("av").encode())
-    for pattern in CODE:
-        for path in sorted(Path(__file__).parent.glob(pattern)):
-            digest.update(path.read_bytes())
-    return digest.hexdigest()
 
 
 def _append(record: Path, path: Path, mark: list[int] | None, result: Examined) -> None:

@@ -1,7 +1,6 @@
 """Frames kept bit for bit: PNG, and a frame store of it for frames that come from elsewhere than a video."""
 
 import shutil
-import tarfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import BinaryIO
@@ -13,7 +12,7 @@ import pyarrow as pa
 
 from videossr.decode import Clip
 from videossr.errors import SourceError
-from videossr.frames.layout import BLOCK, INDEX_SCHEMA, VIDEOS_PER_SHARD, shard_name
+from videossr.frames.layout import INDEX_NAME, INDEX_SCHEMA, TAR_END, VIDEOS_PER_SHARD, members, shard_name
 from videossr.frames.tables import write_table
 
 PNG = b"\x89PNG"
@@ -50,22 +49,18 @@ def write_clips(clips: Mapping[str, Clip], root: Path) -> None:
                 clip = clips[video_id]
                 num_frames.add(len(clip))
                 rows.append(_append(tar, shard, video_id, clip))
-            tar.write(bytes(2 * BLOCK))  # the end of a tar archive
+            tar.write(TAR_END)
     if len(num_frames) > 1:
         raise SourceError("all videos of a frame store must have as many frames: import them apart")
-    write_table(building / "index.parquet", pa.Table.from_pylist(rows, INDEX_SCHEMA))
+    write_table(building / INDEX_NAME, pa.Table.from_pylist(rows, INDEX_SCHEMA))
     shutil.rmtree(root, ignore_errors=True)
     building.replace(root)
 
 
 def _append(tar: BinaryIO, shard: int, video_id: str, clip: Clip) -> dict[str, object]:
-    offset, sizes = tar.tell(), []
-    for number, frame in enumerate(clip.frames):
-        data = encode_png(frame)
-        header = tarfile.TarInfo(f"{video_id}.{number:03d}.png")
-        header.size = len(data)
-        tar.write(header.tobuf(tarfile.USTAR_FORMAT) + data + bytes(-len(data) % BLOCK))
-        sizes.append(len(data))
+    offset, frames = tar.tell(), [encode_png(frame) for frame in clip.frames]
+    tar.write(members(video_id, "png", frames))
     height, width = clip.frames.shape[1:3]
+    sizes = [len(data) for data in frames]
     row = {"video_id": video_id, "shard": shard, "offset": offset, "sizes": sizes, "height": height, "width": width}
     return {**row, "times": clip.times.tolist()}

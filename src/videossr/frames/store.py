@@ -12,7 +12,7 @@ import simplejpeg
 
 from videossr.decode import Clip
 from videossr.errors import StoreError
-from videossr.frames.layout import BLOCK, shard_name
+from videossr.frames.layout import BLOCK, INDEX_NAME, shard_name, strides
 from videossr.frames.lossless import PNG, decode_png
 from videossr.records import Footage
 
@@ -27,7 +27,7 @@ class FrameStore(Mapping[str, Clip]):
     def __init__(self, root: Path) -> None:
         self.root = root
         try:
-            table = pq.read_table(root / "index.parquet").sort_by("video_id")
+            table = pq.read_table(root / INDEX_NAME).sort_by("video_id")
         except (FileNotFoundError, pa.ArrowInvalid) as error:
             raise StoreError(f"no frame store at {root} ({error}): run the frames stage") from None
         self._rows = {video_id: row for row, video_id in enumerate(table["video_id"].to_pylist())}
@@ -72,7 +72,7 @@ def _matrix(table: pa.Table, column: str) -> npt.NDArray[Any]:
 def _members(shard: BinaryIO, offset: int, sizes: Sequence[int]) -> Iterator[bytes]:
     """The files of one video, which lie one after another, each behind its tar header."""
     shard.seek(offset)
-    strides = [BLOCK + -(-size // BLOCK) * BLOCK for size in sizes]
-    data = shard.read(sum(strides))
-    starts = np.cumsum([0, *strides])
+    taken = strides(sizes)
+    data = shard.read(sum(taken))
+    starts = np.cumsum([0, *taken])
     return (data[start + BLOCK : start + BLOCK + size] for start, size in zip(starts, sizes, strict=False))
