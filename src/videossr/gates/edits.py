@@ -148,6 +148,8 @@ def _jigsaw_faults(sample: Sample, task: Jigsaw, num_stored: int) -> Iterator[st
 
 def _grounding_classes(sample: Sample, task: Grounding) -> Iterator[AnswerClass]:
     places = (task.num_frames - sample.edit["length"]) // task.align + 1
+    if not places >= 1:  # longer than the clip, or no number: named by the rule of ranges
+        return
     classes = min(_POSITION_CLASSES, places)
     part = sample.edit["start"] // task.align * classes // places + 1
     yield AnswerClass("position", f"part {part} of {classes}", 1 / classes)
