@@ -92,9 +92,7 @@ def present() -> set[str]:
 def drawn() -> list[tuple[str, str]]:
     """(names, what they are) of each row of the tree in the README; for modules the latter begins with their level."""
     tree = (ROOT / "README.md").read_text(encoding="utf-8").split("## The tree")[1].split("```")[1]
-    return [
-        tuple(re.split(r"\s{3,}(?=\S)", row.strip(), maxsplit=1)) for row in tree.splitlines() if "   " in row.strip()
-    ]
+    return re.findall(r"^ *(\S.*?) {3,}(\S.*)$", tree, re.MULTILINE)
 
 
 def test_every_module_has_a_level() -> None:
