@@ -11,6 +11,6 @@ from videossr.ingest import IngestParams, ingest, write_manifest
 def ingest_and_store(source: Path, out: Path, params: FramesParams, workers: int = 0) -> None:
     inventory = ingest(IngestParams(str(source)), out / "made_videos", workers)
     write_manifest(out / "manifest.parquet", inventory.videos)
-    skipped = write_store(inventory.videos, out / "frames", params, workers, out / "work")
+    skipped = write_store(inventory.videos, out / "frames", params, workers)
     if skipped or inventory.rejected:
         raise SystemExit(f"the footage was not taken in: {skipped or inventory.rejected}")
