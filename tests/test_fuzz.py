@@ -13,8 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from test_decode import KINDS
-from videos import write_video
+from videos import KINDS, write_video
 
 from videossr.decode import REASONS
 from videossr.frames import FramesParams, FrameStore, write_store

@@ -9,8 +9,37 @@ import av
 import cv2
 import numpy as np
 import numpy.typing as npt
+from av.video.reformatter import Interpolation
 
 NUM_BITS = 8
+SIZE = (64, 96)
+AREA = Interpolation.AREA | Interpolation.ACCURATE_RND | Interpolation.BITEXACT
+B_FRAMES = {"x264-params": "keyint=20:min-keyint=20:scenecut=0:bframes=3:b-pyramid=normal"}
+OPEN_GOP = {"x264-params": "keyint=12:min-keyint=12:scenecut=0:bframes=3:open-gop=1:b-adapt=0"}
+HEVC = {"x265-params": "keyint=12:min-keyint=12:scenecut=0:bframes=4:open-gop=1:log-level=none", "preset": "ultrafast"}
+
+# One video of each: container, codec, order of frames, clock.
+KINDS = {
+    "h264_b_frames.mp4": {"options": B_FRAMES},
+    "h264_one_gop.mp4": {"options": {"x264-params": "keyint=250"}},
+    "h264_open_gop.mp4": {"options": OPEN_GOP},
+    "h264_all_key.mp4": {"options": {"x264-params": "keyint=1"}},
+    "h264.mkv": {"options": B_FRAMES},
+    "h264_late_start.mkv": {"options": B_FRAMES, "ticks_ms": [5000 + 40 * i for i in range(80)]},
+    "h264.ts": {"options": B_FRAMES},
+    "h264_offset.ts": {"options": OPEN_GOP, "ticks_ms": [90_000 + 40 * i for i in range(80)]},
+    "h264.avi": {"options": {"x264-params": "bframes=0"}},
+    "h264_444.mp4": {"pixels": "yuv444p", "options": {"preset": "fast"}},
+    "h264_10_bit.mp4": {"pixels": "yuv420p10le"},
+    "h264_vfr.mp4": {"options": B_FRAMES, "ticks_ms": [i * i + 20 * i for i in range(80)]},
+    "h264_gap.mp4": {"options": B_FRAMES, "ticks_ms": [40 * i + 30_000 * (i > 40) for i in range(80)]},
+    "hevc_open_gop.mp4": {"codec": "libx265", "options": HEVC},
+    "mpeg4_b_frames.avi": {"codec": "mpeg4", "options": {"bf": "2", "g": "15", "b": "2000000"}},
+    "mpeg4.mp4": {"codec": "mpeg4", "options": {"bf": "2", "g": "15", "b": "2000000"}},
+    "vp9.webm": {"codec": "libvpx-vp9", "options": {"g": "20", "deadline": "realtime", "cpu-used": "8", "b": "1M"}},
+    "vp8.webm": {"codec": "libvpx", "options": {"g": "20", "deadline": "realtime", "cpu-used": "8", "b": "1M"}},
+    "av1.mp4": {"codec": "libsvtav1", "options": {"preset": "12", "g": "20", "svtav1-params": "lp=1"}},
+}
 
 
 def numbered_frames(num_frames: int, height: int = 64, width: int = 96) -> npt.NDArray[np.uint8]:
@@ -35,6 +64,16 @@ def read_number(frame: npt.NDArray[np.uint8]) -> int:
         inner = max(1, (columns.stop - columns.start) // 4)
         bits.append(band[columns.start + inner : columns.stop - inner].mean() > 128)
     return sum(int(on) << bit for bit, on in enumerate(bits))
+
+
+def every_frame(path: Path) -> list[np.ndarray]:
+    """The whole truth: all frames in the order in which the decoder shows them."""
+    with av.open(str(path)) as container:
+        container.streams.video[0].thread_count = 1
+        frames = container.decode(video=0)
+        return [
+            f.reformat(format="rgb24", width=96, height=64, interpolation=AREA, threads=1).to_ndarray() for f in frames
+        ]
 
 
 def _blocks(width: int) -> list[slice]:
