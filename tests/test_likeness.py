@@ -13,6 +13,16 @@ from videos import write_frames
 from videossr.likeness import MAX_DIFFERENT_BITS, Likeness, groups_alike, likeness
 
 
+def assert_copies_on_one_side(tmp_path: Path, num_videos: int) -> None:
+    """Files `1-a.mp4` and `1-b.webm` are copies; each of the two sides has some videos."""
+    inventory = take_in(tmp_path / "source", tmp_path, bench_fraction=0.5)
+    sides: dict[str, set[str]] = {}
+    for video in inventory.videos:
+        sides.setdefault(Path(video.path).name.split("-")[0], set()).add(video.split)
+    assert len(inventory.videos) == num_videos and all(len(side) == 1 for side in sides.values())
+    assert {next(iter(side)) for side in sides.values()} == {"train", "bench"}
+
+
 def test_copies_in_other_bytes_stay_on_one_side(tmp_path: Path) -> None:
     (tmp_path / "source").mkdir()
     rng = np.random.default_rng(0)
@@ -22,12 +32,7 @@ def test_copies_in_other_bytes_stay_on_one_side(tmp_path: Path) -> None:
         for name, size, codec in kinds:
             frames = [cv2.resize(scene[t : t + 128, t : t + 150], size) for t in range(30)]
             write_frames(tmp_path / "source" / f"{number}-{name}", frames, codec)
-    inventory = take_in(tmp_path / "source", tmp_path, bench_fraction=0.5)
-    sides: dict[str, set[str]] = {}
-    for video in inventory.videos:
-        sides.setdefault(Path(video.path).name.split("-")[0], set()).add(video.split)
-    assert len(inventory.videos) == 36 and all(len(side) == 1 for side in sides.values())
-    assert {next(iter(side)) for side in sides.values()} == {"train", "bench"}
+    assert_copies_on_one_side(tmp_path, num_videos=36)
 
 
 def test_copies_of_a_video_that_begins_black_or_plain_stay_on_one_side(tmp_path: Path) -> None:
@@ -45,12 +50,7 @@ def test_copies_of_a_video_that_begins_black_or_plain_stay_on_one_side(tmp_path:
         ):
             frames = [cv2.resize(picture.astype(np.uint8), size) for picture in faded]
             write_frames(tmp_path / "source" / f"{number}-{name}", frames, codec)
-    inventory = take_in(tmp_path / "source", tmp_path, bench_fraction=0.5)
-    sides: dict[str, set[str]] = {}
-    for video in inventory.videos:
-        sides.setdefault(Path(video.path).name.split("-")[0], set()).add(video.split)
-    assert len(inventory.videos) == 15 and all(len(side) == 1 for side in sides.values())
-    assert {next(iter(side)) for side in sides.values()} == {"train", "bench"}
+    assert_copies_on_one_side(tmp_path, num_videos=15)
 
 
 def test_pictures_without_structure_make_no_likeness_and_later_ones_are_not_drawn() -> None:
