@@ -53,6 +53,13 @@ def test_copies_of_a_video_that_begins_black_or_plain_stay_on_one_side(tmp_path:
     assert_copies_on_one_side(tmp_path, num_videos=15)
 
 
+def test_a_clear_picture_is_preferred_to_a_faint_one_and_a_faint_one_to_none() -> None:
+    plain = np.full((16, 17), 90, np.uint8)
+    faint, fainter, clear = ((np.random.default_rng(c).normal(90, c, (16, 17))).astype(np.uint8) for c in (13, 11, 25))
+    assert likeness([plain, faint, clear], 5.0) == likeness([clear], 5.0)
+    assert likeness([plain, faint, fainter], 5.0) == likeness([faint], 5.0) != likeness([fainter], 5.0)
+
+
 def test_pictures_without_structure_make_no_likeness_and_later_ones_are_not_drawn() -> None:
     plain, first = np.full((16, 17), 90, np.uint8), np.arange(272, dtype=np.uint8).reshape(16, 17)
 

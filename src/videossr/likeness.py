@@ -1,9 +1,9 @@
 """Videos that show the same in other bytes: another encoding, another size. They must not be in both halves of a split.
 
 Two videos are alike where they last equally long and their pictures have nearly the same gradient signs ("dHash": 256
-bits that survive scaling and encoding). The first picture is compared, or where it is black or plain, as before a
-fade-in, the first of a few later ones that is not; a video that shows no structure for long is like no other. What is
-not found: cuts of a longer video, and copies with another beginning.
+bits that survive scaling and encoding). The first picture is compared, or where it is black, plain or faint, as before
+a fade-in, the first of a few later ones that is clear; a video that shows no structure for long is like no other. What
+is not found: cuts of a longer video, and copies with another beginning.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -17,6 +17,7 @@ MAX_DIFFERENT_BITS = (
 )
 MAX_LENGTHS_APART = 0.01  # of the longer; another encoding drops or adds a frame or two
 _MIN_CONTRAST = 8.0  # grey levels, standard deviation
+_CLEAR_CONTRAST = 16.0  # while a picture fades in, every encoding rounds its slopes in a way of its own
 _ROWS = 16
 _NEIGHBOURS = 64  # of a video, among those that share a row: what bounds the comparisons where very many share it
 
@@ -32,11 +33,18 @@ class Likeness:
 
 
 def likeness(pictures: Iterable[npt.NDArray[np.uint8]], duration_seconds: float) -> Likeness:
-    """Of the first of some grey pictures, uint8 [16, 17], that has structure, and a length; the rest is not drawn."""
+    """Of the first of some grey pictures, uint8 [16, 17], that is clear, and a length; the rest is not drawn.
+
+    Where none is clear, of the first that has any structure.
+    """
+    faint = b""
     for picture in pictures:
+        bits = np.packbits(picture[:, 1:] > picture[:, :-1]).tobytes()
+        if picture.std() >= _CLEAR_CONTRAST:
+            return Likeness(bits, duration_seconds)
         if picture.std() >= _MIN_CONTRAST:
-            return Likeness(np.packbits(picture[:, 1:] > picture[:, :-1]).tobytes(), duration_seconds)
-    return Likeness(b"", duration_seconds)
+            faint = faint or bits
+    return Likeness(faint, duration_seconds)
 
 
 def groups_alike(items: Sequence[Likeness]) -> list[int]:
