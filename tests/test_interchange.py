@@ -223,6 +223,80 @@ def test_an_unknown_task_and_a_frame_outside_the_export_are_refused(copied):
         read_export(copied)
 
 
+MIRRORED = next(place for place, sample in enumerate(SAMPLES) if sample.variant == "mirror")
+
+
+def _retold(copied, **told):
+    """A mirrored sample of the export with other words in extra_info."""
+    rows = pq.read_table(copied).to_pylist()
+    rows[MIRRORED]["extra_info"] |= told
+    pq.write_table(pa.Table.from_pylist(rows, SCHEMA), copied)
+
+
+@pytest.mark.parametrize(
+    ("told", "sentence"),
+    [
+        ({"answer": "0.1-0.2"}, "answer that does not follow"),
+        ({"answer": "maybe"}, "answer that does not follow"),
+        ({"answer": None}, "answer must be a text"),
+        ({"question": "When?"}, "question without its clips"),
+        ({"variant": "wobble"}, "no variant 'wobble'"),
+        ({"sample_id": SAMPLES[MIRRORED - 1].sample_id}, "same sample_id"),
+        ({"edit": json.dumps({**SAMPLES[MIRRORED].edit, "num_frames": 10**13})}, "10000000000000 of"),
+        ({"edit": json.dumps({**SAMPLES[MIRRORED].edit, "start": 10**30})}, "cannot be rendered"),
+    ],
+)
+def test_a_row_that_tells_other_than_its_edit_is_refused(copied, told, sentence):
+    _retold(copied, **told)
+    with pytest.raises(SourceError, match=sentence):
+        read_export(copied)
+
+
+def test_an_answer_that_verl_would_pay_otherwise_is_refused(copied):
+    rows = pq.read_table(copied).to_pylist()
+    rows[0]["reward_model"]["ground_truth"] = "0.1-0.2"
+    pq.write_table(pa.Table.from_pylist(rows, SCHEMA), copied)
+    with pytest.raises(SourceError, match="answer that does not follow"):
+        read_export(copied)
+
+
+@pytest.mark.parametrize("column", ["extra_info", "videos", "reward_model"])
+@pytest.mark.parametrize("value", [None, "text"])
+def test_a_column_of_another_type_is_told_in_a_sentence(copied, column, value):
+    table = pq.read_table(copied)
+    others = pa.array([value] * len(table), pa.string())
+    pq.write_table(table.set_column(table.schema.get_field_index(column), column, others), copied)
+    with pytest.raises(SourceError, match="only pixels|cannot be rendered"):
+        read_export(copied)
+
+
+def test_rows_without_values_are_told_in_a_sentence(copied):
+    rows = pq.read_table(copied).to_pylist()
+    for column in ("extra_info", "videos", "reward_model"):
+        pq.write_table(pa.Table.from_pylist([{**rows[0], column: None}, *rows[1:]], SCHEMA), copied)
+        with pytest.raises(SourceError, match="cannot be rendered|a task 'None'"):
+            read_export(copied)
+
+
+@pytest.mark.parametrize("name", ["train.parquet", "train.videos.parquet"])
+def test_a_file_that_is_no_parquet_is_told_in_a_sentence(copied, name):
+    copied.with_name(name).write_text("half a download")
+    with pytest.raises(SourceError, match="cannot be read as parquet"):
+        read_export(copied)
+
+
+@pytest.mark.parametrize("video_id", ["../../evil", "v" * 100, None])
+def test_a_video_is_not_named_by_a_path(copied, video_id):
+    index = copied.with_name("train.videos.parquet")
+    videos = pq.read_table(index).to_pylist()
+    pq.write_table(pa.Table.from_pylist([{**videos[0], "video_id": video_id}, *videos[1:]]), index)
+    with pytest.raises(SourceError, match="names a video"):
+        read_export(copied)
+    pq.write_table(pa.Table.from_pylist(videos).drop_columns(["times"]), index)
+    with pytest.raises(SourceError, match="lacks the column times"):
+        read_export(copied)
+
+
 def test_clips_of_different_lengths_make_no_store(tmp_path):
     clip = tiny.clips(12)["video0"]
     with pytest.raises(SourceError, match="as many frames"):

@@ -16,6 +16,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+import cv2
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -25,14 +26,16 @@ from tqdm import tqdm
 from videossr.errors import SourceError
 from videossr.frames import Clip, write_table
 from videossr.frames.lossless import decode_png, encode_png, write_clips
+from videossr.policy import VIDEO_MARKER
 from videossr.pretext import TASKS, PretextTask
 from videossr.records import Sample
 
 FRAMES = "frames"
 _NAME = re.compile(r"[0-9a-f]{40}\.png")
+_VIDEO_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")  # it becomes part of names in the store's archives
 _ROWS_AT_A_TIME = 256
-# What an edit may raise that does not have its task's form.
-_UNREADABLE = (AttributeError, IndexError, KeyError, TypeError, ValueError)
+# What a row may raise that does not have its task's form; its edit asks OpenCV for sizes that nobody has checked.
+_UNREADABLE = (AttributeError, IndexError, KeyError, TypeError, ValueError, MemoryError, cv2.error)
 
 _STRINGS = pa.list_(pa.string())
 _VIDEO = pa.struct(
@@ -103,16 +106,21 @@ def read_export(path: Path) -> tuple[list[Sample], "ExportedFrames"]:
     """
     if not path.is_file():
         raise SourceError(f"there is no exported file {path}: name the .parquet file of an export")
-    _check_columns(path)
-    rows = pq.read_table(path, columns=["extra_info", "videos"]).to_pylist()
+    file = _opened(path)
+    _check_columns(file.schema_arrow, path)
     frames = ExportedFrames(path)
-    return [_checked(row, frames, path) for row in tqdm(rows, desc="import", unit="sample")], frames
+    rows = tqdm(_rows(file, ["extra_info", "videos", "reward_model"]), "import", file.metadata.num_rows, unit="sample")
+    samples = {sample.sample_id: sample for sample in (_checked(row, frames, path) for row in rows)}
+    if len(samples) < file.metadata.num_rows:
+        raise SourceError(f"{path} gives the same sample_id to several samples: import files that were not joined")
+    return list(samples.values()), frames
 
 
 def import_samples(path: Path, store: Path) -> list[Sample]:
     """Read an exported parquet file and write its stored frames, without loss, as a frame store at `store`.
 
-    Every sample is rendered, and must show the very frames that were exported. Raises SourceError like `read_export`.
+    Every sample is rendered, must show the very frames that were exported, and must have the answer that follows from
+    its edit. Raises SourceError like `read_export`.
     """
     samples, frames = read_export(path)
     write_clips(frames, store)
@@ -127,7 +135,10 @@ class ExportedFrames(Mapping[str, Clip]):
         index = path.with_name(f"{path.stem}.videos.parquet")
         if not index.is_file():
             raise SourceError(f"{path} lies without {index.name}: keep the files of an export together")
-        self._videos = {row["video_id"]: row for row in pq.read_table(index).to_pylist()}
+        file = _opened(index)
+        if missing := set(_VIDEOS_SCHEMA.names) - set(file.schema_arrow.names):
+            raise SourceError(f"{index} lacks the column {min(missing)}: copy the whole folder again")
+        self._videos = {_known_id(row["video_id"], index): row for row in _rows(file, _VIDEOS_SCHEMA.names)}
 
     def __getitem__(self, video_id: str) -> Clip:
         video = self._videos[video_id]
@@ -227,10 +238,28 @@ def _read_frame(root: Path, name: str) -> NDArray[np.uint8]:
     return frame
 
 
-def _check_columns(path: Path) -> None:
-    schema = pq.read_schema(path)
-    held = schema.field("extra_info").type if "extra_info" in schema.names else pa.struct([])
-    if "videos" not in schema.names or not {field.name for field in _EXTRA} <= {field.name for field in held}:
+def _opened(path: Path) -> pq.ParquetFile:
+    try:
+        return pq.ParquetFile(path)
+    except (pa.ArrowException, OSError) as error:
+        raise SourceError(f"{path} cannot be read as parquet ({error}): copy the whole folder again") from None
+
+
+def _rows(file: pq.ParquetFile, columns: list[str]) -> Iterator[dict[str, Any]]:
+    for batch in file.iter_batches(_ROWS_AT_A_TIME, columns=columns):
+        yield from batch.to_pylist()
+
+
+def _known_id(video_id: object, index: Path) -> str:
+    if not isinstance(video_id, str) or not _VIDEO_ID.fullmatch(video_id):
+        raise SourceError(f"{index} names a video {video_id!r}: ids are up to 64 letters, digits, '_' and '-'")
+    return video_id
+
+
+def _check_columns(schema: pa.Schema, path: Path) -> None:
+    extra = schema.field("extra_info").type if "extra_info" in schema.names else None
+    held = {field.name for field in extra} if isinstance(extra, pa.StructType) else set()
+    if not {"videos", "reward_model"} <= set(schema.names) or not {field.name for field in _EXTRA} <= held:
         raise SourceError(
             f"{path} holds no edits in extra_info, only pixels, so its puzzles cannot be rendered again: import files "
             "that 'videossr export' wrote"
@@ -238,17 +267,39 @@ def _check_columns(path: Path) -> None:
 
 
 def _checked(row: Mapping[str, Any], frames: "ExportedFrames", path: Path) -> Sample:
-    """The sample of a row, rendered and held against the frames that the row names."""
-    held = row["extra_info"]
-    if held["task"] not in TASKS:
-        raise SourceError(f"{path} holds a task '{held['task']}': known are {', '.join(TASKS)}")
-    fields = ("sample_id", "task", "variant", "video_id", "question", "answer")
+    """The sample of a row, rendered and held against the frames and the answer that the row names."""
+    held = row["extra_info"] or {}
+    if held.get("task") not in TASKS:
+        raise SourceError(f"{path} holds a task '{held.get('task')}': known are {', '.join(TASKS)}")
     try:
-        sample = Sample(**{name: held[name] for name in fields}, edit=json.loads(held["edit"]))
-        rendered = TASKS[sample.task]().render(sample, frames)
+        sample = _sample(held)
+        task = TASKS[sample.task]()
+        clip = frames[sample.video_id]
+        if sample.edit.get("num_frames", 0) > len(clip):
+            raise ValueError(f"it shows {sample.edit['num_frames']} of {len(clip)} stored frames")
+        rendered = task.render(sample, frames)
+        answer = task.answer(sample.edit, clip.times)
+        named = [[PurePosixPath(frame).name for frame in video["video"]] for video in row["videos"]]
+        told = {sample.answer, row["reward_model"]["ground_truth"]}
     except _UNREADABLE as error:
         raise SourceError(f"sample {held['sample_id']} of {path} cannot be rendered: {error!r}") from None
-    named = [[PurePosixPath(frame).name for frame in clip["video"]] for clip in row["videos"]]
-    if [[frame_name(frame) for frame in clip.frames] for clip in rendered] != named:
-        raise SourceError(f"sample {sample.sample_id} of {path} no longer renders to the frames that were exported")
+    shown = [[frame_name(frame) for frame in one.frames] for one in rendered]
+    _require(shown == named, sample, path, "no longer renders to the frames that were exported")
+    _require(told == {answer}, sample, path, f"has an answer that does not follow from its edit, which says {answer}")
+    _require(sample.question.count(VIDEO_MARKER) == len(rendered), sample, path, "has a question without its clips")
     return sample
+
+
+def _sample(held: Mapping[str, Any]) -> Sample:
+    """Raises one of _UNREADABLE where a field is of another type, or the variant is none of its task's."""
+    texts = {name: held[name] for name in ("sample_id", "task", "variant", "video_id", "question", "answer")}
+    if absent := [name for name, text in texts.items() if not isinstance(text, str)]:
+        raise TypeError(f"{absent[0]} must be a text")
+    if texts["variant"] not in TASKS[texts["task"]].variants:
+        raise ValueError(f"{texts['task']} has no variant {texts['variant']!r}")
+    return Sample(**texts, edit=json.loads(held["edit"]))
+
+
+def _require(holds: bool, sample: Sample, path: Path, fault: str) -> None:
+    if not holds:
+        raise SourceError(f"sample {sample.sample_id} of {path} {fault}: import files that 'videossr export' wrote")
