@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from simplejpeg import decode_jpeg
 
 from tests import tiny
 from videossr import rewards
 from videossr.audit import GATED, AuditParams, audit, write_audit
-from videossr.audit.findings import find
+from videossr.audit.findings import _interval, _student, find
 from videossr.audit.probe import Choice, cross_validated, softmax
 from videossr.audit.puzzles import posed
 from videossr.audit.statistics import STATISTICS, clip_statistics
@@ -21,6 +22,7 @@ from videossr.audit.ways import WAYS, Way, edited_frames, rewritten
 from videossr.dataset import PretextParams, TrainSet, build_train
 from videossr.errors import ConfigError, SourceError
 from videossr.frames import Clip, FramesParams, FrameStore, write_store
+from videossr.frames.encoding import encode_jpeg
 from videossr.ingest import IngestParams, ingest
 from videossr.pretext import Grounding
 from videossr.records import Footage
@@ -141,6 +143,21 @@ def test_without_statistics_the_probe_gives_the_best_blind_answer():
     assert found.probe == found.floor == pytest.approx(0.307, abs=0.04)
 
 
+@pytest.mark.parametrize(("level", "freedom", "known"), [(0.95, 5, 2.571), (0.99, 10, 3.169), (0.998, 6, 5.208)])
+def test_students_quantiles_are_those_of_the_tables(level, freedom, known):
+    assert _student(level, freedom) == pytest.approx(known, abs=0.02)
+
+
+def test_few_videos_without_a_leak_are_called_one_as_rarely_as_the_level_says():
+    rng = np.random.default_rng(0)
+    videos = [f"video{place % 7}" for place in range(140)]
+    alarms = 0
+    for _ in range(400):
+        gains = np.tile(rng.normal(0, 0.05, 7), 20) + rng.normal(0, 0.2, 140)
+        alarms += _interval(gains, videos, 0.9975)[0] > 0
+    assert alarms <= 3  # one in 800 is expected
+
+
 # What it finds
 
 
@@ -166,6 +183,21 @@ def test_a_clock_that_ticks_otherwise_in_the_edit_is_found():
 
     found = found_in(Way("hastened", "", False, hastened), "grounding/mirror")
     assert found.above and "step of the clock" in found.tells
+
+
+def test_a_number_that_knows_red_from_blue_would_find_a_swap_of_channels_in_stored_jpeg():
+    """Why no statistic does: stored frames lie on JPEG's steps of brightness, until red and blue change places.
+
+    The audit says so; it is a trace of the edit itself in how frames are stored, not of how edited ones were written.
+    """
+    stored = decode_jpeg(encode_jpeg(tiny.clips(12)["video3"].frames[0]), "RGB")
+
+    def change_when_stored_again(frame):
+        return np.abs(decode_jpeg(encode_jpeg(frame), "RGB").astype(int) - frame).mean()
+
+    swapped, mirrored = (np.ascontiguousarray(one) for one in (stored[..., ::-1], stored[:, ::-1]))
+    assert change_when_stored_again(swapped) > 2 * change_when_stored_again(stored)
+    assert change_when_stored_again(mirrored) < 1.5 * change_when_stored_again(stored)
 
 
 def test_only_painted_frames_are_saved_anew():
@@ -229,7 +261,7 @@ def test_the_same_audit_gives_the_same_bytes(few, tmp_path):
 
 def test_the_page_tells_the_verdict_and_needs_no_network(small, tmp_path):
     page = write_audit(small, tmp_path).read_text()
-    assert "Passed." in page and "data:image/svg+xml" in page and "http" not in page
+    assert "Passed." in page and "red from blue" in page and "data:image/svg+xml" in page and "http" not in page
     assert json.loads((tmp_path / "audit.json").read_text()) == json.loads(json.dumps(small))
 
 

@@ -12,7 +12,6 @@ from videossr.audit.puzzles import Puzzle
 from videossr.audit.statistics import STATISTICS
 from videossr.benchmarks.viubench import MIN_VIDEOS
 
-_BOOTSTRAPS = 4000
 _TELLING = 4.0  # standard errors from which a statistic is named
 _NAMED = 3
 
@@ -21,8 +20,8 @@ _NAMED = 3
 class Finding:
     """Mean smooth rewards of the probe and of the best answer without statistics, and their paired difference.
 
-    `interval` is a bootstrap interval of `gain` over videos, [-1, 1] below six videos; `tells` the statistics that
-    move most where the right answer is.
+    `interval` is Student's interval of `gain` with each video as one observation, [-1, 1] below six videos; `tells` the
+    statistics that move most where the right answer is.
     """
 
     kind: str
@@ -53,7 +52,7 @@ def find(kind: str, way: str, puzzles: Sequence[Puzzle], folds: int, level: floa
         ]
     ).T
     videos = [puzzle.sample.video_id for puzzle in puzzles]
-    low, high = _interval(probed - blind, videos, level, rng)
+    low, high = _interval(probed - blind, videos, level)
     return Finding(
         kind=kind,
         way=way,
@@ -71,17 +70,26 @@ def _paid(puzzle: Puzzle, found: Sequence[NDArray[np.float64]]) -> float:
     return rewards.score(puzzle.sample.task, puzzle.reply(found), puzzle.sample.answer)
 
 
-def _interval(
-    gains: NDArray[np.float64], videos: Sequence[str], level: float, rng: np.random.Generator
-) -> tuple[float, float]:
-    """A percentile bootstrap interval of the mean, resampling whole videos."""
+def _interval(gains: NDArray[np.float64], videos: Sequence[str], level: float) -> tuple[float, float]:
+    """Student's interval of the mean, whole videos as observations.
+
+    A percentile bootstrap is too narrow here: of six videos it calls one null in forty a leak at a level of 99.75 %.
+    """
     names, places = np.unique(videos, return_inverse=True)
     if len(names) < MIN_VIDEOS:
         return -1.0, 1.0
-    sums, counts = np.bincount(places, gains), np.bincount(places)
-    drawn = rng.multinomial(len(names), np.full(len(names), 1 / len(names)), _BOOTSTRAPS)
-    low, high = np.quantile(drawn @ sums / (drawn @ counts), [(1 - level) / 2, (1 + level) / 2])
-    return float(low), float(high)
+    mean = float(gains.mean())
+    surplus = np.bincount(places, gains - mean)
+    error = np.sqrt(len(names) / (len(names) - 1) * np.square(surplus).sum()) / len(gains)
+    reach = _student(level, len(names) - 1) * float(error)
+    return mean - reach, mean + reach
+
+
+def _student(level: float, freedom: int) -> float:
+    """The value that Student's t stays within, on either side, with probability `level`."""
+    angles = np.linspace(0, np.pi / 2, 200_001)  # t = sqrt(freedom) tan(angle) has the density cos(angle)^(freedom - 1)
+    shares = np.cumsum(np.cos(angles) ** (freedom - 1))
+    return float(np.sqrt(freedom) * np.tan(np.interp(level, shares / shares[-1], angles)))
 
 
 def _tells(choices: Sequence[Choice]) -> tuple[str, ...]:
