@@ -4,6 +4,7 @@
 """
 
 import argparse
+import logging
 import os
 import signal
 import sys
@@ -27,6 +28,16 @@ from videossr.errors import VideoSSRError
 from videossr.workspace import root
 
 FINAL = "Stopped"  # the name of a failure that another try would only repeat
+# What Prefect says of every run, at the level of what matters: why a run failed is told by the stage and at the end.
+CHATTER = ("Beginning flow run", "Beginning subflow run", "Finished in state")
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    return not record.getMessage().startswith(CHATTER)
+
+
+for name in ("prefect.flow_runs", "prefect.task_runs"):
+    logging.getLogger(name).addFilter(_is_news)
 
 
 def _is_worth_another_try(task: Any, run: Any, state: Any) -> bool:
