@@ -80,8 +80,22 @@ def test_a_recipe_replaces_the_run_only_if_it_is_sound(project):
     assert (project / "params.yaml").read_bytes() == before
 
 
-def test_a_mistake_is_one_sentence_and_no_traceback(project):
-    command = [sys.executable, "-c", "from videossr.cli import main; main()", "use", "nowhere"]
+@pytest.mark.parametrize(
+    "mistake",
+    [
+        ["use", "nowhere"],
+        ["use", "~nobody-of-that-name/videos"],
+        ["use", ""],
+        ["use", "x" * 5000],
+        ["check", ""],
+        ["check", "params.yaml/x"],
+        ["check", "bytes.yaml"],
+        ["recipe", "params.yaml"],
+    ],
+)
+def test_a_mistake_is_one_sentence_and_no_traceback(project, mistake):
+    (project / "bytes.yaml").write_bytes(b"\xff\xfe\x00")
+    command = [sys.executable, "-c", "from videossr.cli import main; main()", *mistake]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert done.stderr.startswith("videossr: ") and "Traceback" not in done.stderr

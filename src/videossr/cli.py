@@ -65,6 +65,8 @@ def recipe(path: Annotated[Path, typer.Argument(help="a whole run, for example r
     from videossr.recipe import load_recipe
 
     load_recipe(path)
+    if path.resolve() == PARAMS.resolve():
+        raise ConfigError(f"{path} is the run already: name another recipe")
     shutil.copyfile(path, PARAMS)
     print(f"params.yaml is now {path}: `make run` runs it, `git diff params.yaml` shows what changed")
 
@@ -256,7 +258,7 @@ def results() -> None:
 @app.command()
 def ui(
     which: Annotated[str, typer.Argument(help="mlflow or prefect")],
-    port: Annotated[int, typer.Option(help="port on 127.0.0.1; 0 takes the usual one")] = 0,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="port on 127.0.0.1; 0 takes the usual one")] = 0,
 ) -> None:
     """Serve MLflow's or Prefect's pages of this project, on this machine only."""
     from videossr.tracking import database
@@ -324,8 +326,11 @@ def _named(source: str) -> str:
     if is_url(source):
         require_reachable(source)
         return source
-    path = Path(source).expanduser()
-    if not path.exists():
+    try:
+        path = Path(source).expanduser()
+    except RuntimeError:  # ~somebody, of whom this machine has no home
+        path = Path(source)
+    if not source or not path.exists():
         raise SourceError(f"the source must exist, '{source}' does not: name a folder of videos")
     absolute = path.resolve()
     return str(absolute.relative_to(root()) if absolute.is_relative_to(root()) else absolute)
@@ -366,4 +371,8 @@ def main() -> NoReturn:
         app()
     except VideoSSRError as error:
         sys.exit(f"videossr: {error}")
+    except OSError as error:
+        if error.filename is None:
+            raise
+        sys.exit(f"videossr: '{error.filename}' cannot be used ({error.strerror}): name another, or make it accessible")
     sys.exit(0)
