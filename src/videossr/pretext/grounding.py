@@ -22,7 +22,7 @@ from videossr import rewards
 from videossr.errors import ConfigError, SourceError
 from videossr.frames import Clip
 from videossr.perturb import PERTURBATIONS, Perturbation, at_strength
-from videossr.pretext.protocol import mean_difference, shown_indices
+from videossr.pretext.protocol import coarse_difference, mean_difference, shown_indices
 from videossr.records import Footage, Sample
 
 _QUESTION = (
@@ -32,6 +32,7 @@ _QUESTION = (
 _EVEN_CLOCK = ", while the time stamps stay evenly spaced"
 _SHORTEST_SECONDS = 0.2  # twice the rounding of one decimal: an interval this long never rounds to nothing
 _TRIES = 100
+_FINE_GRAINED = ("noise", "blur")  # what they do is seen in single pixels
 
 
 @dataclass(frozen=True)
@@ -101,7 +102,8 @@ class Grounding:
     def perceptibility(self, sample: Sample, store: Mapping[str, Clip]) -> float:
         inside = slice(sample.edit["start"], sample.edit["start"] + sample.edit["length"])
         seen, clean = self.render(sample, store)[0], self.clean(sample, store)[0]
-        return mean_difference(seen.frames[inside], clean.frames[inside])
+        difference = mean_difference if sample.variant in _FINE_GRAINED else coarse_difference
+        return difference(seen.frames[inside], clean.frames[inside])
 
     def answer(self, edit: Mapping[str, Any], times: ArrayLike) -> str:
         bounds = edges(times, edit)

@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike
 from videossr import rewards
 from videossr.errors import ConfigError
 from videossr.frames import Clip
-from videossr.pretext.protocol import mean_difference, shown_indices
+from videossr.pretext.protocol import coarse_difference, shown_indices
 from videossr.records import Footage, Sample
 
 _QUESTION = (
@@ -69,7 +69,7 @@ class Jigsaw:
     def perceptibility(self, sample: Sample, store: Mapping[str, Clip]) -> float:
         """The least different pair of clips counts: two that look the same cannot be put in order."""
         clips = self.clean(sample, store)
-        return min(mean_difference(one.frames, other.frames) for one, other in zip(clips, clips[1:], strict=False))
+        return min(coarse_difference(one.frames, other.frames) for one, other in zip(clips, clips[1:], strict=False))
 
     def answer(self, edit: Mapping[str, Any], times: ArrayLike) -> str:
         order = edit["order"]

@@ -10,6 +10,8 @@ from videossr.errors import ConfigError
 from videossr.frames import Clip
 from videossr.records import Footage, Sample
 
+_SQUARE = 4  # pixels; sides of stored frames are multiples of 32
+
 
 class PretextTask(Protocol):
     """A kind of puzzle: a frozen dataclass whose fields are its section of the parameters.
@@ -67,3 +69,12 @@ def shown_indices(num_stored: int, num_shown: int) -> NDArray[np.intp]:
 def mean_difference(first: NDArray[np.uint8], second: NDArray[np.uint8]) -> float:
     """Mean absolute difference of two blocks of pixels of one shape, 0..255."""
     return float(np.abs(first.astype(np.int16) - second).mean())
+
+
+def coarse_difference(first: NDArray[np.uint8], second: NDArray[np.uint8]) -> float:
+    """The same of the means of squares of 4x4 pixels, frames [T,H,W,3]: noise makes no frame another one."""
+    count, height, width, channels = first.shape
+    height, width = height // _SQUARE, width // _SQUARE
+    apart = (first.astype(np.int16) - second)[:, : height * _SQUARE, : width * _SQUARE]
+    squares = apart.reshape(count, height, _SQUARE, width, _SQUARE, channels)
+    return float(np.abs(squares.mean(axis=(2, 4))).mean())
