@@ -9,6 +9,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -26,7 +27,7 @@ from videossr.dataset import (
 )
 from videossr.errors import ConfigError, SourceError
 from videossr.pretext import TASKS, Counting, Grounding, Jigsaw
-from videossr.records import Footage
+from videossr.records import Footage, Sample
 
 SMALL = PretextParams(
     grounding=Grounding(num_frames=16, min_length=3, max_length=5),
@@ -148,6 +149,16 @@ def test_samples_survive_the_file_and_the_file_appears_whole(tmp_path: Path) -> 
     assert [file.name for file in path.parent.iterdir()] == ["viubench.parquet"]
     names = ["sample_id", "task", "variant", "video_id", "edit", "question", "answer"]
     assert pq.read_table(path).column_names == names
+
+
+def test_a_file_that_holds_no_samples_is_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "text.parquet").write_text("no parquet")
+    (tmp_path / "folder.parquet").mkdir()
+    pq.write_table(pa.table({"path": ["a.mp4"]}), tmp_path / "list.parquet")
+    pq.write_table(pa.table({name: ["{"] for name in Sample.__dataclass_fields__}), tmp_path / "edit.parquet")
+    for path in sorted(tmp_path.iterdir()):
+        with pytest.raises(SourceError, match=rf"{path.name} holds no samples: name a file that"):
+            read_samples(path)
 
 
 def test_the_same_samples_make_the_same_bytes(tmp_path: Path) -> None:

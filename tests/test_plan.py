@@ -363,6 +363,10 @@ def test_a_measurement_without_gpu_rows_is_refused(tmp_path):
         measured_groups_per_second(path)
     with pytest.raises(ConfigError, match="there is no measurement"):
         measured_groups_per_second(tmp_path / "none.json")
+    for text in ("no json", '{"name": "gpu_8b"}', '[{"name": "gpu_8b"}]'):
+        path.write_text(text)
+        with pytest.raises(ConfigError, match="is no list of measured rows: give what"):
+            measured_groups_per_second(path)
 
 
 def test_the_command_prints_sizes_memory_operations_and_hours(tmp_path):

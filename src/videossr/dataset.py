@@ -139,9 +139,12 @@ def write_samples(path: Path, samples: Sequence[Sample]) -> None:
 
 
 def read_samples(path: Path) -> list[Sample]:
-    """Read what `write_samples` wrote."""
-    rows = pq.read_table(path, columns=list(_COLUMNS)).to_pylist()
-    return [Sample(**{**row, "edit": json.loads(row["edit"])}) for row in rows]
+    """Read what `write_samples` wrote. Raises SourceError where the file is another."""
+    try:
+        rows = pq.read_table(path, columns=list(_COLUMNS)).to_pylist()
+        return [Sample(**{**row, "edit": json.loads(row["edit"])}) for row in rows]
+    except (pa.ArrowException, IsADirectoryError, KeyError, TypeError, ValueError):
+        raise SourceError(f"{path} holds no samples: name a file that the pretext stage or an import wrote") from None
 
 
 def _shares(mixture: Mapping[str, float], num_samples: int) -> dict[str, int]:

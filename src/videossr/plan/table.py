@@ -109,15 +109,18 @@ def _card(number: float) -> str:
 def measured_groups_per_second(path: Path) -> dict[str, float]:
     """Rows `gpu_*` of a benchmark whose unit is groups/s: prompts with their groups a second on one GPU, by name.
 
-    Raises ConfigError when the file is missing or holds no such row.
+    Raises ConfigError when the file is missing, is another, or holds no such row.
     """
     try:
         rows = json.loads(path.read_text(encoding="utf-8"))
+        rates = {row["name"]: row["ours"] for row in rows if row["unit"] == "groups/s"}
     except FileNotFoundError:
         raise ConfigError(
             f"there is no measurement at {path}: run bench/grpo_step.py on a GPU, or give --tflops"
         ) from None
-    found = {row["name"]: row["ours"] for row in rows if row["name"].startswith("gpu_") and row["unit"] == "groups/s"}
+    except (KeyError, TypeError, ValueError):
+        raise ConfigError(f"{path} is no list of measured rows: give what bench/grpo_step.py wrote") from None
+    found = {name: rate for name, rate in rates.items() if name.startswith("gpu_")}
     if not found:
         raise ConfigError(f"{path} holds no row gpu_* in groups/s: run bench/grpo_step.py on a GPU, or give --tflops")
     return found
