@@ -22,7 +22,7 @@ from videossr.audit.survey import survey
 from videossr.audit.ways import Way
 from videossr.cli import app
 from videossr.dataset import PretextParams, TrainSet, build_train, read_samples, write_samples
-from videossr.errors import ConfigError, SourceError
+from videossr.errors import ConfigError, SourceError, StoreError
 from videossr.frames import Clip, FrameStore
 from videossr.frames.lossless import decode_png, encode_png, write_clips
 from videossr.interchange import SCHEMA, export_samples, import_samples, read_export
@@ -329,6 +329,10 @@ def test_the_commands_lead_there_and_back_and_overwrite_nothing(project):
 
 
 def test_the_audit_command_writes_its_page(project):
-    done = CliRunner().invoke(app, ["audit", "--puzzles", "4"], catch_exceptions=False)
+    """Of any frames, such as those of an import; the project's own are the default."""
+    (project / "data" / "frames").rename(project / "imported")
+    with pytest.raises(StoreError, match="no frame store at data/frames"):
+        CliRunner().invoke(app, ["audit"], catch_exceptions=False)
+    done = CliRunner().invoke(app, ["audit", "--puzzles", "4", "--frames", "imported"], catch_exceptions=False)
     assert "audit: " in done.output and "reports/audit.html" in done.output
     assert (project / "reports" / "audit.html").is_file() and (project / "reports" / "audit.json").is_file()

@@ -22,6 +22,7 @@ from videossr.records import Rejected, Sample
 from videossr.workspace import root, settle
 
 PARAMS = Path("params.yaml")
+FRAMES = Path("data/frames")
 RESULTS = Path("reports/viubench.json")
 REFUSED, QUARANTINE = Path("data/refused.parquet"), Path("data/quarantine.parquet")
 ROWS = {
@@ -141,7 +142,7 @@ def samples(
     from videossr.recipe import load_recipe
     from videossr.report import charts, draw_sheet
 
-    run, store = load_recipe(PARAMS), FrameStore(Path("data/frames"))
+    run, store = load_recipe(PARAMS), FrameStore(FRAMES)
     if task not in TASKS:
         raise ConfigError(f"task must be one of {', '.join(TASKS)}, got '{task}'")
     kinds = [f"{task}/{name}" for name in ([variant] if variant else TASKS[task].variants)]
@@ -159,6 +160,7 @@ def samples(
 def audit(
     puzzles: Annotated[int, typer.Option(min=1, help="puzzles of each kind")] = 300,
     seed: Annotated[int, typer.Option(min=0, help="another seed asks other puzzles")] = 0,
+    frames: Annotated[Path, typer.Option(help="the stored frames, for example those of an import")] = FRAMES,
     reports: Annotated[Path, typer.Option(help="the folder for audit.json and audit.html")] = Path("reports"),
 ) -> None:
     """Let a probe without vision try the puzzles, on our frames and on frames written the published way."""
@@ -167,7 +169,7 @@ def audit(
     from videossr.frames import FrameStore
     from videossr.recipe import load_recipe
 
-    store = FrameStore(Path("data/frames"))
+    store = FrameStore(frames)
     params = AuditParams(num_samples=puzzles, seed=seed)
     result = audited(load_recipe(PARAMS).pretext, store.footage(), store, params)
     page = write_audit(result, reports)
@@ -192,7 +194,7 @@ def export(
     from videossr.recipe import load_recipe
 
     chosen, tasks = read_samples(_existing(samples)), load_recipe(PARAMS).pretext.tasks
-    path = export_samples(chosen, FrameStore(Path("data/frames")), tasks, out, samples.stem, SYSTEM_PROMPT)
+    path = export_samples(chosen, FrameStore(FRAMES), tasks, out, samples.stem, SYSTEM_PROMPT)
     print(f"{len(chosen)} samples in {path}: `videossr import {path}` reads them back")
 
 
