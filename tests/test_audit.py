@@ -13,7 +13,7 @@ from simplejpeg import decode_jpeg
 from tests import tiny
 from videossr import rewards
 from videossr.audit import GATED, AuditParams, audit, write_audit
-from videossr.audit.findings import _interval, _student, find
+from videossr.audit.findings import _interval, find
 from videossr.audit.probe import Choice, cross_validated, softmax
 from videossr.audit.puzzles import posed
 from videossr.audit.statistics import STATISTICS, clip_statistics
@@ -141,11 +141,6 @@ def test_without_statistics_the_probe_gives_the_best_blind_answer():
     clip = Clip(np.repeat(np.zeros((1, 32, 32, 3), np.uint8), 48, axis=0), np.arange(48.0))
     found = found_in(WAYS["ours"], "grounding/mirror", 150, {f"v{i}": clip for i in range(12)}, paper)
     assert found.probe == found.floor == pytest.approx(0.307, abs=0.04)
-
-
-@pytest.mark.parametrize(("level", "freedom", "known"), [(0.95, 5, 2.571), (0.99, 10, 3.169), (0.998, 6, 5.208)])
-def test_students_quantiles_are_those_of_the_tables(level, freedom, known):
-    assert _student(level, freedom) == pytest.approx(known, abs=0.02)
 
 
 def test_few_videos_without_a_leak_are_called_one_as_rarely_as_the_level_says():

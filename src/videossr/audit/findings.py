@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import t as student
 
 from videossr import rewards
 from videossr.audit.probe import Choice, cross_validated, softmax
@@ -81,15 +82,8 @@ def _interval(gains: NDArray[np.float64], videos: Sequence[str], level: float) -
     mean = float(gains.mean())
     surplus = np.bincount(places, gains - mean)
     error = np.sqrt(len(names) / (len(names) - 1) * np.square(surplus).sum()) / len(gains)
-    reach = _student(level, len(names) - 1) * float(error)
+    reach = float(student.ppf((1 + level) / 2, len(names) - 1) * error)
     return mean - reach, mean + reach
-
-
-def _student(level: float, freedom: int) -> float:
-    """The value that Student's t stays within, on either side, with probability `level`."""
-    angles = np.linspace(0, np.pi / 2, 200_001)  # t = sqrt(freedom) tan(angle) has the density cos(angle)^(freedom - 1)
-    shares = np.cumsum(np.cos(angles) ** (freedom - 1))
-    return float(np.sqrt(freedom) * np.tan(np.interp(level, shares / shares[-1], angles)))
 
 
 def _tells(choices: Sequence[Choice]) -> tuple[str, ...]:
