@@ -147,6 +147,41 @@ def test_damage_to_a_kept_shard_is_noticed_and_its_videos_are_read_again(
     assert contents(tmp_path / "frames") == whole
 
 
+def test_a_video_out_of_reach_is_tried_again_by_the_next_run_and_no_other_is_read(
+    videos: list[Video], whole: dict[str, bytes], tmp_path: Path
+) -> None:
+    """The same plan: nothing has changed but what was of the moment, a timeout, say."""
+    away = Path(videos[1].path).rename(tmp_path / "away.mp4")
+    assert [item.reason for item in store(videos, tmp_path)] == ["unreadable"]
+    away.rename(videos[1].path)
+    gone([videos[0], *videos[2:]])
+    assert store(videos, tmp_path) == []
+    assert contents(tmp_path / "frames") == whole
+    assert not list((tmp_path / "work").glob("*/*.partial"))
+
+
+def test_a_refusal_that_is_of_the_file_is_not_tried_again(videos: list[Video], tmp_path: Path) -> None:
+    Path(videos[1].path).write_bytes(b"no video")
+    videos[1] = video(Path(videos[1].path))
+    refused = store(videos, tmp_path)
+    assert len(refused) == 1
+    gone(videos)
+    assert store(videos, tmp_path) == refused
+
+
+@pytest.mark.parametrize("name", ["recipe.json", "shard-00000.rows.parquet", "shard-00000.skipped.parquet"])
+def test_a_file_that_lost_its_bytes_with_the_power_is_made_again(
+    videos: list[Video], whole: dict[str, bytes], tmp_path: Path, name: str
+) -> None:
+    store(videos, tmp_path)
+    for again in (videos, videos[:3], videos):
+        for damaged in (b"", b"\xff\xfe"):
+            for path in (tmp_path / "work").glob(f"*/{name}"):
+                path.write_bytes(damaged)
+            assert store(again, tmp_path) == []
+    assert contents(tmp_path / "frames") == whole
+
+
 def test_other_parameters_take_nothing_over(videos: list[Video], tmp_path: Path) -> None:
     store(videos, tmp_path)
     gone(videos)

@@ -16,12 +16,11 @@ from videossr.examination import examine
 from videossr.frames import told_where_full
 from videossr.likeness import Likeness
 from videossr.parallel import Limits, Loss, Workers, mapped
-from videossr.records import Rejected, Video, whole_lines
+from videossr.records import MAY_END_OTHERWISE, Rejected, Video, whole_lines
 from videossr.version import version_of
 
 Examined = tuple[Video, Likeness] | Rejected
 
-_MAY_END_OTHERWISE = ("changed_while_read", "crashed", "out_of_memory", "timeout", "unreadable")
 # What decides the result of an examination and the shape of a record, which is of one version of it all.
 CODE = ("decode/*.py", "examination.py", "examined.py", "frames/*.py", "likeness.py", "records.py", "version.py")
 _log = logging.getLogger(__name__)
@@ -70,7 +69,7 @@ def _mark(path: Path) -> list[int] | None:
 
 
 def _append(record: Path, path: Path, mark: list[int] | None, result: Examined) -> None:
-    if mark is None or (isinstance(result, Rejected) and result.reason in _MAY_END_OTHERWISE):
+    if mark is None or (isinstance(result, Rejected) and result.reason in MAY_END_OTHERWISE):
         return
     with told_where_full(record), record.open("a", encoding="utf-8") as lines:
         lines.write(_line(path, mark, result))

@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 Split = Literal["train", "bench"]
+# Reasons of a refusal that are of the moment, not of the file: it is tried again by the next run.
+MAY_END_OTHERWISE = ("changed_while_read", "crashed", "out_of_memory", "timeout", "unreadable")
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 A run that was killed goes on behind its last whole shard. A run over other videos copies those that it has stored
 before: they are decoded once, whatever joins or leaves the source. Everything kept is of one recipe (parameters, code,
-libraries), and checked against its SHA-256 before it is used.
+libraries), and checked against its SHA-256 before it is used. A refusal that may end otherwise is not kept.
 
     <work_dir>/<hash of the plan>/recipe.json, shard-00000.tar, shard-00000.rows.parquet, shard-00000.skipped.parquet
 """
@@ -20,16 +20,18 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from tqdm import tqdm
 
+from videossr.errors import StoreError
 from videossr.frames.choice import FramesParams
-from videossr.frames.layout import rows_name, shard_name, strides
-from videossr.frames.tables import write_table
+from videossr.frames.layout import rows_name, shard_name, skipped_name, strides
+from videossr.frames.tables import read_quarantine, write_table
 from videossr.parallel import Limits
-from videossr.records import Video
+from videossr.records import MAY_END_OTHERWISE, Video
 from videossr.version import version_of
 
 CODE = ("decode/*.py", "frames/*.py", "version.py")
 _LIBRARIES = ("av", "decord", "numpy", "opencv-python-headless")
 _RECIPE = "recipe.json"
+_ROWS = "*.rows.parquet"
 _SHA256 = b"sha256"
 
 
@@ -46,7 +48,7 @@ def begin(work_dir: Path, params: FramesParams, groups: Sequence[Sequence[Video]
     # A stored video stays what it is under other limits: these decide only what is refused.
     recipe = json.dumps({**asdict(replace(params, limits=Limits())), "version": version_of(CODE, _LIBRARIES)})
     for folder in _folders(work_dir):
-        if not (folder / _RECIPE).exists() or (folder / _RECIPE).read_text(encoding="utf-8") != recipe:
+        if not (folder / _RECIPE).exists() or (folder / _RECIPE).read_bytes() != recipe.encode():
             shutil.rmtree(folder)
     plan = [recipe, asdict(params.limits), [[(video.video_id, video.path) for video in group] for group in groups]]
     folder = work_dir / hashlib.sha256(json.dumps(plan).encode()).hexdigest()[:16]
@@ -73,10 +75,18 @@ def finish_shard(folder: Path, shard: int, rows: pa.Table, sha256: str) -> None:
     write_table(folder / rows_name(shard), rows.replace_schema_metadata({_SHA256: sha256}))
 
 
-def whole_shards(folder: Path, num_shards: int) -> set[int]:
-    """The shards in a folder that are whole, to the last byte."""
+def done_shards(folder: Path, num_shards: int) -> set[int]:
+    """The shards in a folder that are whole, to the last byte, and refuse nothing that another try may store."""
     begun = [shard for shard in range(num_shards) if (folder / rows_name(shard)).exists()]
-    return {shard for shard in _watched(begun) if _is_whole(folder, shard)}
+    return {shard for shard in _watched(begun) if _is_final(folder, shard) and _is_whole(folder, shard)}
+
+
+def _is_final(folder: Path, shard: int) -> bool:
+    try:
+        refused = read_quarantine(folder / skipped_name(shard))
+    except (StoreError, pa.ArrowInvalid):
+        return False
+    return not any(item.reason in MAY_END_OTHERWISE for item in refused)
 
 
 def _watched(shards: Sequence[Any]) -> Iterable[Any]:
@@ -84,22 +94,28 @@ def _watched(shards: Sequence[Any]) -> Iterable[Any]:
 
 
 def _is_whole(folder: Path, shard: int) -> bool:
-    expected = pq.read_schema(folder / rows_name(shard)).metadata[_SHA256].decode()
     path = folder / shard_name(shard)
     if not path.exists():
+        return False
+    try:
+        expected = pq.read_schema(folder / rows_name(shard)).metadata[_SHA256].decode()
+    except pa.ArrowInvalid:  # empty, say: a machine that lost its power may leave the name without the bytes
         return False
     with path.open("rb") as tar:
         return hashlib.file_digest(tar, "sha256").hexdigest() == expected
 
 
 class Earlier:
-    """The videos in whole shards of other plans than that of `folder`; memory is that of their names."""
+    """Videos in whole shards of other plans, and in those of `folder` that are `missing`: to be written once more.
 
-    def __init__(self, folder: Path, wanted: Iterable[Video]) -> None:
-        names = {video.video_id for video in wanted}
-        found = [
-            path for other in _folders(folder.parent) if other != folder for path in sorted(other.glob("*.rows.*"))
-        ]
+    Memory is that of their names.
+    """
+
+    def __init__(self, folder: Path, missing: Mapping[int, Sequence[Video]]) -> None:
+        names = {video.video_id for group in missing.values() for video in group}
+        own = [folder / rows_name(shard) for shard in missing]
+        others = [path for other in _folders(folder.parent) if other != folder for path in sorted(other.glob(_ROWS))]
+        found = [*others, *(path for path in own if path.exists())]
         self._places: dict[str, tuple[Path, int]] = {}
         self._rows = lru_cache(maxsize=4)(_rows)  # videos are asked for in the order in which they lie
         for path in _watched(found):

@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from videossr.frames.choice import FramesParams
 from videossr.frames.encoding import Encoded, encode_video
-from videossr.frames.kept import Earlier, Packed, begin, finish_shard, forget_others, whole_shards
+from videossr.frames.kept import Earlier, Packed, begin, done_shards, finish_shard, forget_others
 from videossr.frames.layout import (
     INDEX_NAME,
     INDEX_SCHEMA,
@@ -69,9 +69,9 @@ def write_store(
 
 
 def _write_shards(folder: Path, groups: Sequence[Sequence[Video]], params: FramesParams, workers: Workers) -> None:
-    whole = whole_shards(folder, len(groups))
-    missing = {shard: group for shard, group in enumerate(groups) if shard not in whole}
-    earlier = Earlier(folder, [video for group in missing.values() for video in group])
+    done = done_shards(folder, len(groups))
+    missing = {shard: group for shard, group in enumerate(groups) if shard not in done}
+    earlier = Earlier(folder, missing)
     fresh = [video for group in missing.values() for video in group if video.video_id not in earlier]
     total = sum(map(len, groups))
     encoded = mapped(partial(encode_video, params=params), fresh, workers, params.limits, _lost)
@@ -108,9 +108,9 @@ def _write_shard(folder: Path, shard: int, results: Iterator[Packed | Rejected])
     rows: list[dict[str, object]] = []
     rejected: list[Rejected] = []
     digest = hashlib.sha256()
-    path = folder / shard_name(shard)
-    path.unlink(missing_ok=True)  # not to be written over: a store may be linked to it
-    with path.open("wb") as tar:
+    # Not written over: a store may be linked to what is there, and its videos are copied from it.
+    unfinished = folder / f"{shard_name(shard)}.partial"
+    with unfinished.open("wb") as tar:
         for result in results:
             if isinstance(result, Rejected):
                 rejected.append(result)
@@ -120,6 +120,7 @@ def _write_shard(folder: Path, shard: int, results: Iterator[Packed | Rejected])
             tar.write(result.data)
         digest.update(TAR_END)
         tar.write(TAR_END)
+    unfinished.replace(folder / shard_name(shard))
     write_quarantine(folder / skipped_name(shard), rejected)
     finish_shard(folder, shard, pa.Table.from_pylist(rows, ROWS_SCHEMA), digest.hexdigest())
 
