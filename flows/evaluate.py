@@ -38,13 +38,20 @@ def main() -> None:
         rows = {name: viubench.summarise(items, **bootstrap) for name, items in scored.items()}
         gained = viubench.gain(scored["before"], scored["after"], **bootstrap)
         for name in scored:
-            REPLIES.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(WORK / f"{name}.jsonl", REPLIES / f"{name}.jsonl")
+            hand_over(WORK / f"{name}.jsonl", REPLIES / f"{name}.jsonl")
         viubench.write_results(RESULTS, rows, gained)
         for name, row in rows.items():
             run.metrics({f"{name}/{column}": row[column] for column in [*viubench.COLUMNS, "overall"]})
         run.metrics({"gain": gained["overall"]})
         run.artifacts([RESULTS, REPLIES])
+
+
+def hand_over(source: Path, target: Path) -> None:
+    """Copy a file to a new one in place of `target`, which is not written over: DVC's cache may be linked to it."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = target.with_name(target.name + ".partial")
+    shutil.copyfile(source, unfinished)
+    unfinished.replace(target)
 
 
 def ask_viubench(folder: Path, name: str) -> list[Scored]:

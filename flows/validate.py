@@ -18,6 +18,8 @@ PASSED = Path("data/gate.passed")
 
 
 def main() -> None:
+    # Of other data, perhaps. Nor is it to be written over: DVC's cache may be linked to it.
+    PASSED.unlink(missing_ok=True)
     params = config.build(ValidateParams, section("validate"), "validate")
     pretext = config.build(PretextParams, section("pretext"), "pretext")
     with stage_run(root(), "validate", {"validate": section("validate")}) as run:

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from flows import preflight, runtime, stages
+from flows import evaluate, preflight, runtime, stages
 from videossr import examined
 from videossr.frames import kept
 
@@ -217,6 +217,28 @@ def test_a_stage_without_its_project_says_so_in_one_sentence(stage, tmp_path):
     assert done.returncode == 1
     assert done.stderr.startswith(f"{stage} stopped: no parameters at params.yaml")
     assert "Traceback" not in done.stderr
+
+
+def test_no_mark_of_an_earlier_judgement_is_left_or_written_over_where_the_gate_judges_anew(tmp_path):
+    (tmp_path / "cached").write_text("passed\n")
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "gate.passed").hardlink_to(tmp_path / "cached")
+    command = [sys.executable, "-m", "flows.validate"]
+    assert subprocess.run(command, cwd=tmp_path, env=environment(), capture_output=True, check=False).returncode == 1
+    assert not (tmp_path / "data" / "gate.passed").exists()
+    assert (tmp_path / "cached").read_text() == "passed\n"
+
+
+def test_replies_are_handed_over_as_new_files_and_the_cache_that_the_old_are_linked_to_is_left_alone(tmp_path):
+    (tmp_path / "cached").write_text("of an earlier run")
+    (tmp_path / "now.jsonl").write_text("of this run")
+    replies = tmp_path / "reports" / "now.jsonl"
+    replies.parent.mkdir()
+    replies.hardlink_to(tmp_path / "cached")
+    evaluate.hand_over(tmp_path / "now.jsonl", replies)
+    assert replies.read_text() == "of this run"
+    assert (tmp_path / "cached").read_text() == "of an earlier run"
+    assert [path.name for path in replies.parent.iterdir()] == ["now.jsonl"]
 
 
 def test_a_python_without_the_project_is_told_to_activate_its_environment():
