@@ -147,19 +147,6 @@ def test_damage_to_a_kept_shard_is_noticed_and_its_videos_are_read_again(
     assert contents(tmp_path / "frames") == whole
 
 
-def test_a_video_out_of_reach_is_tried_again_by_the_next_run_and_no_other_is_read(
-    videos: list[Video], whole: dict[str, bytes], tmp_path: Path
-) -> None:
-    """The same plan: nothing has changed but what was of the moment, a timeout, say."""
-    away = Path(videos[1].path).rename(tmp_path / "away.mp4")
-    assert [item.reason for item in store(videos, tmp_path)] == ["unreadable"]
-    away.rename(videos[1].path)
-    gone([videos[0], *videos[2:]])
-    assert store(videos, tmp_path) == []
-    assert contents(tmp_path / "frames") == whole
-    assert not list((tmp_path / "work").glob("*/*.partial"))
-
-
 def test_a_refusal_that_is_of_the_file_is_not_tried_again(videos: list[Video], tmp_path: Path) -> None:
     Path(videos[1].path).write_bytes(b"no video")
     videos[1] = video(Path(videos[1].path))
@@ -188,15 +175,17 @@ def test_other_parameters_take_nothing_over(videos: list[Video], tmp_path: Path)
     assert [item.reason for item in store(videos, tmp_path, replace(PARAMS, num_frames=8))] == ["unreadable"] * 4
 
 
-def test_other_limits_take_stored_videos_over_and_try_the_others_again(
-    videos: list[Video], whole: dict[str, bytes], tmp_path: Path
+@pytest.mark.parametrize("params", [PARAMS, replace(PARAMS, limits=Limits(seconds=99.0))], ids=["same", "other limits"])
+def test_a_video_out_of_reach_is_tried_again_by_the_next_run_and_no_other_is_read(
+    videos: list[Video], whole: dict[str, bytes], tmp_path: Path, params: FramesParams
 ) -> None:
     away = Path(videos[1].path).rename(tmp_path / "away.mp4")
     assert [item.reason for item in store(videos, tmp_path)] == ["unreadable"]
     away.rename(videos[1].path)
     gone([videos[0], *videos[2:]])
-    assert store(videos, tmp_path, replace(PARAMS, limits=Limits(seconds=99.0))) == []
+    assert store(videos, tmp_path, params) == []
     assert contents(tmp_path / "frames") == whole
+    assert not list((tmp_path / "work").glob("*/*.partial"))
 
 
 def test_a_killed_run_goes_on_behind_its_last_whole_shard(
