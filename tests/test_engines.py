@@ -167,6 +167,29 @@ def test_a_cluster_of_this_machine_works_in_this_folder_and_listens_on_loopback_
     assert [node["NodeManagerAddress"] for node in sys.modules["ray"].nodes()] == ["127.0.0.1"]
 
 
+def leave_early_often() -> None:
+    squares = [0, 1, 4, 49, 64, 81]
+    for number in range(80):
+        wanted = 1 + number % len(squares)
+        results = mapped(_square_or_worse, [0, 1, 2, 7, 8, 9], Cluster(workers=2), LIMITS, lambda item, loss: loss)
+        assert [next(results) for _ in range(wanted)] == squares[:wanted]
+        results.close()
+    results = mapped(_square_or_worse, [0, 4, 4], Cluster(workers=2), Limits(), lambda item, loss: loss)
+    began = time.monotonic()
+    assert next(results) == 0
+    results.close()
+    assert time.monotonic() - began < 20, "waited for items that sleep for minutes"
+
+
+@pytest.mark.slow
+def test_whoever_leaves_early_waits_for_nothing_and_lives() -> None:
+    """In a process of its own: where an end met the end of a task, Ray took the driver along."""
+    skip_without_ray()
+    command = [sys.executable, "-c", "from test_engines import leave_early_often; leave_early_often()"]
+    done = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True, timeout=240)
+    assert done.returncode == 0, done.stderr
+
+
 def _tell_who_and_wait(folder: Path) -> None:
     (folder / str(os.getpid())).touch()
     time.sleep(600)

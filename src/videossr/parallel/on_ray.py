@@ -16,7 +16,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from threading import Lock
+from threading import Event
 from typing import Any
 from uuid import uuid4
 
@@ -34,6 +34,7 @@ _QUIET = {
 # or Ray would write one into the person's home.
 _LOOPBACK = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
 _SILENT: dict[str, Any] = {"log_to_driver": False, "logging_level": "error"}
+_LOOK_SECONDS = 0.2  # between two looks at whether a result is still wanted
 _DIED = Loss("crashed", "the machine that had it, or its Ray worker, died, twice")
 
 
@@ -75,35 +76,35 @@ def on_cluster(cluster: Cluster, function: bytes, limits: Limits | None) -> "lis
 
 
 class _Hand:
-    """One item at a time, wherever on the cluster."""
+    """One item at a time, wherever on the cluster.
+
+    What is no longer wanted is left to itself, at most until its time is up, and not cancelled: a cancellation that
+    meets the end of its task kills the driver without a word (ray-project/ray, pull request 54798; seen with 2.60).
+    """
 
     def __init__(self, ray: Any, submit: Callable[[bytes], Any]) -> None:
         self._ray = ray
         self._submit = submit
-        self._doing: Any = None
-        self._ended = False
-        self._submitting = Lock()
+        self._ended = Event()
 
     def run(self, item: bytes) -> bytes | Loss:
         """The result, or why there is none; a death is tried once more, by Ray."""
         said = self._ray.exceptions
-        with self._submitting:
-            if self._ended:
+        doing = None
+        while doing is None or not self._ray.wait([doing], timeout=_LOOK_SECONDS)[0]:
+            if self._ended.is_set():
                 raise RuntimeError("the items are no longer wanted")
-            self._doing = self._submit(item)
+            doing = doing or self._submit(item)
         try:
-            return self._ray.get(self._doing)
+            return self._ray.get(doing)
         except said.RayTaskError as error:
             raise error.cause from None
         except (said.WorkerCrashedError, said.NodeDiedError, said.ObjectLostError, said.OutOfMemoryError):
             return _DIED
 
     def end(self) -> None:
-        """Stop what is being done, whatever it is, and do no more."""
-        with self._submitting:
-            self._ended = True
-            if self._doing is not None:
-                self._ray.cancel(self._doing, force=True)
+        """Wait no longer for what is being done."""
+        self._ended.set()
 
 
 _minding: dict[str, Minder] = {}  # in a worker of Ray's: by the name of the job, at most one
