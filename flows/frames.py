@@ -9,7 +9,14 @@ from pathlib import Path
 from flows.runtime import run_stage, section
 from videossr import config
 from videossr.frames import FramesParams, FrameStore, write_store
-from videossr.ingest import read_manifest, read_quarantine, require_present, write_quarantine
+from videossr.ingest import (
+    Inventory,
+    read_manifest,
+    read_quarantine,
+    require_present,
+    require_usable,
+    write_quarantine,
+)
 from videossr.tracking import stage_run
 from videossr.workspace import root, workers
 
@@ -24,9 +31,13 @@ def main() -> None:
         require_present(videos)
         unstored = write_store(videos, store, params, workers(), WORK)
         refused = read_quarantine(Path("data/refused.parquet"))
-        write_quarantine(Path("data/quarantine.parquet"), sorted([*refused, *unstored], key=lambda item: item.path))
+        unused = sorted([*refused, *unstored], key=lambda item: item.path)
+        write_quarantine(Path("data/quarantine.parquet"), unused)
+        stored = FrameStore(store)
+        left = Inventory([video for video in videos if video.video_id in stored], unused)
+        require_usable(left, section("ingest")["source"])
         reasons = Counter(f"rejected/{item.reason}" for item in unstored)
-        run.metrics({**reasons, "videos": len(FrameStore(store)), "rejected": len(unstored)})
+        run.metrics({**reasons, "videos": len(stored), "rejected": len(unstored)})
 
 
 if __name__ == "__main__":

@@ -52,7 +52,7 @@ def sentence_of(error: Exception) -> str | None:
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
         where = f" while writing {error.filename}" if error.filename else ""
         return f"the disk is full{where}: free some space and run again, finished stages are kept"
-    if isinstance(error, PermissionError):
+    if isinstance(error, PermissionError) or (isinstance(error, OSError) and error.errno == errno.EROFS):
         return f"permission denied at {error.filename}: make it accessible and run again"
     return None
 

@@ -17,6 +17,8 @@ import yaml
 from flows import evaluate, preflight, runtime, stages
 from videossr import examined
 from videossr.frames import kept
+from videossr.ingest import read_quarantine, write_manifest, write_quarantine
+from videossr.records import Rejected, Video
 
 ROOT = Path(__file__).parents[1]
 SOURCE = ROOT / "src"
@@ -219,6 +221,23 @@ def test_a_stage_without_its_project_says_so_in_one_sentence(stage, tmp_path):
     assert "Traceback" not in done.stderr
 
 
+def test_frames_that_nobody_could_store_are_one_sentence_and_every_file_is_in_the_quarantine(tmp_path):
+    shutil.copy(ROOT / "params.yaml", tmp_path)
+    (tmp_path / "clip.mp4").write_text("no longer what ingest saw")
+    video = Video("0" * 16, "clip.mp4", "h264", 64, 64, 24.0, 4.0, 96, "train")
+    write_manifest(tmp_path / "data" / "manifest.parquet", [video])
+    write_quarantine(tmp_path / "data" / "refused.parquet", [Rejected("text.mp4", "not_a_video")])
+    command = [sys.executable, "-m", "flows.frames"]
+    done = subprocess.run(command, cwd=tmp_path, env=environment(), capture_output=True, text=True, check=False)
+    assert done.returncode == 1 and "Traceback" not in done.stderr
+    assert "none of the 2 files under" in done.stderr and "1 changed_while_read" in done.stderr
+    left = read_quarantine(tmp_path / "data" / "quarantine.parquet")
+    assert [(item.path, item.reason) for item in left] == [
+        ("clip.mp4", "changed_while_read"),
+        ("text.mp4", "not_a_video"),
+    ]
+
+
 def test_no_mark_of_an_earlier_judgement_is_left_or_written_over_where_the_gate_judges_anew(tmp_path):
     (tmp_path / "cached").write_text("passed\n")
     (tmp_path / "data").mkdir()
@@ -250,6 +269,7 @@ def test_a_python_without_the_project_is_told_to_activate_its_environment():
 
 def test_a_full_disk_is_a_sentence_and_our_own_mistakes_are_not():
     assert "the disk is full" in (runtime.sentence_of(OSError(errno.ENOSPC, "No space left", "data/x")) or "")
+    assert "make it accessible" in (runtime.sentence_of(OSError(errno.EROFS, "Read-only file system", "work")) or "")
     assert runtime.sentence_of(ZeroDivisionError()) is None
     assert runtime.sentence_of(OSError(errno.EIO, "broken")) is None
 

@@ -29,7 +29,7 @@ class FrameStore(Mapping[str, Clip]):
         try:
             table = pq.read_table(root / INDEX_NAME).sort_by("video_id")
         except (FileNotFoundError, pa.ArrowInvalid) as error:
-            raise StoreError(f"no frame store at {root} ({error}): run the frames stage") from None
+            raise StoreError(f"no frame store at {root} ({error}): run the frames stage (make run)") from None
         self._rows = {video_id: row for row, video_id in enumerate(table["video_id"].to_pylist())}
         self._shards = table["shard"].to_numpy()
         self._offsets = table["offset"].to_numpy()
@@ -45,7 +45,10 @@ class FrameStore(Mapping[str, Clip]):
                 frames = [_decoded(data) for data in members]
             return Clip(np.stack(frames), self._times[row].copy())
         except (OSError, ValueError) as error:
-            raise StoreError(f"{path} is damaged at video {video_id} ({error}): run the frames stage again") from None
+            raise StoreError(
+                f"{path} is damaged at video {video_id} ({error}): remove {self.root} and, where DVC keeps it, "
+                ".dvc/cache/files, and run again (make run)"
+            ) from None
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._rows)
