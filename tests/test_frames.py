@@ -193,9 +193,7 @@ def test_a_missing_or_damaged_store_says_so(videos: list[Video], tmp_path: Path)
     write_store(videos[:1], tmp_path / "frames", PARAMS, workers=0)
     shard = tmp_path / "frames" / "shard-00000.tar"
     shard.write_bytes(shard.read_bytes()[:3000])
-    with pytest.raises(
-        StoreError, match=r"damaged at video .*: remove .* \.dvc/cache/files, and run again"
-    ):
+    with pytest.raises(StoreError, match=r"damaged at video .*: remove .* \.dvc/cache/files, and run again"):
         FrameStore(tmp_path / "frames")[videos[0].video_id]
 
 

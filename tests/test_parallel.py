@@ -7,6 +7,7 @@ import signal
 import struct
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable
 from multiprocessing import get_context
 from pathlib import Path
@@ -49,6 +50,22 @@ def test_an_item_that_dies_hangs_eats_memory_or_raises_costs_itself_alone_and_no
         "crashed",
     ]
     assert results[:5] + results[10:] == [number * number for number in (*range(5), *range(10, 14))]
+
+
+_hoarded: list[np.ndarray] = []
+
+
+def _hoard(number: int) -> tuple[int, int]:
+    _hoarded.append(np.ones(2**22))  # 32 MiB
+    return number, os.getpid()
+
+
+@pytest.mark.parametrize("limits", [Limits(), None])
+def test_a_process_that_keeps_what_items_took_is_replaced_between_two_of_them(limits: Limits | None) -> None:
+    results = list(mapped(_hoard, range(24), 2, limits))
+    assert [number for number, _ in results] == list(range(24))
+    items = Counter(pid for _, pid in results)
+    assert len(items) >= 5 and max(items.values()) <= 5
 
 
 def _die_once(path: Path) -> str:

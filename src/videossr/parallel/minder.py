@@ -19,6 +19,9 @@ from videossr.parallel.limits import Limits, Loss
 from videossr.parallel.worker import Done, Failed
 
 _WATCH_SECONDS = 0.05
+# What a process may keep between two items of what they took: a heap frays, and libraries leave a little behind each
+# time, which over a hundred thousand videos would be much.
+_KEPT_BYTES = 128 * 2**20
 # Processes share the processors out; threads of their libraries would only cost each of them memory and a slower start.
 _ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "OPENCV_FOR_THREADS_NUM": "1"}
 _DIED = Loss("crashed", "the process that read it died, twice")
@@ -77,6 +80,7 @@ class Minder:
         with self._running:
             answer = self._answer(item) or self._answer(item)
             if isinstance(answer, Done):
+                self._replace_if_large()
                 return answer.result
             self._stop()
             return self._failed(answer) if isinstance(answer, Failed) else answer or _DIED
@@ -114,6 +118,10 @@ class Minder:
             if worker.resident_bytes > self._idle_bytes + self._limits.megabytes * 2**20:
                 return Loss("out_of_memory", f"more than {self._limits.megabytes} MB are needed")
         return None
+
+    def _replace_if_large(self) -> None:
+        if self._worker is not None and self._worker.resident_bytes > self._idle_bytes + _KEPT_BYTES:
+            self._stop()
 
     def _failed(self, failed: Failed) -> Loss:
         if self._limits is None or isinstance(failed.error, VideoSSRError):
