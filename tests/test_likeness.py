@@ -53,11 +53,32 @@ def test_copies_of_a_video_that_begins_black_or_plain_stay_on_one_side(tmp_path:
     assert_copies_on_one_side(tmp_path, num_videos=15)
 
 
-def test_a_clear_picture_is_preferred_to_a_faint_one_and_a_faint_one_to_none() -> None:
-    plain = np.full((16, 17), 90, np.uint8)
-    faint, fainter, clear = ((np.random.default_rng(c).normal(90, c, (16, 17))).astype(np.uint8) for c in (13, 11, 25))
-    assert likeness([plain, faint, clear], 5.0) == likeness([clear], 5.0)
-    assert likeness([plain, faint, fainter], 5.0) == likeness([faint], 5.0) != likeness([fainter], 5.0)
+def picture(contrast: float, seed: int) -> np.ndarray:
+    """uint8 [16, 17], of that standard deviation."""
+    noise = np.random.default_rng(seed).normal(size=(16, 17))
+    return np.round(90 + contrast * (noise - noise.mean()) / noise.std()).astype(np.uint8)
+
+
+def test_copies_are_found_where_a_picture_lies_at_a_limit_of_contrast() -> None:
+    """Each encoding changes the contrast a little, so that one copy takes a picture and the other does not."""
+    plain, late = np.full((16, 17), 90, np.uint8), picture(40, 2)
+    for limit in (8, 16):
+        below, above = ([plain, picture(contrast, 1), late] for contrast in (limit - 0.4, limit + 0.4))
+        looks = [likeness(pictures, 5.0) for pictures in (below, above)]
+        assert looks[0] != looks[1]
+        assert groups_alike([likeness([late[:, ::-1]], 5.0), *looks]) == [0, 1, 1]
+
+
+def test_of_a_faint_picture_and_the_first_clear_one_either_makes_a_copy() -> None:
+    plain, faint, fainter, clear = np.full((16, 17), 90, np.uint8), picture(13, 3), picture(11, 4), picture(25, 5)
+    both = likeness([plain, faint, fainter, clear, picture(30, 6)], 5.0)
+    assert both.bits == likeness([faint], 5.0).bits + likeness([clear], 5.0).bits
+    assert groups_alike([likeness([faint], 5.0), both, likeness([clear], 5.0), likeness([fainter], 5.0)]) == [
+        0,
+        0,
+        0,
+        3,
+    ]
 
 
 def test_pictures_without_structure_make_no_likeness_and_later_ones_are_not_drawn() -> None:

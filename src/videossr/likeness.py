@@ -1,9 +1,10 @@
 """Videos that show the same in other bytes: another encoding, another size. They must not be in both halves of a split.
 
-Two videos are alike where they last equally long and their pictures have nearly the same gradient signs ("dHash": 256
-bits that survive scaling and encoding). The first picture is compared, or where it is black, plain or faint, as before
-a fade-in, the first of a few later ones that is clear; a video that shows no structure for long is like no other. What
-is not found: cuts of a longer video, and copies with another beginning.
+Two videos are alike where they last equally long and a picture of each has nearly the same gradient signs ("dHash": 256
+bits that survive scaling and encoding). The first picture is compared, or where it is black or plain, as before a
+fade-in, the first of a few later ones that is not; where that one is faint, the first clear one as well. A video that
+shows no structure for long is like no other. What is not found: cuts of a longer video, and copies with another
+beginning.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -26,25 +27,26 @@ _Numbers = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Likeness:
-    """What is compared: 256 bits, two bytes for each row of the picture; none where no picture has structure."""
+    """What is compared: 256 bits of one or two pictures, two bytes a row; none where no picture has structure."""
 
     bits: bytes
     duration_seconds: float
 
 
 def likeness(pictures: Iterable[npt.NDArray[np.uint8]], duration_seconds: float) -> Likeness:
-    """Of the first of some grey pictures, uint8 [16, 17], that is clear, and a length; the rest is not drawn.
+    """Of the first of some grey pictures, uint8 [16, 17], that has structure, and where it is faint, of the first clear
+    one too; and a length. The rest is not drawn.
 
-    Where none is clear, of the first that has any structure.
+    Two pictures, because copies of one whose contrast lies at a limit come to lie on either side of it.
     """
-    faint = b""
+    looks: list[bytes] = []
     for picture in pictures:
-        bits = np.packbits(picture[:, 1:] > picture[:, :-1]).tobytes()
-        if picture.std() >= _CLEAR_CONTRAST:
-            return Likeness(bits, duration_seconds)
-        if picture.std() >= _MIN_CONTRAST:
-            faint = faint or bits
-    return Likeness(faint, duration_seconds)
+        contrast = picture.std()
+        if contrast >= (_CLEAR_CONTRAST if looks else _MIN_CONTRAST):
+            looks.append(np.packbits(picture[:, 1:] > picture[:, :-1]).tobytes())
+        if contrast >= _CLEAR_CONTRAST:
+            break
+    return Likeness(b"".join(looks), duration_seconds)
 
 
 def groups_alike(items: Sequence[Likeness]) -> list[int]:
@@ -53,10 +55,12 @@ def groups_alike(items: Sequence[Likeness]) -> list[int]:
     Time and memory grow with the number of items, not with that of pairs: of more than 64 videos that share a row of
     the picture, only those are compared that are near each other in an order by the rows that follow.
     """
-    numbers = np.flatnonzero([bool(item.bits) for item in items])
+    numbers = np.repeat(np.arange(len(items)), [len(item.bits) // (2 * _ROWS) for item in items])
     rows = np.frombuffer(b"".join(item.bits for item in items), np.uint16).reshape(-1, _ROWS)
     seconds = np.array([items[number].duration_seconds for number in numbers.tolist()], np.float64)
     first = np.arange(len(numbers))
+    second_looks = np.flatnonzero(numbers[1:] == numbers[:-1]) + 1
+    _unite(first, second_looks - 1, second_looks)
     for place in range(_ROWS):
         rotated = np.roll(rows, -place, axis=1)
         order = np.lexsort((seconds, *rotated.T[::-1]))
