@@ -59,8 +59,9 @@ def write_store(
     with told_where_full(root):
         folder = begin(place, params, groups)
         _write_shards(folder, groups, params, workers)
-        _publish(folder, root, len(groups))
-        _tell_readers(folder, root, groups)
+        rows = _rows(folder, len(groups))
+        _publish(folder, root, len(groups), rows.select(INDEX_SCHEMA.names))
+        _tell_readers(root, videos, rows.select(["video_id", "reader", "why", "wrong"]))
         rejected = [item for shard in range(len(groups)) for item in read_quarantine(folder / skipped_name(shard))]
         forget_others(folder)
     if work_dir is None:
@@ -125,7 +126,13 @@ def _write_shard(folder: Path, shard: int, results: Iterator[Packed | Rejected])
     finish_shard(folder, shard, pa.Table.from_pylist(rows, ROWS_SCHEMA), digest.hexdigest())
 
 
-def _publish(folder: Path, root: Path, num_shards: int) -> None:
+def _rows(folder: Path, num_shards: int) -> pa.Table:
+    """The rows of all shards."""
+    tables = [pq.read_table(folder / rows_name(shard)).replace_schema_metadata() for shard in range(num_shards)]
+    return pa.concat_tables([ROWS_SCHEMA.empty_table(), *tables])
+
+
+def _publish(folder: Path, root: Path, num_shards: int, index: pa.Table) -> None:
     """Make the store at `root` of the shards in `folder`."""
     unfinished = root.with_name(root.name + ".partial")
     if unfinished.exists():  # of a run that was killed
@@ -133,7 +140,7 @@ def _publish(folder: Path, root: Path, num_shards: int) -> None:
     unfinished.mkdir(parents=True)
     for shard in range(num_shards):
         _link(folder / shard_name(shard), unfinished / shard_name(shard))
-    write_table(unfinished / INDEX_NAME, _rows(folder, num_shards, INDEX_SCHEMA.names))
+    write_table(unfinished / INDEX_NAME, index)
     if root.exists():
         shutil.rmtree(root)
     unfinished.replace(root)
@@ -148,10 +155,9 @@ def _link(shard: Path, target: Path) -> None:
         shutil.copyfile(shard, target)  # a file system without links
 
 
-def _tell_readers(folder: Path, root: Path, groups: Sequence[Sequence[Video]]) -> None:
+def _tell_readers(root: Path, videos: Sequence[Video], told: pa.Table) -> None:
     """Who read which file and why, beside the store: it says how the frames were come by, not what they are."""
-    paths = {video.video_id: video.path for group in groups for video in group}
-    told = _rows(folder, len(groups), ["video_id", "reader", "why", "wrong"])
+    paths = {video.video_id: video.path for video in videos}
     readers = told.set_column(0, "path", pa.array([paths[name] for name in told["video_id"].to_pylist()], pa.string()))
     write_table(root.with_name(root.name + ".readers.parquet"), readers)
     counts = Counter(readers["reader"].to_pylist())
@@ -159,12 +165,6 @@ def _tell_readers(folder: Path, root: Path, groups: Sequence[Sequence[Video]]) -
     for row in readers.to_pylist():
         if row["wrong"]:
             _log.warning("%s: %s was wrong: %s", row["path"], " and ".join(row["wrong"]), row["why"])
-
-
-def _rows(folder: Path, num_shards: int, columns: Sequence[str]) -> pa.Table:
-    """Columns of the rows of all shards."""
-    tables = [pq.read_table(folder / rows_name(shard)).replace_schema_metadata() for shard in range(num_shards)]
-    return pa.concat_tables([ROWS_SCHEMA.empty_table(), *tables]).select(columns)
 
 
 def _lost(video: Video, loss: Loss) -> Rejected:

@@ -90,11 +90,10 @@ class _Hand:
     def run(self, item: bytes) -> bytes | Loss:
         """The result, or why there is none; a death is tried once more, by Ray."""
         said = self._ray.exceptions
-        doing = None
-        while doing is None or not self._ray.wait([doing], timeout=_LOOK_SECONDS)[0]:
+        doing = self._submit(item)
+        while not self._ray.wait([doing], timeout=_LOOK_SECONDS)[0]:
             if self._ended.is_set():
                 raise RuntimeError("the items are no longer wanted")
-            doing = doing or self._submit(item)
         try:
             return self._ray.get(doing)
         except said.RayTaskError as error:
