@@ -14,16 +14,18 @@ from statistics import median
 import cv2
 import numpy as np
 
-from bench import floor, our_way, our_worker, reference_way
 from bench.footage import copy_in_other_bytes, make_clip, repeat
 from bench.measure import Cost, cost, cpu_seconds, in_turns
+from bench.pipelines import decode_only, frames_worker, ours, reference
 from bench.rows import Row
-from videossr.dataset import PretextParams, TrainSet, build_train
+from videossr.dataset.build import build_train
+from videossr.dataset.params import PretextParams, TrainSet
 from videossr.decode import decode
-from videossr.frames import FramesParams, FrameStore
-from videossr.ingest import read_manifest
+from videossr.frames.sampling import FramesParams
+from videossr.frames.store import FrameStore
+from videossr.ingest.manifest import read_manifest
 from videossr.pretext import Grounding
-from videossr.records import Footage
+from videossr.records import FrameTimes
 
 FOOTAGE = Path("work/bench/footage")
 EXACT = FramesParams(verify_fraction=0.0)  # the published way checks nothing either
@@ -76,25 +78,25 @@ def _compare_clip(source: Path, work: Path, sizes: Sizes) -> Iterator[Row]:
     ours, theirs = _both_ways(source, work, EXACT, sizes)
     yield better("ingest_60s", _seconds(ours), _seconds(theirs), f"CPU-seconds, {clip.stem} of video")
     yield _worker_memory("worker_memory", source, work, theirs)
-    their_side = partial(cost, partial(reference_way.ingest_all, source, work / f"theirs-{source.name}"))
-    least, theirs = in_turns(partial(cost, partial(floor.decode, clip)), their_side, sizes.rounds)
+    their_side = partial(cost, partial(reference.ingest_all, source, work / f"theirs-{source.name}"))
+    least, theirs = in_turns(partial(cost, partial(decode_only.decode, clip)), their_side, sizes.rounds)
     unit = "CPU-seconds, decoding the reference frames of the file and nothing else"
     yield better("ingest_60s_floor", _seconds(least), _seconds(theirs), unit)
-    checked = partial(our_way.ingest_and_store, source, work / "checked", replace(EXACT, verify_fraction=1.0))
+    checked = partial(ours.ingest_and_store, source, work / "checked", replace(EXACT, verify_fraction=1.0))
     ours, theirs = in_turns(partial(cost, checked), their_side, sizes.rounds)
     unit = f"CPU-seconds, a second reader agrees: by default asked of {FramesParams().verify_fraction:.0%} of the files"
     yield better("ingest_60s_checked", _seconds(ours), _seconds(theirs), unit)
 
 
 def _both_ways(source: Path, work: Path, params: FramesParams, sizes: Sizes) -> tuple[list[Cost], list[Cost]]:
-    our_side = partial(our_way.ingest_and_store, source, work / f"ours-{source.name}", params)
-    their_side = partial(reference_way.ingest_all, source, work / f"theirs-{source.name}")
+    our_side = partial(ours.ingest_and_store, source, work / f"ours-{source.name}", params)
+    their_side = partial(reference.ingest_all, source, work / f"theirs-{source.name}")
     return in_turns(partial(cost, our_side), partial(cost, their_side), sizes.rounds)
 
 
 def _worker_memory(name: str, source: Path, work: Path, theirs: Sequence[Cost]) -> Row:
     videos = read_manifest(work / f"ours-{source.name}" / "manifest.parquet")
-    ours = [cost(partial(our_worker.encode, videos, EXACT)) for _ in theirs]
+    ours = [cost(partial(frames_worker.encode, videos, EXACT)) for _ in theirs]
     return better(name, _megabytes(ours), _megabytes(theirs), "MB at the peak")
 
 
@@ -116,7 +118,7 @@ def compare_storage(work: Path, sizes: Sizes) -> Iterator[Row]:
     luma, *chroma = 10 * np.log10(255**2 / np.mean(noise, axis=(0, 1, 2)))
     size = sum(path.stat().st_size for path in (ours / "frames").iterdir())
     unit = f"bytes, ours at {luma:.1f} dB (colour {min(chroma):.1f})"
-    yield better("bytes_per_video", [size], [reference_way.stored_bytes(theirs)], unit)
+    yield better("bytes_per_video", [size], [reference.stored_bytes(theirs)], unit)
 
 
 def compare_samples(work: Path, sizes: Sizes) -> Iterator[Row]:
@@ -132,7 +134,7 @@ def compare_samples(work: Path, sizes: Sizes) -> Iterator[Row]:
             task.generate(footage, VARIANTS[number % 4], np.random.default_rng(number))
 
     def edit() -> None:
-        new_bytes.extend(reference_way.edit(theirs, work / "edited", number) for number in range(4))
+        new_bytes.extend(reference.edit(theirs, work / "edited", number) for number in range(4))
 
     def render() -> None:
         for sample in samples[:4]:
@@ -143,7 +145,7 @@ def compare_samples(work: Path, sizes: Sizes) -> Iterator[Row]:
     sample_bytes = float(np.mean([len(json.dumps(asdict(sample))) for sample in samples]))
     yield better("sample_bytes", [sample_bytes], [float(np.mean(new_bytes))], "bytes a sample, before compression")
     loaded = in_turns(
-        lambda: cpu_seconds(render) / 4, lambda: cpu_seconds(lambda: reference_way.load(files, size)), 2 * sizes.rounds
+        lambda: cpu_seconds(render) / 4, lambda: cpu_seconds(lambda: reference.load(files, size)), 2 * sizes.rounds
     )
     yield better("load_render", *loaded, "CPU-seconds a sample")
     yield thirty_thousand(sizes, median(made[1]))
@@ -152,7 +154,7 @@ def compare_samples(work: Path, sizes: Sizes) -> Iterator[Row]:
 def thirty_thousand(sizes: Sizes, theirs_seconds: float) -> Row:
     """VideoSSR-30K over a store that is only an index; theirs is what one sample took, on two cores."""
     rng, times = np.random.default_rng(0), np.linspace(1, 19, 48)
-    footage = [Footage(f"{number:016x}", tuple((times * rng.uniform(1, 9)).tolist())) for number in range(30_000)]
+    footage = [FrameTimes(f"{number:016x}", tuple((times * rng.uniform(1, 9)).tolist())) for number in range(30_000)]
     params = PretextParams(train=TrainSet(num_samples=sizes.num_samples))
     ours = []
     for _ in range(min(3, sizes.rounds)):
@@ -173,7 +175,7 @@ def compare_workers(work: Path, sizes: Sizes) -> Iterator[Row]:
 
     def rate(workers: int) -> float:
         began = time.monotonic()
-        our_way.ingest_and_store(folder, work / "workers", FramesParams(verify_fraction=0.0), workers)
+        ours.ingest_and_store(folder, work / "workers", FramesParams(verify_fraction=0.0), workers)
         return len(paths) / (time.monotonic() - began)
 
     rounds = min(3, sizes.rounds)
@@ -184,9 +186,9 @@ def compare_workers(work: Path, sizes: Sizes) -> Iterator[Row]:
 def _bare_rate(paths: Sequence[Path], processes: int) -> float:
     """Videos a second where processes that have started do nothing but decode."""
     with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
-        list(pool.map(floor.decode, paths[:processes]))
+        list(pool.map(decode_only.decode, paths[:processes]))
         began = time.monotonic()
-        list(pool.map(floor.decode, paths))
+        list(pool.map(decode_only.decode, paths))
         return len(paths) / (time.monotonic() - began)
 
 

@@ -28,13 +28,14 @@ from transformers import AutoModelForImageTextToText, GenerationConfig, TrainerC
 from trl.trainer.utils import add_fused_lm_head, get_peak_flops
 
 from bench.rows import Row, put, show
-from videossr.frames import Clip
-from videossr.newborn import NewbornParams, newborn
+from videossr.clip import Clip
+from videossr.models.checkpoint import load_model, load_processor
+from videossr.models.policy import Prompt
+from videossr.models.qwen import EncodedPrompt, backbone, encode
+from videossr.models.tiny_random import TinyRandomParams, write_tiny_random
 from videossr.plan.architecture import meta_model
-from videossr.policy import Prompt
 from videossr.pretext import Grounding
-from videossr.qwen import Encoded, backbone, encode, load_model, load_processor
-from videossr.records import Footage, Sample
+from videossr.records import FrameTimes, Sample
 from videossr.train.assembly import assemble
 from videossr.train.attention import attend_by_branches
 from videossr.train.params import GrpoParams, TrainParams
@@ -53,7 +54,7 @@ class Bench:
     """A policy and its prompt: what both sides work on."""
 
     model: Any
-    prompt: Encoded
+    prompt: EncodedPrompt
     vocabulary: int
 
     def group(self, seed: int = 0) -> Group:
@@ -117,7 +118,7 @@ def _wait() -> None:
 def compare_tiny(folder: Path, frames: int, side: int, repeats: int) -> list[Row]:
     """The tiny policy on this machine's CPU."""
     sample, store = _puzzle(frames, side)
-    newborn(NewbornParams(), [f"{sample.question} {sample.answer}"], 0, folder)
+    write_tiny_random(TinyRandomParams(), [f"{sample.question} {sample.answer}"], 0, folder)
     model, processor = load_model(folder, "float32"), load_processor(folder)
     add_fused_lm_head(model, outputs=("log_probs", "entropy"))
     attend_by_branches(model)
@@ -140,7 +141,7 @@ def _puzzle(frames: int, side: int) -> tuple[Sample, dict[str, Clip]]:
     rng = np.random.default_rng(0)
     clip = Clip(rng.integers(0, 256, (frames, side, side, 3), np.uint8), np.arange(frames) * 0.5)
     task = Grounding(num_frames=frames, min_length=2, max_length=4)
-    sample = task.generate(Footage("noise", tuple(clip.times.tolist())), "mirror", rng)
+    sample = task.generate(FrameTimes("noise", tuple(clip.times.tolist())), "mirror", rng)
     return sample, {"noise": clip}
 
 
@@ -257,7 +258,7 @@ def _memory(label: str, peaks: Sequence[tuple[float, float]]) -> Row:
     return Row(f"{label}_peak_memory", own, other, other / own, "GiB, weights and gradients in bfloat16, no optimizer")
 
 
-def synthetic_prompt(config: Any, frames: int, side: int) -> Encoded:
+def synthetic_prompt(config: Any, frames: int, side: int) -> EncodedPrompt:
     """A prompt as the processor lays it out, of random tokens and pixels: for architectures without a tokenizer."""
     vision = config.vision_config
     grid = side // vision.patch_size
@@ -276,7 +277,7 @@ def synthetic_prompt(config: Any, frames: int, side: int) -> Encoded:
         vision.in_channels * vision.temporal_patch_size * vision.patch_size**2,
         generator=generator,
     )
-    return Encoded(ids, 2 * (ids == config.video_token_id).long(), pixels, torch.tensor([[slices, grid, grid]]))
+    return EncodedPrompt(ids, 2 * (ids == config.video_token_id).long(), pixels, torch.tensor([[slices, grid, grid]]))
 
 
 def tell(rows: Sequence[Row]) -> None:
@@ -295,7 +296,7 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as folder:
             tell(compare_tiny(Path(folder), *((16, 64) if args.quick else (FRAMES, SIDE)), args.repeats))
     for name in args.gpu if torch.cuda.is_available() else []:
-        tell(compare_gpu(name, meta_model(name, NewbornParams(), ()).config, args.repeats))
+        tell(compare_gpu(name, meta_model(name, TinyRandomParams(), ()).config, args.repeats))
     if args.gpu and not torch.cuda.is_available():
         print("no CUDA device: the rows gpu_* are left as they are")
 

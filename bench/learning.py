@@ -22,14 +22,15 @@ from rich.table import Table
 from bench.curves import Panel, write_curves
 from bench.rows import write
 from videossr import config
-from videossr.benchmarks import viubench
-from videossr.dataset import PretextParams, read_samples
+from videossr.dataset.params import PretextParams
+from videossr.dataset.samples import read_samples
 from videossr.errors import VideoSSRError
-from videossr.evaluate import EvaluateParams, evaluate
-from videossr.frames import FrameStore
-from videossr.policy import folder_digest
-from videossr.qwen import load_policy
+from videossr.evaluation import viubench
+from videossr.evaluation.runner import EvaluateParams, evaluate
+from videossr.frames.store import FrameStore
+from videossr.models.checkpoint import load_policy
 from videossr.records import Scored
+from videossr.storage.fingerprint import folder_fingerprint
 from videossr.train.params import TrainParams
 from videossr.train.stage import train
 
@@ -111,7 +112,7 @@ def _ask(folder: Path, out: Path, params: dict[str, Any]) -> list[Scored]:
     tasks = config.build(PretextParams, params["pretext"], "pretext").tasks
     settings = config.build(EvaluateParams, params["evaluate"], "evaluate")
     questions, store = read_samples(Path("data/samples/viubench.parquet")), FrameStore(Path("data/frames"))
-    policy, digest = load_policy(folder), folder_digest(folder)
+    policy, digest = load_policy(folder), folder_fingerprint(folder)
     return evaluate(policy, questions, store, tasks, out, batch_size=settings.batch_size, policy_id=digest)
 
 

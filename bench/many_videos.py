@@ -25,8 +25,10 @@ from tqdm import tqdm
 
 from bench.footage import copy_in_other_bytes, make_clip
 from bench.rows import write
-from videossr.frames import FramesParams, write_store
-from videossr.ingest import IngestParams, ingest
+from videossr.frames.sampling import FramesParams
+from videossr.frames.writing import write_store
+from videossr.ingest.inventory import ingest
+from videossr.ingest.params import IngestParams
 
 OUT = Path("reports/bench/memory.json")
 CLIP = Path("work/bench/footage/tiny/56.mp4")

@@ -24,17 +24,18 @@ from pathlib import Path
 from typing import Any
 
 from bench.curves import Panel, write_curves
-from bench.our_way import ingest_and_store
+from bench.pipelines.ours import ingest_and_store
 from bench.rows import write
 from videossr import config
-from videossr.dataset import read_samples
-from videossr.frames import FramesParams, FrameStore
-from videossr.synth import SynthParams, make_videos
+from videossr.dataset.samples import read_samples
+from videossr.frames.sampling import FramesParams
+from videossr.frames.store import FrameStore
+from videossr.ingest.synthetic import SyntheticParams, make_videos
 from videossr.train.params import TrainParams
 from videossr.train.stage import train
 
 OUT = Path("reports/bench/survival.json")
-VIDEOS = SynthParams(num_videos=200, min_seconds=5.0, max_seconds=6.0)
+VIDEOS = SyntheticParams(num_videos=200, min_seconds=5.0, max_seconds=6.0)
 STEPS = 12
 
 

@@ -3,10 +3,10 @@
 import sys
 
 try:
-    from videossr.workspace import root, settle
+    from videossr.workspace import configure_tools, project_root
 except ModuleNotFoundError as error:
     if error.name != "videossr":
         raise
     sys.exit(f"VideoSSR is not installed for {sys.executable}: activate its environment first, `. .venv/bin/activate`")
 
-settle(root())  # first of all: the tools read their settings while they are imported
+configure_tools(project_root())  # first of all: the tools read their settings while they are imported

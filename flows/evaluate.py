@@ -6,18 +6,19 @@ from pathlib import Path
 
 from flows.runtime import run_stage, section
 from videossr import config
-from videossr.benchmarks import blind, viubench
-from videossr.dataset import PretextParams, read_samples
-from videossr.evaluate import EvaluateParams, evaluate, judge, samples_digest, write_scored
-from videossr.frames import FrameStore
-from videossr.ingest import read_manifest
-from videossr.policy import folder_digest
+from videossr.dataset.params import PretextParams
+from videossr.dataset.samples import read_samples
+from videossr.evaluation import baselines, viubench
+from videossr.evaluation.runner import EvaluateParams, evaluate, judge, samples_digest, write_scored
+from videossr.frames.store import FrameStore
+from videossr.ingest.manifest import read_manifest
+from videossr.models.checkpoint import load_policy, resolve_checkpoint
 from videossr.pretext import PretextTask
-from videossr.qwen import load_policy
 from videossr.records import Sample, Scored
+from videossr.storage.atomic import atomic_file
+from videossr.storage.fingerprint import folder_fingerprint
 from videossr.tracking import stage_run
-from videossr.train.stage import resolve
-from videossr.workspace import root
+from videossr.workspace import project_root
 
 # DVC clears a stage's outputs before it runs: what a killed run had answered waits here.
 WORK = Path("work/evaluate")
@@ -30,7 +31,7 @@ def main() -> None:
     params = config.build(EvaluateParams, section("evaluate"), "evaluate")
     tasks = config.build(PretextParams, section("pretext"), "pretext").tasks
     bench, store = read_samples(Path("data/samples/viubench.parquet")), FrameStore(Path("data/frames"))
-    with stage_run(root(), "evaluate", {"evaluate": section("evaluate")}) as run:
+    with stage_run(project_root(), "evaluate", {"evaluate": section("evaluate")}) as run:
         scored = _guesses(bench, store, tasks, params.seed)
         for name, folder in POLICIES.items():
             scored[name] = ask(folder, bench, store, tasks, WORK / f"{name}.jsonl", params.batch_size)
@@ -48,10 +49,8 @@ def main() -> None:
 
 def hand_over(source: Path, target: Path) -> None:
     """Copy a file to a new one in place of `target`, which is not written over: DVC's cache may be linked to it."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = target.with_name(target.name + ".partial")
-    shutil.copyfile(source, unfinished)
-    unfinished.replace(target)
+    with atomic_file(target) as temporary:
+        shutil.copyfile(source, temporary)
 
 
 def ask_viubench(folder: Path, name: str) -> list[Scored]:
@@ -71,8 +70,8 @@ def ask(
     batch_size: int,
 ) -> list[Scored]:
     """Put every question to the checkpoint in `folder`; answers that `out` already holds are not asked again."""
-    policy = load_policy(resolve(folder))
-    return evaluate(policy, samples, store, tasks, out, batch_size=batch_size, policy_id=folder_digest(folder))
+    policy = load_policy(resolve_checkpoint(folder))
+    return evaluate(policy, samples, store, tasks, out, batch_size=batch_size, policy_id=folder_fingerprint(folder))
 
 
 def _guesses(
@@ -81,15 +80,15 @@ def _guesses(
     """The blind rows: a random guess, and the best constant answer that the training videos teach."""
     training = {video.video_id for video in read_manifest(Path("data/manifest.parquet")) if video.split == "train"}
     footage = store.footage()
-    examples = blind.training_examples(
+    examples = baselines.training_examples(
         read_samples(Path("data/samples/train.parquet")),
         [item for item in footage if item.video_id in training],
         tasks,
         seed,
     )
     replies = {
-        "random": blind.random_answers(bench, footage, seed),
-        "constant": blind.constant_answers(bench, examples, footage),
+        "random": baselines.random_answers(bench, footage, seed),
+        "constant": baselines.constant_answers(bench, examples, footage),
     }
     scored = {
         name: [judge(sample, reply, tasks) for sample, reply in zip(bench, said, strict=True)]

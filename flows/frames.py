@@ -8,17 +8,14 @@ from pathlib import Path
 
 from flows.runtime import run_stage, section
 from videossr import config
-from videossr.frames import FramesParams, FrameStore, write_store
-from videossr.ingest import (
-    Inventory,
-    read_manifest,
-    read_quarantine,
-    require_present,
-    require_usable,
-    write_quarantine,
-)
+from videossr.frames.sampling import FramesParams
+from videossr.frames.store import FrameStore
+from videossr.frames.writing import write_store
+from videossr.ingest.inventory import Inventory, require_usable
+from videossr.ingest.manifest import read_manifest, require_present
+from videossr.storage.quarantine import read_quarantine, write_quarantine
 from videossr.tracking import stage_run
-from videossr.workspace import root, workers
+from videossr.workspace import project_root, selected_workers
 
 WORK = Path("work/frames")
 
@@ -26,11 +23,11 @@ WORK = Path("work/frames")
 def main() -> None:
     params = config.build(FramesParams, section("frames"), "frames")
     store = Path("data/frames")
-    with stage_run(root(), "frames", {"frames": section("frames")}) as run:
+    with stage_run(project_root(), "frames", {"frames": section("frames")}) as run:
         videos = read_manifest(Path("data/manifest.parquet"))
         require_present(videos)
-        unstored = write_store(videos, store, params, workers(), WORK)
-        refused = read_quarantine(Path("data/refused.parquet"))
+        unstored = write_store(videos, store, params, selected_workers(), WORK)
+        refused = read_quarantine(Path("data/rejected.parquet"))
         unused = sorted([*refused, *unstored], key=lambda item: item.path)
         write_quarantine(Path("data/quarantine.parquet"), unused)
         stored = FrameStore(store)

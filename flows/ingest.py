@@ -8,10 +8,13 @@ from pathlib import Path
 
 from flows.runtime import run_stage, section
 from videossr import config
-from videossr.frames import FramesParams
-from videossr.ingest import IngestParams, ingest, require_usable, write_manifest, write_quarantine
+from videossr.frames.sampling import FramesParams
+from videossr.ingest.inventory import ingest, require_usable
+from videossr.ingest.manifest import write_manifest
+from videossr.ingest.params import IngestParams
+from videossr.storage.quarantine import write_quarantine
 from videossr.tracking import stage_run
-from videossr.workspace import root, workers
+from videossr.workspace import project_root, selected_workers
 
 WORK = Path("work/ingest")
 
@@ -19,10 +22,10 @@ WORK = Path("work/ingest")
 def main() -> None:
     params = config.build(IngestParams, section("ingest"), "ingest")
     frames = config.build(FramesParams, section("frames"), "frames")
-    with stage_run(root(), "ingest", {"ingest": section("ingest")}) as run:
+    with stage_run(project_root(), "ingest", {"ingest": section("ingest")}) as run:
         made = Path("data/made_videos")
-        inventory = ingest(params, made, workers(), frames.num_frames, frames.span, work_dir=WORK)
-        write_quarantine(Path("data/refused.parquet"), inventory.rejected)
+        inventory = ingest(params, made, selected_workers(), frames.num_frames, frames.span, work_dir=WORK)
+        write_quarantine(Path("data/rejected.parquet"), inventory.rejected)
         require_usable(inventory, params.source)
         write_manifest(Path("data/manifest.parquet"), inventory.videos)
         splits = Counter(f"videos/{video.split}" for video in inventory.videos)

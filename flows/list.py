@@ -4,8 +4,8 @@ from pathlib import Path
 
 from flows.runtime import run_stage, section
 from videossr import config
-from videossr.ingest import IngestParams
-from videossr.listing import write_listing
+from videossr.ingest.params import IngestParams
+from videossr.ingest.snapshot import write_listing
 
 MADE_VIDEOS = Path("data/made_videos")
 

@@ -25,7 +25,7 @@ from flows import preflight, runtime, stages
 from flows.promote import promote as registered
 from flows.server import server
 from videossr.errors import VideoSSRError
-from videossr.workspace import root
+from videossr.workspace import project_root
 
 FINAL = "Stopped"  # the name of a failure that another try would only repeat
 # What Prefect says of every run, at the level of what matters: why a run failed is told by the stage and at the end.
@@ -70,12 +70,12 @@ def pipeline(
     Returns what each stage did. `timeout_seconds` is for each stage: when it is over, its processes are killed.
     """
     try:
-        preflight.check(root())
+        preflight.check(project_root())
     except VideoSSRError as error:
         return Failed(message=str(error))
     with _stopping_children():
         futures: dict[str, Any] = {}
-        for stage, needs in stages.graph(root()).items():
+        for stage, needs in stages.graph(project_root()).items():
             bounded: Any = run_stage.with_options(timeout_seconds=timeout_seconds, retries=retries)
             futures[stage] = bounded.submit(stage, force, wait_for=[futures[need] for need in needs])
         for future in futures.values():
@@ -84,7 +84,7 @@ def pipeline(
     for stage, state in failed.items():
         return Failed(message=f"{stage} stopped: {state.message}")
     done = {stage: future.result() for stage, future in futures.items()}
-    watching = stages.watching(root())
+    watching = stages.watching(project_root())
     if {what for stage, what in done.items() if stage not in watching} == {"unchanged"}:
         get_run_logger().info("nothing to do: every stage is up to date")
     if promote:
@@ -131,7 +131,7 @@ def main() -> None:
     parser.add_argument("--retries", type=int, default=1, help="how often a stage that crashed is tried again")
     asked = parser.parse_args()
     try:
-        preflight.check(root())
+        preflight.check(project_root())
         with server() as url, temporary_settings({PREFECT_API_URL: url}):
             state: Any = pipeline(force=asked.force, retries=asked.retries, promote=asked.promote, return_state=True)
             APILogHandler().flush()  # while there is a server to take the last lines

@@ -6,9 +6,9 @@ from pathlib import Path
 from flows.list import MADE_VIDEOS
 from flows.runtime import PARAMS
 from videossr.errors import ConfigError
-from videossr.fetching import is_url, require_reachable
+from videossr.ingest.remote import is_url, require_reachable
+from videossr.ingest.sources import require_usable_source
 from videossr.recipe import Recipe, load_recipe
-from videossr.sources import require_usable_source
 
 
 def check(project: Path) -> Recipe:

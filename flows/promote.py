@@ -22,12 +22,12 @@ from prefect.states import Failed
 from flows import runtime
 from flows.server import running
 from videossr import config, tracking
-from videossr.benchmarks import viubench
 from videossr.errors import VideoSSRError
-from videossr.evaluate import EvaluateParams, read_scored
+from videossr.evaluation import viubench
+from videossr.evaluation.runner import EvaluateParams, read_scored
 from videossr.records import Scored
 from videossr.tracking import Version
-from videossr.workspace import root
+from videossr.workspace import project_root
 
 RESULTS = Path("reports/viubench.json")
 REPLIES = Path("reports/evaluate")
@@ -36,14 +36,14 @@ KEPT = "evaluate/after.jsonl"
 
 def register() -> Version:
     """Register what lies in `models/policy`, with the files that it will be compared by; again is the same version."""
-    project = root()
-    origin = tracking.lineage(project)
+    project = project_root()
+    origin = tracking.read_lineage(project)
     version = tracking.register(
         project, Path("models/policy"), origin, serving(), json.loads(RESULTS.read_text(encoding="utf-8"))
     )
-    if tracking.kept(project, version, KEPT) is None:
-        tracking.keep(project, version, [RESULTS, Path("reports/index.html")], "reports")
-        tracking.keep(project, version, [REPLIES / "after.jsonl"], "evaluate")
+    if tracking.load_artifact(project, version, KEPT) is None:
+        tracking.save_artifact(project, version, [RESULTS, Path("reports/index.html")], "reports")
+        tracking.save_artifact(project, version, [REPLIES / "after.jsonl"], "evaluate")
     return version
 
 
@@ -56,7 +56,7 @@ def serving() -> dict[str, Any]:
 
 def compare(version: Version) -> tuple[bool, str]:
     """Whether a version should be champion, and why, in a sentence."""
-    project = root()
+    project = project_root()
     present = tracking.champion(project)
     if present == version:
         return False, f"version {version.number} is the champion already"
@@ -75,13 +75,13 @@ def compare(version: Version) -> tuple[bool, str]:
 
 
 def _replies_of(version: Version) -> list[Scored]:
-    project = root()
-    stored = tracking.kept(project, version, KEPT)
+    project = project_root()
+    stored = tracking.load_artifact(project, version, KEPT)
     if stored is not None and _questions(stored) == _questions(REPLIES / "after.jsonl"):
         return read_scored(stored)
     from flows.evaluate import ask_viubench
 
-    return ask_viubench(tracking.checkpoint(project, version), f"version-{version.number}")
+    return ask_viubench(tracking.checkpoint_folder(project, version), f"version-{version.number}")
 
 
 def _questions(path: Path) -> str:
@@ -94,7 +94,7 @@ def decide() -> str:
     version = register()
     better, why = compare(version)
     if better:
-        tracking.crown(root(), version, why)
+        tracking.set_champion(project_root(), version, why)
         return f"{why}; it is the champion now"
     return why
 
@@ -109,7 +109,7 @@ def approve() -> str:
     answer = pause_flow_run(wait_for_input=asked, timeout=24 * 3600, poll_interval=5)
     if not answer.crown:
         return f"{why}; it was not approved"
-    tracking.crown(root(), version, f"{why}; approved: {answer.reason}")
+    tracking.set_champion(project_root(), version, f"{why}; approved: {answer.reason}")
     return f"{why}; it was approved and is the champion now"
 
 

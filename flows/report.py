@@ -4,17 +4,17 @@ from pathlib import Path
 
 from flows.runtime import run_stage, section
 from videossr import config
-from videossr.dataset import PretextParams
-from videossr.report import ReportParams, gather, write_report
+from videossr.dataset.params import PretextParams
+from videossr.report import ReportParams, load_inputs, write_report
 from videossr.tracking import stage_run
-from videossr.workspace import root
+from videossr.workspace import project_root
 
 
 def main() -> None:
     params = config.build(ReportParams, section("report"), "report")
     tasks = config.build(PretextParams, section("pretext"), "pretext").tasks
-    with stage_run(root(), "report", {"report": section("report")}) as run:
-        page = write_report(gather(Path()), tasks, params, Path("reports"))
+    with stage_run(project_root(), "report", {"report": section("report")}) as run:
+        page = write_report(load_inputs(Path()), tasks, params, Path("reports"))
         run.artifacts([page, page.parent / "figures"])
 
 

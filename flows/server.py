@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from videossr.errors import VideoSSRError
-from videossr.workspace import root
+from videossr.workspace import project_root
 
 START_SECONDS = 120.0
 STOP_SECONDS = 15.0
@@ -29,7 +29,7 @@ def server() -> Iterator[str]:
     if url:
         yield url
         return
-    log = root() / ".prefect" / "server.log"
+    log = project_root() / ".prefect" / "server.log"
     log.parent.mkdir(exist_ok=True)
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -55,7 +55,7 @@ def running() -> str | None:
             home = json.load(reply).get("home")
     except (OSError, ValueError):
         return None
-    return url if home and Path(home).resolve() == (root() / ".prefect").resolve() else None
+    return url if home and Path(home).resolve() == (project_root() / ".prefect").resolve() else None
 
 
 def answers(url: str | None) -> bool:

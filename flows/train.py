@@ -6,13 +6,14 @@ from pathlib import Path
 
 from flows.runtime import run_stage, section
 from videossr import config
-from videossr.dataset import PretextParams, read_samples
-from videossr.frames import FrameStore
+from videossr.dataset.params import PretextParams
+from videossr.dataset.samples import read_samples
+from videossr.frames.store import FrameStore
 from videossr.tracking import stage_run
 from videossr.train import launch
 from videossr.train.params import TrainParams
 from videossr.train.stage import train
-from videossr.workspace import root
+from videossr.workspace import project_root
 
 WORK = Path("work/train")
 REPORT = Path("reports/train.json")
@@ -23,7 +24,7 @@ def main() -> None:
     if launch.needed(params, os.environ):
         launch.relaunch(params, "flows.train", os.environ)
     elif launch.is_first(os.environ):
-        with stage_run(root(), "train", {"train": section("train")}, resume=WORK / "mlflow_run.json") as run:
+        with stage_run(project_root(), "train", {"train": section("train")}, resume=WORK / "mlflow_run.json") as run:
             reinforce(params, run.metrics)
             run.artifacts([REPORT])
     else:

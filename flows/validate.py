@@ -4,13 +4,16 @@ from pathlib import Path
 
 from flows.runtime import run_stage, section
 from videossr import config
-from videossr.dataset import PretextParams, read_samples
+from videossr.dataset.params import PretextParams
+from videossr.dataset.samples import read_samples
 from videossr.errors import GateFailed
-from videossr.frames import FrameStore
+from videossr.frames.store import FrameStore
 from videossr.gates import ValidateParams, validate, write_gate
-from videossr.ingest import read_manifest, read_quarantine
+from videossr.ingest.manifest import read_manifest
+from videossr.storage.atomic import write_text
+from videossr.storage.quarantine import read_quarantine
 from videossr.tracking import stage_run
-from videossr.workspace import root
+from videossr.workspace import project_root
 
 REPORTS = Path("reports")
 # What training waits for: its content is constant, so a stricter threshold alone makes no one train again.
@@ -22,7 +25,7 @@ def main() -> None:
     PASSED.unlink(missing_ok=True)
     params = config.build(ValidateParams, section("validate"), "validate")
     pretext = config.build(PretextParams, section("pretext"), "pretext")
-    with stage_run(root(), "validate", {"validate": section("validate")}) as run:
+    with stage_run(project_root(), "validate", {"validate": section("validate")}) as run:
         result = validate(
             read_manifest(Path("data/manifest.parquet")),
             read_quarantine(Path("data/quarantine.parquet")),
@@ -38,7 +41,7 @@ def main() -> None:
         run.artifacts([REPORTS / "gate.html", REPORTS / "gate.json"])
         if not result.success:
             raise GateFailed(f"{result.summary()}; every row is named in {REPORTS / 'gate.html'}")
-        PASSED.write_text("passed\n", encoding="utf-8")
+        write_text(PASSED, "passed\n")
 
 
 if __name__ == "__main__":

@@ -3,7 +3,8 @@
 from pathlib import Path
 
 import pytest
-from videos import KINDS, write_video
+
+from tests.support.videos import KINDS, write_video
 
 
 @pytest.fixture(scope="session")

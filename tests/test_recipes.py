@@ -9,7 +9,7 @@ import yaml
 from accelerate.commands.config.config_args import load_config_from_file
 
 from videossr import config
-from videossr.dataset import PretextParams
+from videossr.dataset.params import PretextParams
 from videossr.errors import ConfigError
 from videossr.pretext import TASKS
 from videossr.recipe import load_recipe

@@ -19,12 +19,13 @@ from rich.text import Text
 
 from videossr.errors import ConfigError, GateFailed, SourceError, VideoSSRError
 from videossr.records import Rejected, Sample
-from videossr.workspace import root, settle
+from videossr.storage.atomic import atomic_file
+from videossr.workspace import configure_tools, project_root
 
 PARAMS = Path("params.yaml")
 FRAMES = Path("data/frames")
 RESULTS = Path("reports/viubench.json")
-REFUSED, QUARANTINE = Path("data/refused.parquet"), Path("data/quarantine.parquet")
+REJECTED, QUARANTINE = Path("data/rejected.parquet"), Path("data/quarantine.parquet")
 ROWS = {
     "random": "blind: random guess",
     "constant": "blind: best constant",
@@ -53,10 +54,8 @@ def use(
     yaml.width = 4096
     params = yaml.load(_existing(PARAMS).read_text(encoding="utf-8"))
     params["ingest"]["source"] = named
-    partial = PARAMS.with_name(PARAMS.name + ".partial")
-    with partial.open("w", encoding="utf-8") as file:
+    with atomic_file(PARAMS) as temporary, temporary.open("w", encoding="utf-8") as file:
         yaml.dump(params, file)
-    partial.replace(PARAMS)
     print(f"ingest.source is now {named}: `make run` takes it from there")
 
 
@@ -136,8 +135,9 @@ def samples(
     out: Annotated[Path, typer.Option(help="the picture to write")] = Path("samples.png"),
 ) -> None:
     """Draw puzzles from the stored videos: what a policy is shown, where the edit is, and the right answer."""
-    from videossr.dataset import TrainSet, build_train
-    from videossr.frames import FrameStore
+    from videossr.dataset.build import build_train
+    from videossr.dataset.params import TrainSet
+    from videossr.frames.store import FrameStore
     from videossr.pretext import TASKS
     from videossr.recipe import load_recipe
     from videossr.report import charts, draw_sheet
@@ -166,7 +166,7 @@ def audit(
     """Let a probe without vision try the puzzles, on our frames and on frames written the published way."""
     from videossr.audit import AuditParams, write_audit
     from videossr.audit import audit as audited
-    from videossr.frames import FrameStore
+    from videossr.frames.store import FrameStore
     from videossr.recipe import load_recipe
 
     store = FrameStore(frames)
@@ -187,10 +187,10 @@ def export(
     samples: Annotated[Path, typer.Option(help="which samples")] = Path("data/samples/train.parquet"),
 ) -> None:
     """Write samples as verl reads them: a parquet file, and every frame once, without loss."""
-    from videossr.dataset import read_samples
-    from videossr.frames import FrameStore
-    from videossr.interchange import export_samples
-    from videossr.qwen import SYSTEM_PROMPT
+    from videossr.dataset.samples import read_samples
+    from videossr.dataset.verl import export_samples
+    from videossr.frames.store import FrameStore
+    from videossr.models.qwen import SYSTEM_PROMPT
     from videossr.recipe import load_recipe
 
     chosen, tasks = read_samples(_existing(samples)), load_recipe(PARAMS).pretext.tasks
@@ -204,8 +204,8 @@ def import_(
     out: Annotated[Path, typer.Option(help="the folder to write samples and frames to")] = Path("data/imported"),
 ) -> None:
     """Read exported samples back: checked frame by frame, rendered alike, in this project's own form."""
-    from videossr.dataset import write_samples
-    from videossr.interchange import import_samples
+    from videossr.dataset.samples import write_samples
+    from videossr.dataset.verl import import_samples
 
     if out.exists():
         raise ConfigError(f"there is a {out} already: remove it, or choose another folder with --out")
@@ -228,7 +228,7 @@ def answer(
         if not path.is_file():
             raise SourceError(f"a video must be a file, '{path}' is none")
     asked = pd.DataFrame({"question": [question], "videos": [[str(path) for path in video]]})
-    print(tracking.load_champion(root()).predict(asked)["answer"][0])
+    print(tracking.load_champion(project_root()).predict(asked)["answer"][0])
 
 
 @app.command()
@@ -240,14 +240,14 @@ def results() -> None:
     console = Console()
     console.print(_table(measured))
     console.print(gain_sentence(measured["gain"]))
-    champion = tracking.champion(root())
-    known = tracking.versions(root())
+    champion = tracking.champion(project_root())
+    known = tracking.versions(project_root())
     if known:
         named = f"version {champion.number}" if champion else "none yet"
         console.print(f"registry: {len(known)} version(s) of the model 'videossr', champion: {named}")
     console.print(
-        f"\n  the report        file://{(root() / 'reports' / 'index.html')}\n"
-        f"  the gate          file://{(root() / 'reports' / 'gate.html')}\n"
+        f"\n  the report        file://{(project_root() / 'reports' / 'index.html')}\n"
+        f"  the gate          file://{(project_root() / 'reports' / 'gate.html')}\n"
         "  runs and models   make mlflow    then http://127.0.0.1:5000\n"
         "  the pipeline      make prefect   then http://127.0.0.1:4200\n"
         "  your own videos   make demo SOURCE=some/folder\n"
@@ -270,10 +270,10 @@ def ui(
         raise ConfigError(f"there are pages of {' and '.join(usual)}, not of '{which}'")
     port = port or usual[which]
     _require_free(port, which)
-    settle(root())
-    (root() / "mlruns").mkdir(exist_ok=True)
+    configure_tools(project_root())
+    (project_root() / "mlruns").mkdir(exist_ok=True)
     commands = {
-        "mlflow": ["-m", "mlflow", "server", "--backend-store-uri", database(root()), "--workers", "1"],
+        "mlflow": ["-m", "mlflow", "server", "--backend-store-uri", database(project_root()), "--workers", "1"],
         "prefect": ["-m", "prefect", "server", "start"],
     }
     os.environ["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"] = "false"
@@ -323,7 +323,7 @@ def _kind_order(kinds: Sequence[str]) -> Callable[[Sample], int]:
 
 def _named(source: str) -> str:
     """How params.yaml names a source that is there: a URL as it is, a path from the project, or in full."""
-    from videossr.fetching import is_url, require_reachable
+    from videossr.ingest.remote import is_url, require_reachable
 
     if is_url(source):
         require_reachable(source)
@@ -335,14 +335,14 @@ def _named(source: str) -> str:
     if not source or not path.exists():
         raise SourceError(f"the source must exist, '{source}' does not: name a folder of videos")
     absolute = path.resolve()
-    return str(absolute.relative_to(root()) if absolute.is_relative_to(root()) else absolute)
+    return str(absolute.relative_to(project_root()) if absolute.is_relative_to(project_root()) else absolute)
 
 
 def _refused() -> tuple[list[Rejected], Path]:
     """The quarantine, and where it lies: what ingest refused alone, where frames has not run since."""
-    from videossr.frames import read_quarantine
+    from videossr.storage.quarantine import read_quarantine
 
-    found = [path for path in (REFUSED, QUARANTINE) if path.exists()] or [_existing(QUARANTINE)]
+    found = [path for path in (REJECTED, QUARANTINE) if path.exists()] or [_existing(QUARANTINE)]
     first, last = read_quarantine(found[0]), read_quarantine(found[-1])
     return (last, found[-1]) if set(first) <= set(last) else (first, found[0])
 
@@ -367,7 +367,7 @@ def _require_free(port: int, which: str) -> None:
 
 def main() -> NoReturn:
     """Run the command; a person's mistake is one sentence and exit code 1."""
-    settle(root())
+    configure_tools(project_root())
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     try:
         app()

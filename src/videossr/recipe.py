@@ -4,12 +4,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from videossr import config
-from videossr.dataset import PretextParams
+from videossr.dataset.params import PretextParams
 from videossr.errors import ConfigError
-from videossr.evaluate import EvaluateParams
-from videossr.frames import FramesParams
+from videossr.evaluation.runner import EvaluateParams
+from videossr.frames.sampling import FramesParams
 from videossr.gates import ValidateParams
-from videossr.ingest import IngestParams
+from videossr.ingest.params import IngestParams
 from videossr.report import ReportParams
 from videossr.train.params import TrainParams
 

@@ -1,14 +1,13 @@
 """What travels between stages: frozen, JSON-ready records without pixels."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal
 
 Split = Literal["train", "bench"]
+VIDEO_MARKER = "<video>"  # where a clip stands in the text of a question
 # Reasons of a refusal that are of the moment, not of the file: it is tried again by the next run.
-MAY_END_OTHERWISE = ("changed_while_read", "crashed", "out_of_memory", "timeout", "unreadable")
+TRANSIENT_REASONS = ("changed_while_read", "crashed", "out_of_memory", "timeout", "unreadable")
 
 
 @dataclass(frozen=True)
@@ -40,7 +39,7 @@ class Rejected:
 
 
 @dataclass(frozen=True)
-class Footage:
+class FrameTimes:
     """What puzzle generation may know of a stored video: its name and its clock, never its pixels.
 
     `times` are the presentation times in seconds of every stored frame, strictly increasing.
@@ -66,6 +65,11 @@ class Sample:
     question: str
     answer: str
 
+    @property
+    def kind(self) -> str:
+        """Task and variant, such as `grounding/mirror`."""
+        return f"{self.task}/{self.variant}"
+
 
 @dataclass(frozen=True)
 class Scored:
@@ -80,19 +84,7 @@ class Scored:
     parsed: bool
     score: float
 
-
-def whole_lines(path: Path) -> list[dict[str, Any]]:
-    """The rows of a file of JSON lines, none where there is no file.
-
-    What a kill or a full disk leaves behind is a prefix: everything from the first damaged line on is dropped.
-    """
-    rows = []
-    for line in path.read_bytes().splitlines(keepends=True) if path.exists() else []:
-        try:
-            row = json.loads(line)
-        except ValueError:
-            break
-        if not line.endswith(b"\n") or not isinstance(row, dict):
-            break
-        rows.append(row)
-    return rows
+    @property
+    def kind(self) -> str:
+        """Task and variant, such as `grounding/mirror`."""
+        return f"{self.task}/{self.variant}"

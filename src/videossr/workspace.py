@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 from videossr.errors import ConfigError
-from videossr.parallel import Cluster, Workers
+from videossr.parallel import RayCluster, Workers
 
 # Every tool reports to its makers unless told not to; a person who runs one by hand should not have to know that.
 QUIET = {
@@ -31,19 +31,19 @@ _PLAIN_LOG = {
 }
 
 
-def root() -> Path:
+def project_root() -> Path:
     """The project's root: the real one also inside the temporary workspace of a DVC experiment."""
     return Path(os.environ.get("DVC_ROOT") or Path.cwd()).resolve()
 
 
-def settle(project: Path) -> None:
+def configure_tools(project: Path) -> None:
     """Switch every tool's analytics off, and keep Prefect's files in the project. Call before importing the tools."""
     for name, value in {**QUIET, **_CALM, **_PLAIN_LOG}.items():
         os.environ.setdefault(name, value)
     os.environ.setdefault("PREFECT_HOME", str(project / ".prefect"))
 
 
-def workers() -> Workers:
+def selected_workers() -> Workers:
     """What works on the videos; results never depend on it, so it is no parameter of a run.
 
     `VIDEOSSR_ENGINE` is processes (of this machine: the default), here (this process alone) or ray (the cluster at
@@ -57,5 +57,5 @@ def workers() -> Workers:
     if engine == "processes":
         return int(number or os.cpu_count() or 1)
     if engine == "ray":
-        return Cluster(int(number) if number else None, os.environ.get("RAY_ADDRESS") or None)
+        return RayCluster(int(number) if number else None, os.environ.get("RAY_ADDRESS") or None)
     raise ConfigError(f"VIDEOSSR_ENGINE must be processes, here or ray, got '{engine}'")

@@ -15,17 +15,19 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
+from videossr.audit.features import measure_features
 from videossr.audit.findings import Finding, find
 from videossr.audit.page import render_page
 from videossr.audit.puzzles import posed
+from videossr.audit.renderings import RENDERINGS
 from videossr.audit.statistics import STATISTICS
-from videossr.audit.survey import survey
-from videossr.audit.ways import WAYS
-from videossr.dataset import PretextParams, TrainSet, build_train
+from videossr.clip import Clip
+from videossr.dataset.build import build_train
+from videossr.dataset.params import PretextParams, TrainSet
 from videossr.errors import ConfigError, SourceError
-from videossr.frames import Clip
 from videossr.pretext import TASKS
-from videossr.records import Footage
+from videossr.records import FrameTimes
+from videossr.storage.atomic import write_text
 
 __all__ = ["GATED", "AuditParams", "Finding", "audit", "write_audit"]
 
@@ -63,7 +65,7 @@ class AuditParams:
 
 
 def audit(
-    pretext: PretextParams, footage: list[Footage], store: Mapping[str, Clip], params: AuditParams
+    pretext: PretextParams, footage: list[FrameTimes], store: Mapping[str, Clip], params: AuditParams
 ) -> dict[str, Any]:
     """Pose fresh puzzles of every kind and let the probe try them; returns what `audit.json` holds.
 
@@ -76,8 +78,8 @@ def audit(
     kinds, left_out = _askable(pretext, footage)
     wanted = TrainSet(params.num_samples * len(kinds), dict.fromkeys(kinds, 1.0))
     samples = build_train(replace(pretext, train=wanted, seed=params.seed), footage)
-    ways = {kind: list(WAYS.values()) if kind in _COMPARED else [WAYS["ours"]] for kind in kinds}
-    seen = survey(pretext.tasks, samples, ways, store)
+    ways = {kind: list(RENDERINGS.values()) if kind in _COMPARED else [RENDERINGS["ours"]] for kind in kinds}
+    seen = measure_features(pretext.tasks, samples, ways, store)
     level = 1 - (1 - params.confidence) / len(GATED)
     findings = []
     for kind, way in tqdm([(name, way) for name in kinds for way in ways[name]], desc="probe", unit="kind"):
@@ -90,7 +92,7 @@ def audit(
         "level": level,
         "videos": len(footage),
         "statistics": list(STATISTICS),
-        "ways": {way.name: way.says for way in WAYS.values()},
+        "ways": {way.name: way.says for way in RENDERINGS.values()},
         "findings": [dataclasses.asdict(finding) for finding in findings],
         "perceptible_difference": params.perceptible_difference,
         "perceptibility": [_perceptibility(kind, seen.differences[kind], params) for kind in kinds],
@@ -100,16 +102,13 @@ def audit(
 
 def write_audit(result: Mapping[str, Any], reports: Path) -> Path:
     """Write `audit.json` and the self-contained `audit.html` into the folder `reports`; returns the page's path."""
-    reports.mkdir(parents=True, exist_ok=True)
+    write_text(reports / "audit.json", json.dumps(result, indent=1) + "\n")
     page = reports / "audit.html"
-    for path, text in ((reports / "audit.json", json.dumps(result, indent=1) + "\n"), (page, render_page(result))):
-        partial = path.with_name(path.name + ".partial")
-        partial.write_text(text, encoding="utf-8")
-        partial.replace(path)
+    write_text(page, render_page(result))
     return page
 
 
-def _askable(pretext: PretextParams, footage: list[Footage]) -> tuple[list[str], dict[str, str]]:
+def _askable(pretext: PretextParams, footage: list[FrameTimes]) -> tuple[list[str], dict[str, str]]:
     """The kinds that these parameters and frames allow, and why not the others."""
     kinds, left_out = [], {}
     for task, cls in TASKS.items():

@@ -9,9 +9,9 @@ from scipy.stats import t as student
 
 from videossr import rewards
 from videossr.audit.probe import Choice, cross_validated, softmax
-from videossr.audit.puzzles import Puzzle
+from videossr.audit.puzzles import ProbePuzzle
 from videossr.audit.statistics import STATISTICS
-from videossr.benchmarks.viubench import MIN_VIDEOS
+from videossr.evaluation.viubench import MIN_VIDEOS
 
 _TELLING = 4.0  # standard errors from which a statistic is named
 _NAMED = 3
@@ -40,7 +40,9 @@ class Finding:
         return self.interval[0] > 0
 
 
-def find(kind: str, way: str, puzzles: Sequence[Puzzle], folds: int, level: float, rng: np.random.Generator) -> Finding:
+def find(
+    kind: str, way: str, puzzles: Sequence[ProbePuzzle], folds: int, level: float, rng: np.random.Generator
+) -> Finding:
     """Train and judge the probe on different videos of these puzzles; `level` is the interval's, such as 0.95."""
     probabilities = iter(cross_validated([choice for puzzle in puzzles for choice in puzzle.choices], folds, rng))
     probed, blind = np.array(
@@ -67,7 +69,7 @@ def find(kind: str, way: str, puzzles: Sequence[Puzzle], folds: int, level: floa
     )
 
 
-def _paid(puzzle: Puzzle, found: Sequence[NDArray[np.float64]]) -> float:
+def _paid(puzzle: ProbePuzzle, found: Sequence[NDArray[np.float64]]) -> float:
     return rewards.score(puzzle.sample.task, puzzle.reply(found), puzzle.sample.answer)
 
 

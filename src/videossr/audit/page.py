@@ -1,13 +1,11 @@
 """The audit's page: the verdict in a sentence, one chart, three tables; whole without a network."""
 
-import base64
 from collections.abc import Mapping, Sequence
-from importlib import resources
 from typing import Any
 
-import jinja2
 from matplotlib.figure import Figure
 
+from videossr.pages import data_uri, render_template
 from videossr.report.charts import DARK, LIGHT, Draw, Theme, svg
 
 _VERDICTS = {
@@ -23,12 +21,9 @@ _COLOURS = {"ours": "after", "reference": "before", "reencoded": "constant"}
 
 def render_page(result: Mapping[str, Any]) -> str:
     """The whole page as HTML; `result` is what `audit.json` holds."""
-    template = resources.files("videossr").joinpath("templates/audit.html").read_text(encoding="utf-8")
-    environment = jinja2.Environment(
-        autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
-    )
     gated = [row for row in result["findings"] if row["kind"] in result["gated"]]
-    return environment.from_string(template).render(
+    return render_template(
+        "audit.html",
         result=result,
         verdict=_VERDICTS[result["verdict"]],
         gated=gated,
@@ -38,7 +33,7 @@ def render_page(result: Mapping[str, Any]) -> str:
 
 
 def _embedded(draw: Draw, theme: Theme) -> str:
-    return "data:image/svg+xml;base64," + base64.b64encode(svg(draw, theme)).decode()
+    return data_uri(svg(draw, theme), "image/svg+xml")
 
 
 def _chart(findings: Sequence[Mapping[str, Any]]) -> Draw:

@@ -7,8 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from videossr import rewards
+from videossr.audit.features import ShownSample
 from videossr.audit.probe import Choice
-from videossr.audit.survey import Shown
 from videossr.pretext import Counting, Grounding, PretextTask
 from videossr.pretext.grounding import with_end
 from videossr.records import Sample
@@ -17,7 +17,7 @@ Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class Puzzle:
+class ProbePuzzle:
     """A sample as choices, and the reply to be given once the probabilities of their alternatives are known."""
 
     sample: Sample
@@ -25,7 +25,7 @@ class Puzzle:
     reply: Callable[[Sequence[Floats]], str]
 
 
-def posed(task: PretextTask, shown: Sequence[Shown]) -> list[Puzzle]:
+def posed(task: PretextTask, shown: Sequence[ShownSample]) -> list[ProbePuzzle]:
     """Samples of one kind, as they are shown, as puzzles for the probe."""
     if isinstance(task, Grounding):
         return [_interval(task, item) for item in shown]
@@ -43,7 +43,7 @@ def standardised(statistics: Floats) -> Floats:
     return np.clip(deviations / (1.4826 * usual + floor), -8, 8)
 
 
-def _interval(task: Grounding, shown: Shown) -> Puzzle:
+def _interval(task: Grounding, shown: ShownSample) -> ProbePuzzle:
     sample, frames = shown.sample, standardised(shown.statistics[0])
     spans = [
         (start, start + length)
@@ -61,7 +61,7 @@ def _interval(task: Grounding, shown: Shown) -> Puzzle:
         start, end = _best_span(spans, found[0], task.num_frames)
         return f"{bounds[start]:.1f}-{bounds[end]:.1f}"
 
-    return Puzzle(sample, [choice], reply)
+    return ProbePuzzle(sample, [choice], reply)
 
 
 def contrasts(frames: Floats, spans: Sequence[tuple[int, int]]) -> Floats:
@@ -90,7 +90,7 @@ def _best_span(spans: Sequence[tuple[int, int]], found: Floats, num_frames: int)
     return int(firsts[best]), int(lasts[best])
 
 
-def _counts(shown: Sequence[Shown]) -> list[Puzzle]:
+def _counts(shown: Sequence[ShownSample]) -> list[ProbePuzzle]:
     """Three choices a sample, one a shape: how often the alternatives are right at all is known beforehand."""
     answers = np.array(
         [[int(count) for count in sample.answer.split(",")] for sample in (item.sample for item in shown)]
@@ -108,7 +108,7 @@ def _counts(shown: Sequence[Shown]) -> list[Puzzle]:
         unrest = _unrest(item.statistics[0])
         features = np.concatenate([np.outer(power, unrest) for power in powers], axis=1)
         choices = [Choice(features, prior, int(count), item.sample.video_id) for count in right]
-        puzzles.append(Puzzle(item.sample, choices, reply))
+        puzzles.append(ProbePuzzle(item.sample, choices, reply))
     return puzzles
 
 
@@ -122,7 +122,7 @@ def _unrest(statistics: Floats) -> Floats:
     return np.concatenate([jumps.mean(axis=0), jumps.max(axis=0)])
 
 
-def _order(shown: Shown) -> Puzzle:
+def _order(shown: ShownSample) -> ProbePuzzle:
     """One choice a place: which of the clips that are left plays next."""
     sample, statistics = shown.sample, shown.statistics
     num_clips, frames_per_clip = statistics.shape[:2]
@@ -136,4 +136,4 @@ def _order(shown: Shown) -> Puzzle:
     def reply(found: Sequence[Floats]) -> str:
         return "".join(str(place + 1) for place in np.argsort(-found[0], kind="stable"))
 
-    return Puzzle(sample, choices, reply)
+    return ProbePuzzle(sample, choices, reply)

@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from videossr.frames import Clip
+from videossr.clip import Clip
 
 _BLOCK = 8
 # A coefficient smaller than this counts as zero, and one of half a quantisation step is coded: a little off the round

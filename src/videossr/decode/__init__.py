@@ -9,22 +9,19 @@ from pathlib import Path
 
 import numpy as np
 
-from videossr.decode.choice import Decoder, Reading, read_frames
-from videossr.decode.clip import Clip, Pixels, Times
-from videossr.decode.pictures import pictures
+from videossr.clip import Clip, Times
 from videossr.decode.probing import Probe, presentation_times, probe
+from videossr.decode.readers import Decoder, Reading, read_frames
 from videossr.decode.reasons import REASONS
+from videossr.decode.thumbnails import iter_thumbnails
 
 __all__ = [
-    "REASONS",
-    "Clip",
     "Decoder",
-    "Pixels",
     "Probe",
+    "REASONS",
     "Reading",
-    "Times",
     "decode",
-    "pictures",
+    "iter_thumbnails",
     "presentation_times",
     "probe",
     "read_frames",

@@ -4,18 +4,18 @@ from pathlib import Path
 
 import numpy as np
 
-from videossr.decode.clip import Numbers, Pixels
+from videossr.clip import FrameNumbers, Pixels
 from videossr.decode.container import sentence
 from videossr.decode.probing import Probe
 from videossr.decode.pyav_reader import READ_IN_ORDER
 from videossr.errors import DecodeError
 
 
-def read_with_decord(path: Path, probed: Probe, index: Numbers, size: tuple[int, int]) -> Pixels:
+def read_with_decord(path: Path, probed: Probe, index: FrameNumbers, size: tuple[int, int]) -> Pixels:
     """The frames with the numbers `index`, scaled to `size`. Raises DecodeError where decord is not to be trusted."""
     import decord  # a heavy import that the default never needs
 
-    if probed.stance.is_mirrored:
+    if probed.orientation.is_mirrored:
         raise DecodeError("unsupported", "decord turns what should be mirrored: set frames.decoder to auto")
     if probed.index.leading or probed.container in READ_IN_ORDER:
         # It seeks to keyframes that such frames do not follow, and returns other frames without a word.

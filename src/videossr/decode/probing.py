@@ -8,15 +8,9 @@ from av.container import InputContainer
 from av.packet import Packet
 from av.video.stream import VideoStream
 
-from videossr.decode.clip import Numbers, Pixels, Ticks, Times
-from videossr.decode.container import (
-    MAX_SECONDS,
-    frames_in_order,
-    opened,
-    packets,
-    refuse_too_long,
-)
-from videossr.decode.upright import Stance, displayed_size, stance, thumbnail, upright
+from videossr.clip import FrameNumbers, Pixels, Ticks, Times
+from videossr.decode.container import MAX_SECONDS, frames_in_order, opened, packets, refuse_too_long
+from videossr.decode.orientation import Orientation, displayed_size, read_orientation, to_grey, to_upright
 from videossr.errors import DecodeError
 
 MAX_FRAMES = round(MAX_SECONDS * 120)
@@ -41,8 +35,8 @@ class Probe:
     """What a container says of its largest video stream, checked by decoding one frame.
 
     `times` are the presentation times in seconds of all frames, the first at 0; `width` and `height` are pixels as
-    displayed; `stance` is how the stored pictures are brought upright; `thumbnail` is the first picture, grey, uint8
-    [16, 17]. `index` is the same clock in ticks of the stream.
+    displayed; `orientation` is how the stored pictures are brought upright; `thumbnail` is the first picture, grey,
+    uint8 [16, 17]. `index` is the same clock in ticks of the stream.
     """
 
     codec: str
@@ -51,14 +45,14 @@ class Probe:
     height: int
     fps: float
     duration_seconds: float
-    stance: Stance
+    orientation: Orientation
     thumbnail: Pixels = field(repr=False, compare=False)
     times: Times = field(repr=False)
     index: Index = field(repr=False)
 
     @property
-    def keyframes(self) -> Numbers:
-        """Numbers of the frames that can be decoded on their own, rising."""
+    def keyframes(self) -> FrameNumbers:
+        """FrameNumbers of the frames that can be decoded on their own, rising."""
         return np.flatnonzero(np.isin(self.index.pts, self.index.key_pts))
 
 
@@ -83,7 +77,7 @@ def probe(path: Path) -> Probe:
         first = next(frames_in_order(container, stream), None)
         if first is None:
             raise DecodeError("corrupt", "no frame can be decoded")
-        how = stance(first)
+        how = read_orientation(first)
         width, height = displayed_size(stream, first, how)
         times = (index.pts - index.pts[0]).astype(np.float64) * float(time_base)
         refuse_too_long(float(times[-1]))
@@ -95,8 +89,8 @@ def probe(path: Path) -> Probe:
             height=height,
             fps=fps,
             duration_seconds=len(times) / fps if fps else 0.0,
-            stance=how,
-            thumbnail=thumbnail(upright(first, THUMBNAIL_SIZE, how)),
+            orientation=how,
+            thumbnail=to_grey(to_upright(first, THUMBNAIL_SIZE, how)),
             times=times,
             index=index,
         )

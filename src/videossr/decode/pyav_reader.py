@@ -7,10 +7,10 @@ from av.container import InputContainer
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
-from videossr.decode.clip import Numbers, Pixels
+from videossr.clip import FrameNumbers, Pixels
 from videossr.decode.container import frames_in_order, opened, packets
+from videossr.decode.orientation import Orientation, to_upright
 from videossr.decode.probing import INDEX_BY_DECODING, Probe
-from videossr.decode.upright import Stance, upright
 from videossr.errors import DecodeError
 
 READ_IN_ORDER = ("avi", "mpegts")
@@ -18,7 +18,7 @@ _SKIPS_NONREF = ("h264", "hevc")
 Places = dict[int, Pixels]  # presentation time in ticks (or number) of a wanted frame -> where its pixels go
 
 
-def read_seeking(path: Path, probed: Probe, index: Numbers, size: tuple[int, int]) -> Pixels | None:
+def read_seeking(path: Path, probed: Probe, index: FrameNumbers, size: tuple[int, int]) -> Pixels | None:
     """Frames with the rising numbers `index`, the fast way; None where it met anything that it cannot vouch for."""
     wanted = probed.index.pts[index]
     frames = np.empty((len(index), *size, 3), np.uint8)  # filled in place: memory holds them once
@@ -29,14 +29,14 @@ def read_seeking(path: Path, probed: Probe, index: Numbers, size: tuple[int, int
         with opened(path) as (container, stream):
             for key in np.unique(keys):
                 places = {int(wanted[place]): frames[place] for place in np.flatnonzero(keys == key)}
-                if not _read_group(container, stream, probed.stance, int(probed.index.key_pts[key]), places):
+                if not _read_group(container, stream, probed.orientation, int(probed.index.key_pts[key]), places):
                     return None
     except DecodeError:
         return None
     return frames
 
 
-def _read_group(container: InputContainer, stream: VideoStream, how: Stance, key_pts: int, places: Places) -> bool:
+def _read_group(container: InputContainer, stream: VideoStream, how: Orientation, key_pts: int, places: Places) -> bool:
     """Seek to one keyframe and decode until every wanted frame that follows it is in its place."""
     left = set(places)
     skips = stream.codec_context.name in _SKIPS_NONREF
@@ -61,7 +61,7 @@ def _read_group(container: InputContainer, stream: VideoStream, how: Stance, key
     return False
 
 
-def first_decoded_around(probed: Probe, index: Numbers) -> Numbers:
+def first_decoded_around(probed: Probe, index: FrameNumbers) -> FrameNumbers:
     """Where `read_around` begins for each of `index`: at the keyframe before the one that the frame before rests on.
 
     -1 where there is none.
@@ -88,27 +88,27 @@ def read_around(path: Path, probed: Probe, number: int, size: tuple[int, int]) -
         for frame in frames_in_order(container, stream):
             if frame.is_corrupt and frame.pts is not None and frame.pts >= probed.index.pts[begin]:
                 break
-            _put(frame, probed.stance, places, left)
+            _put(frame, probed.orientation, places, left)
             if not left:
                 return frames
     raise DecodeError("corrupt", f"a damaged frame within {number - begin} before frame {number}, or none at its time")
 
 
-def _put(frame: VideoFrame, how: Stance, places: Places, left: set[int]) -> None:
+def _put(frame: VideoFrame, how: Orientation, places: Places, left: set[int]) -> None:
     if frame.pts in left:
         place = places[frame.pts]
-        place[:] = upright(frame, place.shape[:2], how)
+        place[:] = to_upright(frame, place.shape[:2], how)
         left.remove(frame.pts)
 
 
-def _drain(stream: VideoStream, how: Stance, places: Places, left: set[int]) -> None:
+def _drain(stream: VideoStream, how: Orientation, places: Places, left: set[int]) -> None:
     for frame in stream.codec_context.decode(None):
         if not frame.is_corrupt:
             _put(frame, how, places, left)
     stream.codec_context.flush_buffers()
 
 
-def read_in_order(path: Path, probed: Probe, index: Numbers, size: tuple[int, int]) -> Pixels:
+def read_in_order(path: Path, probed: Probe, index: FrameNumbers, size: tuple[int, int]) -> Pixels:
     """The same, the slow way: from the first frame on, each known by its time or, where it has none, by its number."""
     by_number = probed.container in INDEX_BY_DECODING
     wanted = index if by_number else probed.index.pts[index]
@@ -121,7 +121,7 @@ def read_in_order(path: Path, probed: Probe, index: Numbers, size: tuple[int, in
                 raise DecodeError("corrupt", f"a damaged frame at {frame.time or 0:.2f} s")
             if by_number:
                 frame.pts = number
-            _put(frame, probed.stance, places, left)
+            _put(frame, probed.orientation, places, left)
             if not left:
                 return frames
     raise DecodeError("corrupt", f"{len(left)} of {len(wanted)} frames cannot be decoded")

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import cv2
 
+from videossr.clip import Pixels
 from videossr.decode import Reading, probe, read_frames
-from videossr.decode.clip import Pixels
-from videossr.decode.watch import unchanged
+from videossr.decode.file_guard import require_unchanged
 from videossr.errors import DecodeError
-from videossr.frames.choice import FramesParams, choose_frames, fitted_size, moved_to_keyframes
+from videossr.frames.sampling import FramesParams, choose_frames, fitted_size, moved_to_keyframes
 from videossr.records import Rejected, Video
 
 # Half the chroma would cost 3 dB of these small frames. simplejpeg reads faster, but writes with a coarser transform
@@ -23,7 +23,7 @@ _HOW = [
 
 
 @dataclass(frozen=True)
-class Encoded:
+class EncodedVideo:
     """The frames of one video as JPEG files, their (height, width), their times in seconds, and who read them."""
 
     size: tuple[int, int]
@@ -32,10 +32,10 @@ class Encoded:
     reading: Reading
 
 
-def encode_video(video: Video, params: FramesParams) -> Encoded | Rejected:
+def encode_video(video: Video, params: FramesParams) -> EncodedVideo | Rejected:
     """The frames of one video, or why there are none."""
     try:
-        with unchanged(Path(video.path)):
+        with require_unchanged(Path(video.path)):
             return _encoded(video, params)
     except DecodeError as error:
         return Rejected(video.path, error.reason, error.detail)
@@ -43,7 +43,7 @@ def encode_video(video: Video, params: FramesParams) -> Encoded | Rejected:
         return Rejected(video.path, "unreadable", error.strerror or "")
 
 
-def _encoded(video: Video, params: FramesParams) -> Encoded:
+def _encoded(video: Video, params: FramesParams) -> EncodedVideo:
     path = Path(video.path)
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
@@ -58,7 +58,7 @@ def _encoded(video: Video, params: FramesParams) -> Encoded:
         index = moved_to_keyframes(index, probed.times, probed.keyframes)
     check = int(video.video_id[:8], 16) < params.verify_fraction * 2**32
     frames, reading = read_frames(path, probed, index, size, params.decoder, check)
-    return Encoded(size, probed.times[index].tolist(), [encode_jpeg(frame) for frame in frames], reading)
+    return EncodedVideo(size, probed.times[index].tolist(), [encode_jpeg(frame) for frame in frames], reading)
 
 
 def encode_jpeg(frame: Pixels) -> bytes:

@@ -1,6 +1,5 @@
 """Frames kept bit for bit: PNG, and a frame store of it for frames that come from elsewhere than a video."""
 
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import BinaryIO
@@ -10,10 +9,11 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from videossr.decode import Clip
+from videossr.clip import Clip
 from videossr.errors import SourceError
 from videossr.frames.layout import INDEX_NAME, INDEX_SCHEMA, TAR_END, VIDEOS_PER_SHARD, members, shard_name
-from videossr.frames.tables import write_table
+from videossr.storage.atomic import atomic_folder
+from videossr.storage.tables import write_table
 
 PNG = b"\x89PNG"
 _FAST = [cv2.IMWRITE_PNG_COMPRESSION, 3]
@@ -37,24 +37,20 @@ def write_clips(clips: Mapping[str, Clip], root: Path) -> None:
 
     Raises SourceError where clips have different numbers of frames.
     """
-    building = root.with_name(root.name + ".partial")
-    shutil.rmtree(building, ignore_errors=True)
-    building.mkdir(parents=True)
     names = sorted(clips)
     rows: list[dict[str, object]] = []
     num_frames: set[int] = set()
-    for shard, first in enumerate(range(0, len(names), VIDEOS_PER_SHARD)):
-        with (building / shard_name(shard)).open("wb") as tar:
-            for video_id in names[first : first + VIDEOS_PER_SHARD]:
-                clip = clips[video_id]
-                num_frames.add(len(clip))
-                rows.append(_append(tar, shard, video_id, clip))
-            tar.write(TAR_END)
-    if len(num_frames) > 1:
-        raise SourceError("all videos of a frame store must have as many frames: import them apart")
-    write_table(building / INDEX_NAME, pa.Table.from_pylist(rows, INDEX_SCHEMA))
-    shutil.rmtree(root, ignore_errors=True)
-    building.replace(root)
+    with atomic_folder(root) as temporary:
+        for shard, first in enumerate(range(0, len(names), VIDEOS_PER_SHARD)):
+            with (temporary / shard_name(shard)).open("wb") as tar:
+                for video_id in names[first : first + VIDEOS_PER_SHARD]:
+                    clip = clips[video_id]
+                    num_frames.add(len(clip))
+                    rows.append(_append(tar, shard, video_id, clip))
+                tar.write(TAR_END)
+        if len(num_frames) > 1:
+            raise SourceError("all videos of a frame store must have as many frames: import them apart")
+        write_table(temporary / INDEX_NAME, pa.Table.from_pylist(rows, INDEX_SCHEMA))
 
 
 def _append(tar: BinaryIO, shard: int, video_id: str, clip: Clip) -> dict[str, object]:

@@ -10,11 +10,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import simplejpeg
 
-from videossr.decode import Clip
+from videossr.clip import Clip
 from videossr.errors import StoreError
 from videossr.frames.layout import BLOCK, INDEX_NAME, shard_name, strides
 from videossr.frames.lossless import PNG, decode_png
-from videossr.records import Footage
+from videossr.records import FrameTimes
 
 
 class FrameStore(Mapping[str, Clip]):
@@ -56,9 +56,9 @@ class FrameStore(Mapping[str, Clip]):
     def __len__(self) -> int:
         return len(self._rows)
 
-    def footage(self) -> list[Footage]:
+    def footage(self) -> list[FrameTimes]:
         """Names and clocks of all stored videos, ordered by video id; no frame is read."""
-        return [Footage(video_id, tuple(self._times[row].tolist())) for video_id, row in self._rows.items()]
+        return [FrameTimes(video_id, tuple(self._times[row].tolist())) for video_id, row in self._rows.items()]
 
 
 def _decoded(data: bytes) -> npt.NDArray[np.uint8]:

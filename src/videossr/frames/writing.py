@@ -15,9 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from tqdm import tqdm
 
-from videossr.frames.choice import FramesParams
-from videossr.frames.encoding import Encoded, encode_video
-from videossr.frames.kept import Earlier, Packed, begin, done_shards, finish_shard, forget_others
+from videossr.frames.encoding import EncodedVideo, encode_video
 from videossr.frames.layout import (
     INDEX_NAME,
     INDEX_SCHEMA,
@@ -29,9 +27,13 @@ from videossr.frames.layout import (
     shard_name,
     skipped_name,
 )
-from videossr.frames.tables import read_quarantine, told_where_full, write_quarantine, write_table
-from videossr.parallel import Loss, Workers, mapped
+from videossr.frames.sampling import FramesParams
+from videossr.frames.shard_cache import EarlierShards, ShardEntry, begin, done_shards, finish_shard, forget_others
+from videossr.parallel import Failure, Workers, parallel_map
 from videossr.records import Rejected, Video
+from videossr.storage.atomic import atomic_file, atomic_folder, explain_full_disk
+from videossr.storage.quarantine import read_quarantine, write_quarantine
+from videossr.storage.tables import write_table
 
 _NO_LINKS = (errno.EPERM, errno.EXDEV, errno.EMLINK, errno.EOPNOTSUPP, errno.ENOSYS)
 
@@ -56,7 +58,7 @@ def write_store(
     ordered = sorted(videos, key=lambda video: video.video_id)
     groups = [ordered[i : i + videos_per_shard] for i in range(0, len(ordered), videos_per_shard)]
     place = work_dir or root.with_name(root.name + ".work")
-    with told_where_full(root):
+    with explain_full_disk(root):
         folder = begin(place, params, groups)
         _write_shards(folder, groups, params, workers)
         rows = _rows(folder, len(groups))
@@ -72,10 +74,10 @@ def write_store(
 def _write_shards(folder: Path, groups: Sequence[Sequence[Video]], params: FramesParams, workers: Workers) -> None:
     done = done_shards(folder, len(groups))
     missing = {shard: group for shard, group in enumerate(groups) if shard not in done}
-    earlier = Earlier(folder, missing)
+    earlier = EarlierShards(folder, missing)
     fresh = [video for group in missing.values() for video in group if video.video_id not in earlier]
     total = sum(map(len, groups))
-    encoded = mapped(partial(encode_video, params=params), fresh, workers, params.limits, _lost)
+    encoded = parallel_map(partial(encode_video, params=params), fresh, workers, params.limits, _lost)
     progress = iter(tqdm(encoded, total=total, initial=total - len(fresh), desc="frames", unit="video"))
     for shard, group in missing.items():
         _write_shard(folder, shard, _packed(group, earlier, progress))
@@ -83,8 +85,8 @@ def _write_shards(folder: Path, groups: Sequence[Sequence[Video]], params: Frame
 
 
 def _packed(
-    group: Sequence[Video], earlier: Earlier, encoded: Iterator[Encoded | Rejected]
-) -> Iterator[Packed | Rejected]:
+    group: Sequence[Video], earlier: EarlierShards, encoded: Iterator[EncodedVideo | Rejected]
+) -> Iterator[ShardEntry | Rejected]:
     for video in group:
         if video.video_id in earlier:
             yield earlier.packed(video.video_id)
@@ -93,7 +95,7 @@ def _packed(
             yield result if isinstance(result, Rejected) else _pack(video, result)
 
 
-def _pack(video: Video, encoded: Encoded) -> Packed:
+def _pack(video: Video, encoded: EncodedVideo) -> ShardEntry:
     row = {
         "video_id": video.video_id,
         "sizes": [len(data) for data in encoded.jpegs],
@@ -102,16 +104,15 @@ def _pack(video: Video, encoded: Encoded) -> Packed:
         "times": encoded.times,
         **asdict(encoded.reading),
     }
-    return Packed(row, members(video.video_id, "jpg", encoded.jpegs))
+    return ShardEntry(row, members(video.video_id, "jpg", encoded.jpegs))
 
 
-def _write_shard(folder: Path, shard: int, results: Iterator[Packed | Rejected]) -> None:
+def _write_shard(folder: Path, shard: int, results: Iterator[ShardEntry | Rejected]) -> None:
     rows: list[dict[str, object]] = []
     rejected: list[Rejected] = []
     digest = hashlib.sha256()
     # Not written over: a store may be linked to what is there, and its videos are copied from it.
-    unfinished = folder / f"{shard_name(shard)}.partial"
-    with unfinished.open("wb") as tar:
+    with atomic_file(folder / shard_name(shard)) as temporary, temporary.open("wb") as tar:
         for result in results:
             if isinstance(result, Rejected):
                 rejected.append(result)
@@ -121,7 +122,6 @@ def _write_shard(folder: Path, shard: int, results: Iterator[Packed | Rejected])
             tar.write(result.data)
         digest.update(TAR_END)
         tar.write(TAR_END)
-    unfinished.replace(folder / shard_name(shard))
     write_quarantine(folder / skipped_name(shard), rejected)
     finish_shard(folder, shard, pa.Table.from_pylist(rows, ROWS_SCHEMA), digest.hexdigest())
 
@@ -134,16 +134,10 @@ def _rows(folder: Path, num_shards: int) -> pa.Table:
 
 def _publish(folder: Path, root: Path, num_shards: int, index: pa.Table) -> None:
     """Make the store at `root` of the shards in `folder`."""
-    unfinished = root.with_name(root.name + ".partial")
-    if unfinished.exists():  # of a run that was killed
-        shutil.rmtree(unfinished)
-    unfinished.mkdir(parents=True)
-    for shard in range(num_shards):
-        _link(folder / shard_name(shard), unfinished / shard_name(shard))
-    write_table(unfinished / INDEX_NAME, index)
-    if root.exists():
-        shutil.rmtree(root)
-    unfinished.replace(root)
+    with atomic_folder(root) as temporary:
+        for shard in range(num_shards):
+            _link(folder / shard_name(shard), temporary / shard_name(shard))
+        write_table(temporary / INDEX_NAME, index)
 
 
 def _link(shard: Path, target: Path) -> None:
@@ -167,5 +161,5 @@ def _tell_readers(root: Path, videos: Sequence[Video], told: pa.Table) -> None:
             _log.warning("%s: %s was wrong: %s", row["path"], " and ".join(row["wrong"]), row["why"])
 
 
-def _lost(video: Video, loss: Loss) -> Rejected:
+def _lost(video: Video, loss: Failure) -> Rejected:
     return Rejected(video.path, loss.reason, loss.detail)

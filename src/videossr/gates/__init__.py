@@ -19,17 +19,17 @@ from pathlib import Path
 
 from videossr.gates import report
 from videossr.gates.results import Check, GateFailure, GateResult, ValidateParams
-from videossr.gates.tables import StoredFootage
+from videossr.gates.tables import StoredFrames
 from videossr.pretext import PretextTask
 from videossr.records import Rejected, Sample, Video
 
-__all__ = ["Check", "GateFailure", "GateResult", "StoredFootage", "ValidateParams", "validate", "write_gate"]
+__all__ = ["Check", "GateFailure", "GateResult", "StoredFrames", "ValidateParams", "validate", "write_gate"]
 
 
 def validate(
     manifest: Sequence[Video],
     quarantine: Sequence[Rejected],
-    store: StoredFootage,
+    store: StoredFrames,
     train: Sequence[Sample],
     viubench: Sequence[Sample],
     tasks: Mapping[str, PretextTask],

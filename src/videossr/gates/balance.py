@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import pandas as pd
 
 from videossr.gates import edits
-from videossr.gates.tables import Source, kind_of
+from videossr.gates.tables import GateContext, kind_of
 from videossr.records import Sample
 
 # How often chance may make a balanced set fail; the bound below is loose, so in truth more rarely.
@@ -16,7 +16,7 @@ CHANCE = 1e-4
 _COLUMNS = ("name", "set", "kind", "what", "class", "num_answers", "share", "fair_share", "ratio", "proven_ratio")
 
 
-def balance_table(sets: Mapping[str, Sequence[Sample]], source: Source) -> pd.DataFrame:
+def balance_table(sets: Mapping[str, Sequence[Sample]], source: GateContext) -> pd.DataFrame:
     """One row for each thing an answer says (see `edits.CLASSES`), with the class most over-represented in it.
 
     `ratio` is its share over its fair share, `proven_ratio` the part of it that chance does not explain.
@@ -33,7 +33,7 @@ def balance_table(sets: Mapping[str, Sequence[Sample]], source: Source) -> pd.Da
     return pd.DataFrame(rows, columns=_COLUMNS)
 
 
-def _classes(sample: Sample, source: Source) -> list[edits.AnswerClass]:
+def _classes(sample: Sample, source: GateContext) -> list[edits.AnswerClass]:
     if kind_of(sample) not in source.kinds or sample.task not in edits.CLASSES:
         return []
     try:

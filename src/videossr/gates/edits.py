@@ -10,9 +10,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from videossr import shapes
-from videossr.perturb import PERTURBATIONS
-from videossr.pretext import Counting, Grounding, Jigsaw
+from videossr.pretext import Counting, Grounding, Jigsaw, shapes
+from videossr.pretext.perturbations import PERTURBATIONS
 from videossr.records import Sample
 
 # What reading an edit may raise when it is not of its task's form.

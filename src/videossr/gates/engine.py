@@ -1,7 +1,6 @@
 """Great Expectations at work: a silent context in memory, one suite held against one table, the Data Docs."""
 
 import html
-import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,10 +18,11 @@ from great_expectations.data_context.types.base import (
 
 from videossr.gates.results import Check, GateFailure
 from videossr.gates.suites import Suite
+from videossr.storage.atomic import atomic_folder
 
 
 @dataclass(frozen=True)
-class Finding:
+class Outcome:
     """What one expectation found: the check, and the rows that break it (None when no row does)."""
 
     check: Check
@@ -39,7 +39,7 @@ def open_context() -> Any:
     return gx.get_context(project_config=config, mode="ephemeral")
 
 
-def run_suite(context: Any, table: str, rows: pd.DataFrame, suite: Suite, name_column: str) -> list[Finding]:
+def run_suite(context: Any, table: str, rows: pd.DataFrame, suite: Suite, name_column: str) -> list[Outcome]:
     """Hold `rows` against `suite`; the result stays in `context` for the Data Docs.
 
     `name_column` is what a row is called in a breach. Raises RuntimeError when an expectation could not be computed:
@@ -74,7 +74,7 @@ def _escape(value: Any) -> Any:
     return html.escape(value, quote=False) if isinstance(value, str) else value
 
 
-def _finding(table: str, one: Any, name_column: str) -> Finding:
+def _finding(table: str, one: Any, name_column: str) -> Outcome:
     kind, rule = one.expectation_config.type, one.expectation_config.description
     if one.exception_info.get("raised_exception"):
         raise RuntimeError(f"{table}: {kind} could not be computed: {one.exception_info['exception_message']}")
@@ -82,9 +82,9 @@ def _finding(table: str, one: Any, name_column: str) -> Finding:
     num_rows = int(one.result.get("element_count") or 0)
     check = Check(table, rule, kind, bool(one.success), num_rows, len(unexpected))
     if one.success and not unexpected:
-        return Finding(check, None)
+        return Outcome(check, None)
     names = tuple(dict.fromkeys(html.unescape(str(row[name_column])) for row in unexpected))
-    return Finding(check, GateFailure(table, rule, names, _detail(one.result, unexpected, name_column)))
+    return Outcome(check, GateFailure(table, rule, names, _detail(one.result, unexpected, name_column)))
 
 
 def _detail(found: Mapping[str, Any], unexpected: Sequence[Mapping[str, Any]], name_column: str) -> str:
@@ -103,16 +103,13 @@ def _short(value: Any, width: int = 80) -> str:
 
 def write_data_docs(context: Any, folder: Path) -> None:
     """Draw the context's results as Data Docs under `folder`, whole or not at all. They are unstyled offline."""
-    partial = folder.with_name(folder.name + ".partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    store = {"class_name": "TupleFilesystemStoreBackend", "base_directory": str(partial.resolve())}
-    site = {"class_name": "SiteBuilder", "store_backend": store, "show_how_to_buttons": False}
-    context.add_data_docs_site(
-        site_name=folder.name, site_config={**site, "site_index_builder": {"class_name": "DefaultSiteIndexBuilder"}}
-    )
-    try:
-        context.build_data_docs(site_names=[folder.name])
-    finally:
-        context.delete_data_docs_site(folder.name)
-    shutil.rmtree(folder, ignore_errors=True)
-    partial.replace(folder)
+    with atomic_folder(folder) as temporary:
+        store = {"class_name": "TupleFilesystemStoreBackend", "base_directory": str(temporary.resolve())}
+        site = {"class_name": "SiteBuilder", "store_backend": store, "show_how_to_buttons": False}
+        context.add_data_docs_site(
+            site_name=folder.name, site_config={**site, "site_index_builder": {"class_name": "DefaultSiteIndexBuilder"}}
+        )
+        try:
+            context.build_data_docs(site_names=[folder.name])
+        finally:
+            context.delete_data_docs_site(folder.name)

@@ -8,13 +8,13 @@ import pandas as pd
 
 from videossr.gates import suites
 from videossr.gates.balance import balance_table
-from videossr.gates.engine import Finding, open_context, run_suite
+from videossr.gates.engine import Outcome, open_context, run_suite
 from videossr.gates.renders import renders_table
 from videossr.gates.results import GateResult, ValidateParams
 from videossr.gates.tables import (
     SETS,
-    Source,
-    StoredFootage,
+    GateContext,
+    StoredFrames,
     manifest_table,
     quarantine_table,
     samples_table,
@@ -30,7 +30,7 @@ Table = tuple[str, pd.DataFrame, suites.Suite, str]
 def inspect(
     manifest: Sequence[Video],
     quarantine: Sequence[Rejected],
-    store: StoredFootage,
+    store: StoredFrames,
     sets: Mapping[str, Sequence[Sample]],
     tasks: Mapping[str, Any],
     params: ValidateParams,
@@ -38,7 +38,7 @@ def inspect(
 ) -> GateResult:
     """See `videossr.gates.validate`."""
     footage = store.footage()
-    source = Source.of(manifest, footage, tasks)
+    source = GateContext.of(manifest, footage, tasks)
     renders = renders_table(sets, store, source, params.perceptibility_samples, np.random.default_rng(seed))
     tables: list[Table] = [
         ("manifest", manifest_table(manifest, footage, quarantine), suites.manifest_suite(params), "video_id"),
@@ -57,7 +57,7 @@ def inspect(
 
 
 def _samples(
-    sets: Mapping[str, Sequence[Sample]], source: Source, renders: pd.DataFrame, params: ValidateParams
+    sets: Mapping[str, Sequence[Sample]], source: GateContext, renders: pd.DataFrame, params: ValidateParams
 ) -> Iterator[Table]:
     clips = dict(zip(renders["kind"], renders["clips"], strict=True))
     rules = {
@@ -69,7 +69,7 @@ def _samples(
         yield name, samples_table(samples, SETS[name], elsewhere, source, clips), rules[name], "sample_id"
 
 
-def _result(findings: Sequence[Finding], statistics: Mapping[str, Any], context: Any) -> GateResult:
+def _result(findings: Sequence[Outcome], statistics: Mapping[str, Any], context: Any) -> GateResult:
     breaches = [(one.check.success, one.breach) for one in findings if one.breach is not None]
     return GateResult(
         failures=tuple(breach for success, breach in breaches if not success),

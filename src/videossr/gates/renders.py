@@ -8,14 +8,18 @@ import pandas as pd
 from tqdm import tqdm
 
 from videossr.gates.edits import videos_used
-from videossr.gates.tables import Source, StoredFootage, derived_answer, edit_fault, kind_of
+from videossr.gates.tables import GateContext, StoredFrames, derived_answer, edit_fault, kind_of
 from videossr.records import Sample
 
 _COLUMNS = ("sample_id", "set", "kind", "video_id", "clips", "difference")
 
 
 def renders_table(
-    sets: Mapping[str, Sequence[Sample]], store: StoredFootage, source: Source, num_each: int, rng: np.random.Generator
+    sets: Mapping[str, Sequence[Sample]],
+    store: StoredFrames,
+    source: GateContext,
+    num_each: int,
+    rng: np.random.Generator,
 ) -> pd.DataFrame:
     """One row a rendered sample: how many clips it shows, and how much the edit changes what is seen (0..255).
 
@@ -26,7 +30,7 @@ def renders_table(
     return pd.DataFrame(rows, columns=_COLUMNS)
 
 
-def _choose(samples: Sequence[Sample], source: Source, num_each: int, rng: np.random.Generator) -> list[Sample]:
+def _choose(samples: Sequence[Sample], source: GateContext, num_each: int, rng: np.random.Generator) -> list[Sample]:
     by_kind: dict[str, list[Sample]] = defaultdict(list)
     for sample in samples:
         by_kind[kind_of(sample)].append(sample)
@@ -38,7 +42,7 @@ def _choose(samples: Sequence[Sample], source: Source, num_each: int, rng: np.ra
     return chosen
 
 
-def _renderable(sample: Sample, source: Source) -> bool:
+def _renderable(sample: Sample, source: GateContext) -> bool:
     return (
         kind_of(sample) in source.kinds
         and all(video in source.times_of for video in videos_used(sample))
@@ -47,7 +51,7 @@ def _renderable(sample: Sample, source: Source) -> bool:
     )
 
 
-def _rendered(name: str, sample: Sample, store: StoredFootage, source: Source) -> tuple[object, ...]:
+def _rendered(name: str, sample: Sample, store: StoredFrames, source: GateContext) -> tuple[object, ...]:
     task = source.tasks[sample.task]
     clips = {video: store[video] for video in videos_used(sample)}  # decoded once, not once a look
     num_clips = len(task.render(sample, clips))

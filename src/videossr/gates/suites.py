@@ -19,7 +19,7 @@ from great_expectations.expectations.metrics.map_metric_provider import (
 from great_expectations.expectations.row_conditions import Column
 
 from videossr import rewards
-from videossr.dataset import VIUBENCH
+from videossr.dataset.params import VIUBENCH
 from videossr.decode import REASONS
 from videossr.gates.results import ValidateParams
 

@@ -15,24 +15,23 @@ from typing import Any, Protocol
 import numpy as np
 import pandas as pd
 
-from videossr.frames import Clip
+from videossr.clip import Clip
 from videossr.gates import edits
-from videossr.policy import VIDEO_MARKER
-from videossr.records import Footage, Rejected, Sample, Video
+from videossr.records import VIDEO_MARKER, FrameTimes, Rejected, Sample, Video
 
 SETS = {"train": "train", "viubench": "bench"}  # a set of samples -> the split whose videos it may use
 
 
-class StoredFootage(Protocol):
+class StoredFrames(Protocol):
     """What the gate needs of a frame store: clips by video id, and every clock without reading a frame."""
 
     def __getitem__(self, video_id: str, /) -> Clip: ...
 
-    def footage(self) -> list[Footage]: ...
+    def footage(self) -> list[FrameTimes]: ...
 
 
 @dataclass(frozen=True)
-class Source:
+class GateContext:
     """What samples are held against: the split and the clock of each video, and the tasks by name."""
 
     split_of: Mapping[str, str]
@@ -40,7 +39,7 @@ class Source:
     tasks: Mapping[str, Any]
 
     @classmethod
-    def of(cls, manifest: Iterable[Video], footage: Iterable[Footage], tasks: Mapping[str, Any]) -> "Source":
+    def of(cls, manifest: Iterable[Video], footage: Iterable[FrameTimes], tasks: Mapping[str, Any]) -> "GateContext":
         splits = {video.video_id: str(video.split) for video in manifest}
         return cls(splits, {one.video_id: one.times for one in footage}, tasks)
 
@@ -51,7 +50,7 @@ class Source:
 
 
 def manifest_table(
-    manifest: Sequence[Video], footage: Sequence[Footage], quarantine: Sequence[Rejected]
+    manifest: Sequence[Video], footage: Sequence[FrameTimes], quarantine: Sequence[Rejected]
 ) -> pd.DataFrame:
     """One row a usable video: the fields of `Video`, and whether it is stored or told why not."""
     stored, refused = {one.video_id for one in footage}, {one.path for one in quarantine}
@@ -61,7 +60,7 @@ def manifest_table(
 
 
 def quarantine_table(
-    quarantine: Sequence[Rejected], manifest: Sequence[Video], footage: Sequence[Footage]
+    quarantine: Sequence[Rejected], manifest: Sequence[Video], footage: Sequence[FrameTimes]
 ) -> pd.DataFrame:
     """One row a rejected file, and whether the store has it all the same."""
     ids = {one.video_id for one in footage}
@@ -79,7 +78,7 @@ def source_table(manifest: Sequence[Video], quarantine: Sequence[Rejected]) -> p
 
 
 def store_table(
-    manifest: Sequence[Video], footage: Sequence[Footage], sets: Mapping[str, Sequence[Sample]]
+    manifest: Sequence[Video], footage: Sequence[FrameTimes], sets: Mapping[str, Sequence[Sample]]
 ) -> pd.DataFrame:
     """One row a stored video: its clock against its length, and which sets of samples it serves."""
     videos = {video.video_id: video for video in manifest}
@@ -97,7 +96,7 @@ _STORED = (
 )  # fmt: skip
 
 
-def _stored(one: Footage, video: Video | None, usual: int, served: Mapping[str, set[str]]) -> dict[str, Any]:
+def _stored(one: FrameTimes, video: Video | None, usual: int, served: Mapping[str, set[str]]) -> dict[str, Any]:
     times = np.asarray(one.times, np.float64)
     steps = np.diff(times)
     # Containers round their duration, and a frame lasts one step more than its time says.
@@ -116,7 +115,7 @@ def _stored(one: Footage, video: Video | None, usual: int, served: Mapping[str, 
 
 
 def samples_table(
-    samples: Sequence[Sample], split: str, elsewhere: Iterable[str], source: Source, clips: Mapping[str, int]
+    samples: Sequence[Sample], split: str, elsewhere: Iterable[str], source: GateContext, clips: Mapping[str, int]
 ) -> pd.DataFrame:
     """One row a sample. `elsewhere` are the sample ids of the other sets; `clips` how many clips a kind renders."""
     taken = set(elsewhere)
@@ -130,7 +129,9 @@ _PUZZLE = (
 )  # fmt: skip
 
 
-def _puzzle(sample: Sample, split: str, elsewhere: bool, source: Source, clips: Mapping[str, int]) -> dict[str, Any]:
+def _puzzle(
+    sample: Sample, split: str, elsewhere: bool, source: GateContext, clips: Mapping[str, int]
+) -> dict[str, Any]:
     kind = kind_of(sample)
     used = edits.videos_used(sample)
     return {
@@ -156,7 +157,7 @@ def kind_of(sample: Sample) -> str:
     return f"{sample.task}/{sample.variant}"
 
 
-def derived_answer(sample: Sample, source: Source) -> str | None:
+def derived_answer(sample: Sample, source: GateContext) -> str | None:
     """The answer that follows from the edit and the stored times; None where the edit does not give one."""
     times = source.times_of.get(sample.video_id)
     if times is None or kind_of(sample) not in source.kinds:
@@ -167,7 +168,7 @@ def derived_answer(sample: Sample, source: Source) -> str | None:
         return None
 
 
-def edit_fault(sample: Sample, source: Source) -> str | None:
+def edit_fault(sample: Sample, source: GateContext) -> str | None:
     """What is wrong with the edit under the parameters of its task, in words; None when nothing is."""
     times = source.times_of.get(sample.video_id)
     if times is None or kind_of(sample) not in source.kinds or sample.task not in edits.FAULTS:

@@ -16,57 +16,57 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import Protocol, TypeVar
 
-from videossr.parallel.limits import Limits, Loss
-from videossr.parallel.minder import Minder
-from videossr.parallel.on_ray import Cluster, on_cluster
+from videossr.parallel.limits import Failure, Limits
+from videossr.parallel.ray_cluster import RayCluster, ray_executors
+from videossr.parallel.supervisor import Supervisor
 
-__all__ = ["Cluster", "ItemLost", "Limits", "Loss", "Workers", "mapped"]
+__all__ = ["Failure", "ItemFailed", "Limits", "RayCluster", "Workers", "parallel_map"]
 
 T = TypeVar("T")
 R = TypeVar("R")
 
 # How many processes of this machine, 0 for this process itself, or a cluster.
-Workers = int | Cluster
+Workers = int | RayCluster
 
 _log = logging.getLogger(__name__)
 _WAITING_PER_HAND = 16  # results that may wait for a slow item before them
 
 
-class ItemLost(RuntimeError):
+class ItemFailed(RuntimeError):
     """An item has no result, and no one said what becomes of it."""
 
 
 class _Hand(Protocol):
     """What works on one pickled item at a time: a process here, or an actor somewhere."""
 
-    def run(self, item: bytes) -> bytes | Loss: ...
+    def run(self, item: bytes) -> bytes | Failure: ...
 
     def end(self) -> None: ...
 
 
-def mapped(
+def parallel_map(
     function: Callable[[T], R],
     items: Iterable[T],
     workers: Workers,
     limits: Limits | None = None,
-    on_loss: Callable[[T, Loss], R] | None = None,
+    on_loss: Callable[[T, Failure], R] | None = None,
 ) -> Iterator[R]:
     """Yield `function(item)` for every item, in order; `function` lies in a module, items and results travel.
 
     `workers` 0 stays in this process, and so does 1 where nothing is limited. Only a few results wait at a time, so
     memory does not grow with the number of items. An item that is lost becomes `on_loss(item, loss)`; without it,
-    ItemLost is raised. Under limits an item is also lost where `function` raises anything but VideoSSRError; without
+    ItemFailed is raised. Under limits an item is also lost where `function` raises anything but VideoSSRError; without
     them, what it raises is raised here (as RuntimeError where its class is neither ours nor Python's own).
     """
-    if not isinstance(workers, Cluster) and (workers < 1 or (workers == 1 and limits is None)):
+    if not isinstance(workers, RayCluster) and (workers < 1 or (workers == 1 and limits is None)):
         return map(function, items)
     packed = pickle.dumps(function)
-    if isinstance(workers, Cluster):
-        return _spread(on_cluster(workers, packed, limits), items, on_loss)
-    return _spread([Minder(packed, limits, Path.cwd(), sys.path) for _ in range(workers)], items, on_loss)
+    if isinstance(workers, RayCluster):
+        return _spread(ray_executors(workers, packed, limits), items, on_loss)
+    return _spread([Supervisor(packed, limits, Path.cwd(), sys.path) for _ in range(workers)], items, on_loss)
 
 
-def _spread(hands: Sequence[_Hand], items: Iterable[T], on_loss: Callable[[T, Loss], R] | None) -> Iterator[R]:
+def _spread(hands: Sequence[_Hand], items: Iterable[T], on_loss: Callable[[T, Failure], R] | None) -> Iterator[R]:
     free: SimpleQueue[_Hand] = SimpleQueue()
     for hand in hands:
         free.put(hand)
@@ -77,7 +77,7 @@ def _spread(hands: Sequence[_Hand], items: Iterable[T], on_loss: Callable[[T, Lo
             result = hand.run(pickle.dumps(item))
         finally:
             free.put(hand)
-        return _taken(item, result, on_loss) if isinstance(result, Loss) else pickle.loads(result)
+        return _taken(item, result, on_loss) if isinstance(result, Failure) else pickle.loads(result)
 
     threads = ThreadPoolExecutor(len(hands))
     try:
@@ -89,9 +89,9 @@ def _spread(hands: Sequence[_Hand], items: Iterable[T], on_loss: Callable[[T, Lo
         threads.shutdown()
 
 
-def _taken(item: T, loss: Loss, on_loss: Callable[[T, Loss], R] | None) -> R:
+def _taken(item: T, loss: Failure, on_loss: Callable[[T, Failure], R] | None) -> R:
     if on_loss is None:
-        raise ItemLost(f"{loss.detail}, at {item!r}")
+        raise ItemFailed(f"{loss.detail}, at {item!r}")
     if loss.story:  # what no one foresaw costs the item; the log keeps the whole story
         _log.error("%r raised\n%s", item, loss.story)
     return on_loss(item, loss)

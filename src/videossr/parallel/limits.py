@@ -23,7 +23,7 @@ class Limits:
 
 
 @dataclass(frozen=True)
-class Loss:
+class Failure:
     """Why an item has no result: `reason` is timeout, out_of_memory or crashed; `story` a traceback where one is."""
 
     reason: str

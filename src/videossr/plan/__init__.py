@@ -11,14 +11,15 @@ from typing import Any
 
 import numpy as np
 
-from videossr.dataset import PretextParams
+from videossr.clip import Clip
+from videossr.dataset.params import PretextParams
 from videossr.errors import ConfigError
-from videossr.frames import SIZE_FACTOR, Clip, FramesParams
+from videossr.frames.sampling import SIZE_FACTOR, FramesParams
+from videossr.models.policy import Prompt
 from videossr.plan.architecture import Architecture, lora_parameters, measure, meta_model
 from videossr.plan.costs import Learning, PromptSize, Work, group_work, mean_work, prompt_size
 from videossr.plan.memory import Load, by_kind
-from videossr.policy import Prompt
-from videossr.records import Footage
+from videossr.records import FrameTimes
 from videossr.train.params import TrainParams
 
 __all__ = ["Plan", "plan_run"]
@@ -128,7 +129,7 @@ def example_prompts(frames: FramesParams, pretext: PretextParams) -> tuple[list[
     for kind in kinds:
         name, _, variant = kind.partition("/")
         task = pretext.tasks[name]
-        footage = Footage("video", tuple(times.tolist()))
+        footage = FrameTimes("video", tuple(times.tolist()))
         sample = task.generate(footage, variant, np.random.default_rng(0), ("donor",))
         prompts.append(Prompt(sample.question, tuple(task.render(sample, store))))
     return prompts, list(kinds.values())

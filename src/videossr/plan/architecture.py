@@ -13,9 +13,9 @@ import yaml
 from transformers import AutoConfig, AutoModelForImageTextToText
 
 from videossr.errors import PolicyError
-from videossr.newborn import NewbornParams, newborn
-from videossr.qwen import backbone
-from videossr.train.params import NEWBORN, LoraParams
+from videossr.models.qwen import backbone
+from videossr.models.tiny_random import TinyRandomParams, write_tiny_random
+from videossr.train.params import TINY_RANDOM, LoraParams
 
 log = logging.getLogger(__name__)
 
@@ -75,14 +75,14 @@ class Architecture:
         return self.text.parameters + self.vision.parameters
 
 
-def meta_model(policy: str, infant: NewbornParams, texts: Iterable[str]) -> Any:
-    """The model named `policy` on the meta device: a folder or a cached name, else one of `known()`, or `newborn`.
+def meta_model(policy: str, infant: TinyRandomParams, texts: Iterable[str]) -> Any:
+    """The model named `policy` on the meta device: a folder or a cached name, else one of `known()`, or `tiny-random`.
 
     `infant` and `texts` say what a new-born policy is made of. Raises PolicyError for a name that nothing is known of.
     """
-    if policy == NEWBORN:
+    if policy == TINY_RANDOM:
         with tempfile.TemporaryDirectory() as folder:
-            newborn(infant, texts, 0, Path(folder))
+            write_tiny_random(infant, texts, 0, Path(folder))
             config = AutoConfig.from_pretrained(folder)
     else:
         config = _config(policy)
@@ -92,7 +92,7 @@ def meta_model(policy: str, infant: NewbornParams, texts: Iterable[str]) -> Any:
 
 def known() -> dict[str, dict[str, Any]]:
     """Architectures that are shipped with the project, by the name of their checkpoint."""
-    text = resources.files("videossr").joinpath("architectures.yaml").read_text(encoding="utf-8")
+    text = resources.files("videossr.plan").joinpath("architectures.yaml").read_text(encoding="utf-8")
     return yaml.safe_load(text)
 
 

@@ -10,9 +10,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from math import ceil
 
+from videossr.models.policy import Prompt
+from videossr.models.qwen import SYSTEM_PROMPT
 from videossr.plan.architecture import Architecture, Vision
-from videossr.policy import VIDEO_MARKER, Prompt
-from videossr.qwen import SYSTEM_PROMPT
+from videossr.records import VIDEO_MARKER
 
 BACKWARD = 2  # gradients of inputs and of weights, each as much work as the forward pass
 _TEMPLATE = "<s>system\n<e>\n<s>user\n<e>\n<s>assistant\n"  # one character or word a token, as the special tokens are

@@ -13,11 +13,12 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from videossr import rewards, shapes
+from videossr import rewards
+from videossr.clip import Clip
 from videossr.errors import ConfigError
-from videossr.frames import Clip
+from videossr.pretext import shapes
 from videossr.pretext.protocol import mean_difference, shown_indices
-from videossr.records import Footage, Sample
+from videossr.records import FrameTimes, Sample
 
 _QUESTION = (
     "<video>\nCircles, squares and triangles, each of one colour, were drawn into some frames of this video. How many "
@@ -52,10 +53,12 @@ class Counting:
                 f"{self.num_frames}: lower min_gap or max_frames"
             )
 
-    def fits(self, footage: Footage, variant: str) -> bool:
+    def fits(self, footage: FrameTimes, variant: str) -> bool:
         return len(shown_indices(len(footage.times), self.num_frames)) > 0
 
-    def generate(self, footage: Footage, variant: str, rng: np.random.Generator, donors: Sequence[str] = ()) -> Sample:
+    def generate(
+        self, footage: FrameTimes, variant: str, rng: np.random.Generator, donors: Sequence[str] = ()
+    ) -> Sample:
         shown_indices(len(footage.times), self.num_frames)
         max_instances = self.easy_max_instances if variant == "easy" else self.hard_max_instances
         drawn = []

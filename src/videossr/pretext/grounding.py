@@ -19,11 +19,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from videossr import rewards
+from videossr.clip import Clip
 from videossr.errors import ConfigError, SourceError
-from videossr.frames import Clip
-from videossr.perturb import PERTURBATIONS, Perturbation, at_strength
+from videossr.pretext.perturbations import PERTURBATIONS, Perturbation, at_strength
 from videossr.pretext.protocol import coarse_difference, mean_difference, shown_indices
-from videossr.records import Footage, Sample
+from videossr.records import FrameTimes, Sample
 
 _QUESTION = (
     "<video>\nDuring one part of this video {says}{clock}. When? "
@@ -66,12 +66,14 @@ class Grounding:
         if not self.strength > 0:
             raise ConfigError(f"strength must be above 0, where a perturbation cannot be seen, got {self.strength}")
 
-    def fits(self, footage: Footage, variant: str) -> bool:
+    def fits(self, footage: FrameTimes, variant: str) -> bool:
         bounds = edges(footage.times, self._layout(len(footage.times), PERTURBATIONS[variant]))
         longest = self._lengths()[-1]
         return bool(np.min(bounds[longest:] - bounds[:-longest]) >= _SHORTEST_SECONDS)
 
-    def generate(self, footage: Footage, variant: str, rng: np.random.Generator, donors: Sequence[str] = ()) -> Sample:
+    def generate(
+        self, footage: FrameTimes, variant: str, rng: np.random.Generator, donors: Sequence[str] = ()
+    ) -> Sample:
         perturbation = PERTURBATIONS[variant]
         layout = self._layout(len(footage.times), perturbation, rng)
         start, length = self._interval(footage, layout, rng)
@@ -138,7 +140,7 @@ class Grounding:
         offset = 0 if rng is None else int(rng.integers(num_stored - unit * reach + 1))
         return {"num_frames": self.num_frames, "stride": [unit * outside, unit * inside], "offset": offset}
 
-    def _interval(self, footage: Footage, layout: Mapping[str, Any], rng: np.random.Generator) -> tuple[int, int]:
+    def _interval(self, footage: FrameTimes, layout: Mapping[str, Any], rng: np.random.Generator) -> tuple[int, int]:
         """Draw (start, length) in shown frames, again while the interval rounds to nothing."""
         bounds, lengths = edges(footage.times, layout), self._lengths()
         for _ in range(_TRIES):

@@ -15,10 +15,10 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from videossr import rewards
+from videossr.clip import Clip
 from videossr.errors import ConfigError
-from videossr.frames import Clip
 from videossr.pretext.protocol import coarse_difference, shown_indices
-from videossr.records import Footage, Sample
+from videossr.records import FrameTimes, Sample
 
 _QUESTION = (
     "{clips}\nThese are {num_clips} clips of one video in a wrong order. In which order do they play? "
@@ -45,10 +45,12 @@ class Jigsaw:
         """Frames that each clip of a puzzle of this variant shows."""
         return {"4": self.frames_per_clip_4, "6": self.frames_per_clip_6, "8": self.frames_per_clip_8}[variant]
 
-    def fits(self, footage: Footage, variant: str) -> bool:
+    def fits(self, footage: FrameTimes, variant: str) -> bool:
         return len(shown_indices(len(footage.times), int(variant) * self.frames_per_clip(variant))) > 0
 
-    def generate(self, footage: Footage, variant: str, rng: np.random.Generator, donors: Sequence[str] = ()) -> Sample:
+    def generate(
+        self, footage: FrameTimes, variant: str, rng: np.random.Generator, donors: Sequence[str] = ()
+    ) -> Sample:
         num_clips, frames_per_clip = int(variant), self.frames_per_clip(variant)
         shown_indices(len(footage.times), num_clips * frames_per_clip)
         order = list(range(num_clips))

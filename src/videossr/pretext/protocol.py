@@ -6,9 +6,9 @@ from typing import Any, ClassVar, Protocol
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from videossr.clip import Clip
 from videossr.errors import ConfigError
-from videossr.frames import Clip
-from videossr.records import Footage, Sample
+from videossr.records import FrameTimes, Sample
 
 _SQUARE = 4  # pixels; sides of stored frames are multiples of 32
 
@@ -22,11 +22,13 @@ class PretextTask(Protocol):
 
     variants: ClassVar[tuple[str, ...]]
 
-    def fits(self, footage: Footage, variant: str) -> bool:
+    def fits(self, footage: FrameTimes, variant: str) -> bool:
         """Whether a puzzle of this variant can be asked of the video; raises ConfigError where no video could do."""
         ...
 
-    def generate(self, footage: Footage, variant: str, rng: np.random.Generator, donors: Sequence[str] = ()) -> Sample:
+    def generate(
+        self, footage: FrameTimes, variant: str, rng: np.random.Generator, donors: Sequence[str] = ()
+    ) -> Sample:
         """Decide a puzzle without seeing a pixel. `sample_id` is left empty: the data set names its samples."""
         ...
 

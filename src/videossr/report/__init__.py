@@ -7,10 +7,20 @@ from pathlib import Path
 from videossr.errors import ConfigError
 from videossr.pretext import PretextTask
 from videossr.report import charts, page
-from videossr.report.evidence import Evidence, gather
-from videossr.report.sheets import Missing, Sheet, draw_sheet, draw_sheets
+from videossr.report.contact_sheets import ContactSheet, MissingSheet, draw_sheet, draw_sheets
+from videossr.report.inputs import ReportInputs, load_inputs
+from videossr.storage.atomic import write_bytes, write_text
 
-__all__ = ["Evidence", "Missing", "ReportParams", "Sheet", "draw_sheet", "draw_sheets", "gather", "write_report"]
+__all__ = [
+    "ContactSheet",
+    "MissingSheet",
+    "ReportInputs",
+    "ReportParams",
+    "draw_sheet",
+    "draw_sheets",
+    "load_inputs",
+    "write_report",
+]
 
 
 @dataclass(frozen=True)
@@ -31,7 +41,9 @@ class ReportParams:
             raise ConfigError(f"seed must not be negative, got {self.seed}")
 
 
-def write_report(evidence: Evidence, tasks: Mapping[str, PretextTask], params: ReportParams, reports_dir: Path) -> Path:
+def write_report(
+    evidence: ReportInputs, tasks: Mapping[str, PretextTask], params: ReportParams, reports_dir: Path
+) -> Path:
     """Write `figures/*.png` and the self-contained `index.html` into `reports_dir`; returns the page's path.
 
     The same evidence gives the same bytes.
@@ -47,28 +59,21 @@ def write_report(evidence: Evidence, tasks: Mapping[str, PretextTask], params: R
         thumbnail_pixels=params.thumbnail_pixels,
     )
     for name, content in _figures(evidence, sheets).items():
-        _write(reports_dir / "figures" / name, content)
+        write_bytes(reports_dir / "figures" / name, content)
     path = reports_dir / "index.html"
-    _write(path, page.render_page(params.title, evidence, sheets).encode())
+    write_text(path, page.render_page(params.title, evidence, sheets))
     return path
 
 
-def _figures(evidence: Evidence, sheets: Sequence[Sheet | Missing]) -> dict[str, bytes]:
+def _figures(evidence: ReportInputs, sheets: Sequence[ContactSheet | MissingSheet]) -> dict[str, bytes]:
     figures = {"viubench.png": charts.png(charts.viubench_bars(evidence.results))}
     for name, panels in (("training.png", charts.EARNED), ("replies.png", charts.REPLIES)):
         curves = charts.small_multiples(panels, evidence.curves)
         if curves is not None:
             figures[name] = charts.png(curves)
-    drawn = [sheet for sheet in sheets if isinstance(sheet, Sheet)]
+    drawn = [sheet for sheet in sheets if isinstance(sheet, ContactSheet)]
     for task in dict.fromkeys(sheet.sample.task for sheet in drawn):
         of_task = [sheet for sheet in drawn if sheet.sample.task == task]
         # Photographs, not lines: finer print than this only makes the file larger.
         figures[f"samples_{task}.png"] = charts.png(charts.sample_sheets(of_task), dots_per_inch=100)
     return figures
-
-
-def _write(path: Path, content: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
-    partial.write_bytes(content)
-    partial.replace(path)

@@ -16,9 +16,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from videossr.benchmarks.viubench import COLUMNS
-from videossr.report import words
-from videossr.report.sheets import Sheet, strip
+from videossr.evaluation.viubench import COLUMNS
+from videossr.report import text
+from videossr.report.contact_sheets import ContactSheet, strip
 
 TASK_NAMES = ("grounding", "counting", "jigsaw")
 
@@ -121,7 +121,7 @@ def png(draw: Draw, dots_per_inch: int = 160) -> bytes:
 
 def viubench_bars(results: Mapping[str, Any]) -> Draw:
     """Bars with 95 % intervals: one group a column and `overall`, one bar an answerer. `results` is viubench.json."""
-    rows = {name: row for name, row in results["rows"].items() if name in words.ANSWERERS}
+    rows = {name: row for name, row in results["rows"].items() if name in text.ANSWERERS}
     groups = ["overall", *COLUMNS]
     # A gap after `overall`: it is the mean of what follows it.
     centres = np.arange(len(groups)) + np.where(np.arange(len(groups)) > 0, 0.35, 0)
@@ -137,12 +137,12 @@ def viubench_bars(results: Mapping[str, Any]) -> Draw:
                 centres + (place - (len(rows) - 1) / 2) * width,
                 values,
                 width * 0.92,
-                yerr=None if words.too_few(results) else whiskers,
+                yerr=None if text.too_few(results) else whiskers,
                 color=theme.answerers[name],
                 error_kw={"ecolor": theme.ink, "elinewidth": 0.9, "alpha": 0.75},
-                label=words.ANSWERERS[name],
+                label=text.ANSWERERS[name],
             )
-        axes.set_xticks(centres, [words.LABELS[group].replace(" ", "\n", 1) for group in groups])
+        axes.set_xticks(centres, [text.LABELS[group].replace(" ", "\n", 1) for group in groups])
         axes.set_ylabel("score, %")
         axes.set_ylim(bottom=0)
         axes.tick_params(axis="x", length=0)
@@ -178,10 +178,10 @@ def troubles(panels: Sequence[Panel], curves: Mapping[str, Sequence[Mapping[str,
 
 def in_words(panels: Sequence[Panel], curves: Mapping[str, Sequence[Mapping[str, float]]]) -> str:
     """The same curves for who cannot see them: where each began and where it ended."""
-    return "; ".join(words.course(panel.title, lines) for panel, lines in _logged(panels, curves))
+    return "; ".join(text.course(panel.title, lines) for panel, lines in _logged(panels, curves))
 
 
-def sample_sheets(sheets: Sequence[Sheet]) -> Draw:
+def sample_sheets(sheets: Sequence[ContactSheet]) -> Draw:
     """One strip a sheet below another, its variant and its right answer above it; touched frames are framed."""
     strips = [strip(sheet, _rgb(LIGHT.touched)) for sheet in sheets]
 
@@ -206,8 +206,8 @@ def _logged(
     found = []
     for panel in panels:
         rows = curves.get(panel.phase, [])
-        lines = {name: line for name in panel.names if (line := words.series(rows, name))}
-        if not lines and (line := words.series(rows, panel.instead)):
+        lines = {name: line for name in panel.names if (line := text.series(rows, name))}
+        if not lines and (line := text.series(rows, panel.instead)):
             lines = {panel.instead: line}
         if lines:
             found.append((panel, lines))

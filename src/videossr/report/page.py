@@ -1,21 +1,18 @@
 """The page itself: evidence, charts and sheets laid into one self-contained HTML file."""
 
-import base64
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from importlib import resources
 from typing import Any
 
-import jinja2
-
-from videossr.benchmarks.viubench import COLUMNS, paper_table
-from videossr.perturb import PERTURBATIONS
+from videossr.evaluation.viubench import COLUMNS, paper_table
+from videossr.pages import data_uri, render_template
+from videossr.pretext.perturbations import PERTURBATIONS
 from videossr.records import Rejected, Sample, Video
-from videossr.report import charts, words
+from videossr.report import charts, text
 from videossr.report.charts import Draw, Panel
-from videossr.report.evidence import Evidence
-from videossr.report.sheets import Missing, Sheet
+from videossr.report.contact_sheets import ContactSheet, MissingSheet
+from videossr.report.inputs import ReportInputs
 
 MAX_FILES_LISTED = 200
 
@@ -29,30 +26,32 @@ class Chart:
     alt: str
 
 
-def render_page(title: str, evidence: Evidence, sheets: Sequence[Sheet | Missing]) -> str:
+def render_page(title: str, evidence: ReportInputs, sheets: Sequence[ContactSheet | MissingSheet]) -> str:
     """The whole page as HTML; every text that comes from files, videos or models is escaped."""
-    template = resources.files("videossr").joinpath("templates/report.html").read_text(encoding="utf-8")
-    environment = jinja2.Environment(
-        autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
-    )
-    environment.filters |= {"percent": words.percent, "signed": words.signed, "label": words.LABELS.__getitem__}
-    return environment.from_string(template).render(
+    filters: dict[str, Callable[..., Any]] = {
+        "percent": text.percent,
+        "signed": text.signed,
+        "label": text.LABELS.__getitem__,
+    }
+    return render_template(
+        "report.html",
+        filters,
         title=title,
         results=evidence.results,
         rows=evidence.results["rows"],
         gain=evidence.results["gain"],
-        answerers=words.ANSWERERS,
+        answerers=text.ANSWERERS,
         columns=["overall", *COLUMNS],
-        verdict=words.verdict(evidence.results),
+        verdict=text.verdict(evidence.results),
         remarks=_remarks(evidence.results),
-        caution=words.caution(evidence.results),
-        too_few=words.too_few(evidence.results),
+        caution=text.caution(evidence.results),
+        too_few=text.too_few(evidence.results),
         videos=footage_facts(evidence.videos),
         rejected=_by_reason(evidence.rejected),
         max_files=MAX_FILES_LISTED,
         puzzles=puzzle_counts(evidence.train, evidence.bench),
         gate=evidence.gate,
-        training=words.trained(evidence.curves),
+        training=text.trained(evidence.curves),
         curves_chart=_curves_chart("What training earned", charts.EARNED, evidence.curves),
         replies_chart=_curves_chart("How the replies changed", charts.REPLIES, evidence.curves),
         troubles=charts.troubles(charts.REPLIES, evidence.curves),
@@ -89,7 +88,7 @@ def puzzle_counts(train: Sequence[Sample], bench: Sequence[Sample]) -> list[tupl
 
 
 def _remarks(results: Mapping[str, Any]) -> list[str]:
-    return [words.against_blind(results), words.columns_moved(results), words.unparsed(results)]
+    return [text.against_blind(results), text.columns_moved(results), text.unparsed(results)]
 
 
 def _by_reason(rejected: Sequence[Rejected]) -> dict[str, list[Rejected]]:
@@ -99,12 +98,12 @@ def _by_reason(rejected: Sequence[Rejected]) -> dict[str, list[Rejected]]:
     return reasons
 
 
-def _by_task(sheets: Sequence[Sheet | Missing]) -> dict[str, dict[str, list[Any]]]:
+def _by_task(sheets: Sequence[ContactSheet | MissingSheet]) -> dict[str, dict[str, list[Any]]]:
     """Task -> what could be drawn (`drawn`) and what could not (`missing`)."""
     tasks: dict[str, dict[str, list[Any]]] = {}
     for sheet in sheets:
-        task = sheet.task if isinstance(sheet, Missing) else sheet.sample.task
-        kind = "missing" if isinstance(sheet, Missing) else "drawn"
+        task = sheet.task if isinstance(sheet, MissingSheet) else sheet.sample.task
+        kind = "missing" if isinstance(sheet, MissingSheet) else "drawn"
         tasks.setdefault(task, {"drawn": [], "missing": []})[kind].append(sheet)
     return tasks
 
@@ -117,8 +116,5 @@ def _curves_chart(name: str, panels: Sequence[Panel], curves: Mapping[str, Any])
 def _chart(draw: Draw | None, alt: str) -> Chart | None:
     if draw is None:
         return None
-    light, dark = (
-        "data:image/svg+xml;base64," + base64.b64encode(charts.svg(draw, theme)).decode()
-        for theme in (charts.LIGHT, charts.DARK)
-    )
+    light, dark = (data_uri(charts.svg(draw, theme), "image/svg+xml") for theme in (charts.LIGHT, charts.DARK))
     return Chart(light, dark, alt)

@@ -7,36 +7,36 @@ MLflow is imported inside the functions: it decides about telemetry while it is 
 alone imports it at once: MLflow runs that file where a registered model is loaded, and nothing here imports it.
 """
 
-from videossr.tracking.origin import Lineage, lineage
+from videossr.tracking.lineage import Lineage, read_lineage
 from videossr.tracking.registry import (
     Version,
     champion,
-    checkpoint,
-    crown,
-    keep,
-    kept,
+    checkpoint_folder,
+    load_artifact,
     load_champion,
     register,
+    save_artifact,
+    set_champion,
     versions,
 )
 from videossr.tracking.runs import Run, stage_run
 from videossr.tracking.store import NAME, client, database
 
 __all__ = [
-    "NAME",
     "Lineage",
+    "NAME",
     "Run",
     "Version",
     "champion",
-    "checkpoint",
+    "checkpoint_folder",
     "client",
-    "crown",
     "database",
-    "keep",
-    "kept",
-    "lineage",
+    "load_artifact",
     "load_champion",
+    "read_lineage",
     "register",
+    "save_artifact",
+    "set_champion",
     "stage_run",
     "versions",
 ]

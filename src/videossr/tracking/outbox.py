@@ -1,11 +1,12 @@
 """Metrics that could not be sent: kept on disk, a file a run, until the tracking server answers again."""
 
-import json
 import uuid
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+
+from videossr.storage.jsonl import append_jsonl, read_jsonl
 
 
 @dataclass(frozen=True)
@@ -18,7 +19,7 @@ class Point:
 
 
 @dataclass(frozen=True)
-class Letter:
+class PendingRun:
     """What one run could not say. `run_id` is empty where not even the run could be made, `status` where it was cut off
     before it ended."""
 
@@ -37,6 +38,7 @@ class Outbox:
     def __init__(self, folder: Path, run_id: str, stage: str, params: Mapping[str, Any]) -> None:
         self._path = folder / f"{run_id or uuid.uuid4().hex}.jsonl"
         self._header = {"run_id": run_id, "stage": stage, "params": dict(params)}
+        self._has_header = False
 
     def put(self, point: Point) -> None:
         """Keep a point; the file is made with the first line."""
@@ -47,23 +49,18 @@ class Outbox:
         self._append({"status": status})
 
     def _append(self, content: Mapping[str, Any]) -> None:
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        lines = [] if self._path.exists() else [self._header]
-        with self._path.open("a", encoding="utf-8") as file:
-            file.writelines(json.dumps(line) + "\n" for line in [*lines, content])
+        self._has_header = self._has_header or bool(read_jsonl(self._path))
+        append_jsonl(self._path, [content] if self._has_header else [self._header, content])
+        self._has_header = True
 
 
-def letters(folder: Path) -> Iterator[Letter]:
+def pending_runs(folder: Path) -> Iterator[PendingRun]:
     """Everything unsent in `folder`; a last line that a kill tore is passed over."""
     for path in sorted(folder.glob("*.jsonl")):
-        lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if _whole(line)]
+        lines = read_jsonl(path)
         if not lines:
-            continue  # torn before anything was said
+            continue  # a kill came before the first whole line
         header, *rest = lines
         points = tuple(Point(**line) for line in rest if "step" in line)
         status = rest[-1].get("status", "") if rest else ""  # a run that went on after it had ended has not ended
-        yield Letter(path, **header, status=status, points=points)
-
-
-def _whole(line: str) -> bool:
-    return line.count("{") == line.count("}") > 0
+        yield PendingRun(path, **header, status=status, points=points)

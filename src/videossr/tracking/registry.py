@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from videossr.errors import PolicyError
-from videossr.tracking.origin import Lineage, run_tags
+from videossr.tracking.lineage import Lineage, run_tags
 from videossr.tracking.store import NAME, client, fluent
 
 if TYPE_CHECKING:
@@ -96,22 +96,22 @@ def _version(item: Any) -> Version:
     return Version(int(item.version), item.run_id, item.tags.get(_POLICY_TAG, ""))
 
 
-def crown(project: Path, version: Version, reason: str) -> None:
+def set_champion(project: Path, version: Version, reason: str) -> None:
     """Move the alias `champion` to a version, and write beside it why."""
     store = client(project)
     store.set_registered_model_alias(NAME, CHAMPION, str(version.number))
     store.set_model_version_tag(NAME, str(version.number), "videossr.crowned", reason)
 
 
-def keep(project: Path, version: Version, files: Sequence[Path], folder: str) -> None:
+def save_artifact(project: Path, version: Version, files: Sequence[Path], folder: str) -> None:
     """Copy files to the run that registered a version."""
     store = client(project)
     for path in files:
         store.log_artifact(version.run_id, str(path), folder)
 
 
-def kept(project: Path, version: Version, path: str) -> Path | None:
-    """The local path of a file that `keep` stored, or None."""
+def load_artifact(project: Path, version: Version, path: str) -> Path | None:
+    """The local path of a file that `save_artifact` stored, or None."""
     store = client(project)
     folder = str(Path(path).parent)
     if path not in {item.path for item in store.list_artifacts(version.run_id, folder)}:
@@ -119,7 +119,7 @@ def kept(project: Path, version: Version, path: str) -> Path | None:
     return Path(store.download_artifacts(version.run_id, path))
 
 
-def checkpoint(project: Path, version: Version) -> Path:
+def checkpoint_folder(project: Path, version: Version) -> Path:
     """The folder of a version's checkpoint, for `qwen.load_policy`.
 
     Raises PolicyError when its files are gone: MLflow stores absolute paths, which a moved project leaves behind.

@@ -10,8 +10,9 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from videossr.tracking.origin import git_commit, run_tags
-from videossr.tracking.outbox import Letter, Outbox, Point, letters
+from videossr.storage.atomic import write_json
+from videossr.tracking.lineage import git_commit, run_tags
+from videossr.tracking.outbox import Outbox, PendingRun, Point, pending_runs
 from videossr.tracking.store import client, experiment, trouble
 
 if TYPE_CHECKING:
@@ -92,14 +93,14 @@ def _begin(project: Path, stage: str, params: Mapping[str, Any], resume: Path | 
     try:
         store = client(project)
         experiment_id = experiment(project, store)
-        for letter in letters(unsent):
+        for letter in pending_runs(unsent):
             if letter.status == "FINISHED":
                 _send(store, experiment_id, letter)
         # Looked up after the runs that have finished, and before those that were cut off: it may be one of these.
         run_id = _reopened(store, run_id) or _made(store, experiment_id, stage, run_tags(stage, git_commit(project)))
         if resume is not None:
-            _remember(resume, {"run": run_id, "params": params})
-        for letter in letters(unsent):
+            write_json(resume, {"run": run_id, "params": params}, indent=None)
+        for letter in pending_runs(unsent):
             mine = resume is not None and _same_work(store, letter, run_id, stage, params)
             _send(store, experiment_id, letter, run_id if mine else "")
     except trouble() as error:
@@ -108,7 +109,7 @@ def _begin(project: Path, stage: str, params: Mapping[str, Any], resume: Path | 
     return Run(store, run_id, Outbox(unsent, run_id, stage, params))
 
 
-def _send(store: "MlflowClient", experiment_id: str, letter: Letter, goes_on: str = "") -> None:
+def _send(store: "MlflowClient", experiment_id: str, letter: PendingRun, goes_on: str = "") -> None:
     """Send what a run could not say, to the run that `goes_on` with its work, or to its own, which is then over.
 
     A run that could not even be made is made now. One that was cut off before it ended was killed.
@@ -124,7 +125,7 @@ def _send(store: "MlflowClient", experiment_id: str, letter: Letter, goes_on: st
     logger.info("sent %d steps of '%s' that MLflow had not taken", len(letter.points), letter.stage)
 
 
-def _same_work(store: "MlflowClient", letter: Letter, run_id: str, stage: str, params: Mapping[str, Any]) -> bool:
+def _same_work(store: "MlflowClient", letter: PendingRun, run_id: str, stage: str, params: Mapping[str, Any]) -> bool:
     """Whether a letter is of the run `run_id`, or of one that never came to be and was to do the same."""
     if letter.run_id == run_id:
         return True
@@ -183,13 +184,6 @@ def _log_points(store: "MlflowClient", run_id: str, points: Sequence[Point]) -> 
 
 def _log_artifact(client: "MlflowClient", run_id: str, path: Path, folder: str | None) -> None:
     client.log_artifact(run_id, str(path), folder)
-
-
-def _remember(note: Path, content: Mapping[str, Any]) -> None:
-    note.parent.mkdir(parents=True, exist_ok=True)
-    partial = note.with_name(note.name + ".partial")
-    partial.write_text(json.dumps(content), encoding="utf-8")
-    partial.replace(note)
 
 
 def _remembered(note: Path | None, params: Mapping[str, Any]) -> str:

@@ -13,10 +13,10 @@ from mlflow.models import set_model
 from mlflow.pyfunc.model import PythonModel
 
 from videossr import config
-from videossr.frames import FramesParams
-from videossr.policy import Policy
-from videossr.qwen import load_policy
-from videossr.serving import ask
+from videossr.frames.sampling import FramesParams
+from videossr.models.checkpoint import load_policy
+from videossr.models.policy import Policy
+from videossr.models.video_files import prompt_about_files
 
 
 class ServedPolicy(PythonModel):
@@ -33,7 +33,9 @@ class ServedPolicy(PythonModel):
     def predict(self, context: Any, model_input: pd.DataFrame, params: Mapping[str, Any] | None = None) -> pd.DataFrame:
         """Answer every row; raises DecodeError for a video that cannot be read."""
         asked = zip(model_input["question"], model_input["videos"], strict=True)
-        prompts = [ask(question, [Path(video) for video in videos], self.frames) for question, videos in asked]
+        prompts = [
+            prompt_about_files(question, [Path(video) for video in videos], self.frames) for question, videos in asked
+        ]
         return pd.DataFrame({"answer": self.policy.respond(prompts)})
 
 

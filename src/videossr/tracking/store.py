@@ -4,7 +4,7 @@ import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from videossr.workspace import settle
+from videossr.workspace import configure_tools
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -14,7 +14,7 @@ NAME = "videossr"
 
 def client(project: Path) -> "MlflowClient":
     """An MLflow client on the project's own database, which is made when it is missing."""
-    settle(project)
+    configure_tools(project)
     from mlflow import MlflowClient
 
     # MLflow announces every table and every version that it creates.

@@ -11,16 +11,17 @@ from transformers import PrinterCallback, ProgressCallback
 from trl import GRPOConfig
 
 from videossr.errors import TrainingError
-from videossr.policy import Prompt
-from videossr.pretext.floors import blind_floors
-from videossr.qwen import backbone, load_model, load_processor, vision_token_ids
+from videossr.models.checkpoint import load_model, load_processor
+from videossr.models.policy import Prompt
+from videossr.models.qwen import backbone, vision_token_ids
+from videossr.pretext.baselines import blind_floors
 from videossr.records import Sample
 from videossr.train.checkpoints import WholeCheckpoints
 from videossr.train.curriculum import Curriculum
 from videossr.train.grpo import VideoGRPOTrainer
-from videossr.train.lessons import Lessons, row_of
 from videossr.train.params import BITSANDBYTES, GrpoParams, LoraParams, TrainParams
 from videossr.train.progress import Progress, RunLog
+from videossr.train.prompt_builder import PromptBuilder, row_of
 from videossr.train.reward import scorer, verified_reward
 
 
@@ -47,7 +48,7 @@ def assemble(
         train_dataset=Dataset.from_list([row_of(sample) for sample in samples]),
         processing_class=processor,
         peft_config=_lora(params.lora),
-        lessons=Lessons(samples, render, processor, params.grpo.max_prompt_tokens, params.seed, curriculum),
+        lessons=PromptBuilder(samples, render, processor, params.grpo.max_prompt_tokens, params.seed, curriculum),
         score=score,
         grpo=params.grpo,
         shared_prefix=params.shared_prefix,

@@ -1,6 +1,5 @@
 """What training leaves on disk: checkpoints that are whole or nothing, and policies that appear at once."""
 
-import json
 import logging
 import shutil
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import Any
 from transformers import TrainerCallback
 
 from videossr.errors import TrainingError
+from videossr.storage.atomic import atomic_folder
 
 log = logging.getLogger(__name__)
 
@@ -58,23 +58,5 @@ def _step(checkpoint: Path) -> int:
 
 def publish(source: Path, target: Path) -> None:
     """Copy a folder to where it appears at once."""
-    half = target.with_name(target.name + ".half")
-    shutil.rmtree(half, ignore_errors=True)
-    shutil.copytree(source, half)
-    shutil.rmtree(target, ignore_errors=True)
-    half.replace(target)
-
-
-def fresh(folder: Path) -> Path:
-    """The folder, made and empty."""
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
-    return folder
-
-
-def write_json(path: Path, value: Any) -> None:
-    """Write JSON that appears whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    half = path.with_name(path.name + ".half")
-    half.write_text(json.dumps(value, indent=1), encoding="utf-8")
-    half.replace(path)
+    with atomic_folder(target) as temporary:
+        shutil.copytree(source, temporary, dirs_exist_ok=True)

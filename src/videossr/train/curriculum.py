@@ -14,8 +14,8 @@ import numpy as np
 from videossr import config
 from videossr.errors import ConfigError
 from videossr.pretext import PretextTask
-from videossr.pretext.floors import blind_floors
-from videossr.records import Footage, Sample
+from videossr.pretext.baselines import blind_floors
+from videossr.records import FrameTimes, Sample
 from videossr.train.params import CurriculumParams, Level
 
 _FLOOR_SAMPLES = 200  # puzzles of a level from which its blind floor is taken
@@ -36,7 +36,7 @@ class Curriculum:
         params: CurriculumParams,
         tasks: Mapping[str, PretextTask],
         samples: Sequence[Sample],
-        footage: Callable[[str], Footage],
+        footage: Callable[[str], FrameTimes],
         seed: int,
     ) -> None:
         self.params = params

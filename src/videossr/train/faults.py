@@ -9,11 +9,11 @@ from typing import Any, NoReturn
 import torch
 
 from videossr.errors import TrainingError
-from videossr.train.checkpoints import write_json
+from videossr.storage.atomic import write_json
 
 
 @contextmanager
-def told_out_of_memory() -> Iterator[None]:
+def explain_out_of_memory() -> Iterator[None]:
     """Name the parameters to lower where memory runs out."""
     try:
         yield

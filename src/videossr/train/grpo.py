@@ -18,19 +18,19 @@ from trl import GRPOTrainer
 from trl.models.utils import unwrap_model_for_generation
 
 from videossr.errors import TrainingError
-from videossr.qwen import Encoded, backbone, look
-from videossr.train.asking import Asking, Completions
+from videossr.models.qwen import EncodedPrompt, backbone, encode_vision
 from videossr.train.attention import attend_by_branches
+from videossr.train.batching import chunks, concatenate_padded, split_groups, truncate_at_end
+from videossr.train.checks import check_shared_prefix, check_vision_sensitivity
 from videossr.train.curriculum import TaskScale
-from videossr.train.faults import finite_gradient, told_out_of_memory, write_fault
-from videossr.train.lessons import Lessons, Puzzle
-from videossr.train.means import TokenMeans
+from videossr.train.dynamic_sampling import Completions, DynamicSampler
+from videossr.train.faults import explain_out_of_memory, finite_gradient, write_fault
 from videossr.train.params import GrpoParams
 from videossr.train.prefix import Group, padded_logps, shared_logps
-from videossr.train.proofs import prove_agreement, prove_sight
+from videossr.train.prompt_builder import EncodedSample, PromptBuilder
 from videossr.train.reward import Score
 from videossr.train.rollout import repeated_rollout, shared_rollout
-from videossr.train.rows import parts, side_by_side, split_groups, until_end
+from videossr.train.token_metrics import TokenMetrics
 
 log = logging.getLogger(__name__)
 
@@ -47,7 +47,7 @@ class VideoGRPOTrainer(GRPOTrainer):
     """
 
     def __init__(
-        self, *args: Any, lessons: Lessons, score: Score, grpo: GrpoParams, shared_prefix: str, **kwargs: Any
+        self, *args: Any, lessons: PromptBuilder, score: Score, grpo: GrpoParams, shared_prefix: str, **kwargs: Any
     ) -> None:
         super().__init__(*args, **kwargs)
         rows_per_forward = self.args.per_device_train_batch_size
@@ -66,7 +66,7 @@ class VideoGRPOTrainer(GRPOTrainer):
         self.lessons = lessons
         self.scale = TaskScale() if grpo.running_task_scale else None
         self._grpo = grpo
-        self._asking = Asking(
+        self._asking = DynamicSampler(
             lessons,
             score,
             decode=lambda group: self.processing_class.batch_decode(group, skip_special_tokens=True),
@@ -81,10 +81,10 @@ class VideoGRPOTrainer(GRPOTrainer):
         # A sharded tower runs inside the model's own forward pass only, so that it cannot be asked ahead of it.
         self._looks_ahead = not self.is_fsdp_enabled and not any(parameter.requires_grad for parameter in visual)
         self._buffered_inputs: list[dict[str, Any]] | None = None
-        self._prompts: list[Encoded] = []  # of the rows a method below is working on, one a group
+        self._prompts: list[EncodedPrompt] = []  # of the rows a method below is working on, one a group
         self._completions: Completions = []
         self._taught: Sequence[bool] | None = None  # which of these groups move the loss; None where all count
-        self._means = TokenMeans(sorted(set(self.train_dataset["task"])))
+        self._means = TokenMetrics(sorted(set(self.train_dataset["task"])))
         self._scored: tuple[torch.Tensor, torch.Tensor | None] | None = None  # what the loss was last computed from
 
     def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
@@ -103,7 +103,7 @@ class VideoGRPOTrainer(GRPOTrainer):
             self._rescale(batch, puzzles, groups)
         return batch
 
-    def _roll_out(self, prompts: Sequence[Encoded], seeds: Sequence[int]) -> list[Completions]:
+    def _roll_out(self, prompts: Sequence[EncodedPrompt], seeds: Sequence[int]) -> list[Completions]:
         """A group of completions for each prompt, so many prompts at a time as memory was said to hold."""
         size, together = self.num_generations, self._grpo.prompts_per_rollout or len(prompts)
         # What a group says must not depend on how the rollout is cut, between passes or between processes.
@@ -120,20 +120,20 @@ class VideoGRPOTrainer(GRPOTrainer):
             ) as model,
             torch.no_grad(),
         ):
-            for part in parts(list(zip(prompts, seeds, strict=True)), together):
+            for part in chunks(list(zip(prompts, seeds, strict=True)), together):
                 asked = [prompt for prompt, _ in part]
                 noise = [seed for _, seed in part] if seeded else None
                 ids = roll_out(
                     model, asked, size, self.generation_config, pad_token_id, noise, synced=self.is_fsdp_enabled
                 )
-                rows += [until_end(row, self.eos_token_ids) for row in ids.tolist()]
+                rows += [truncate_at_end(row, self.eos_token_ids) for row in ids.tolist()]
         return [rows[at : at + size] for at in range(0, len(rows), size)]
 
-    def _look(self, prompts: Sequence[Encoded]) -> Sequence[Encoded]:
+    def _look(self, prompts: Sequence[EncodedPrompt]) -> Sequence[EncodedPrompt]:
         """Look at the prompts once for rollout, reference and loss, where the vision tower does not learn."""
-        return look(self.model, prompts) if self._looks_ahead else prompts
+        return encode_vision(self.model, prompts) if self._looks_ahead else prompts
 
-    def _rescale(self, batch: dict[str, Any], puzzles: Sequence[Puzzle], groups: Sequence[Completions]) -> None:
+    def _rescale(self, batch: dict[str, Any], puzzles: Sequence[EncodedSample], groups: Sequence[Completions]) -> None:
         """Divide each group's advantages by the running scale of its task's rewards."""
         assert self.scale is not None
         pairs = list(zip(puzzles, groups, strict=True))
@@ -160,7 +160,7 @@ class VideoGRPOTrainer(GRPOTrainer):
         return self._buffered_inputs[self._step % self.args.steps_per_generation]
 
     def training_step(self, model: Any, inputs: Any, num_items_in_batch: Any) -> torch.Tensor:
-        with told_out_of_memory():
+        with explain_out_of_memory():
             loss = super().training_step(model, inputs, num_items_in_batch)
         if not torch.isfinite(loss):
             self._stop(f"the loss is {loss.item()}")
@@ -244,13 +244,13 @@ class VideoGRPOTrainer(GRPOTrainer):
             self._verify(model, groups)
         kept = [group for i, group in enumerate(groups) if self._taught is None or self._taught[i]]
         per_pass = max(1, (batch_size or len(input_ids)) // self.num_generations)
-        passes = [self._logps(model, part) for part in parts(kept, per_pass)]
+        passes = [self._logps(model, part) for part in chunks(kept, per_pass)]
         if self._taught is not None:
             self._scored = self._spread(model, passes, input_ids[:, -logits_to_keep:])
             return *self._scored, None
         logps, entropies = zip(*passes, strict=True)
-        entropy = None if entropies[0] is None else side_by_side(entropies, logits_to_keep)
-        self._scored = side_by_side(logps, logits_to_keep), entropy
+        entropy = None if entropies[0] is None else concatenate_padded(entropies, logits_to_keep)
+        self._scored = concatenate_padded(logps, logits_to_keep), entropy
         return *self._scored, None
 
     def _spread(
@@ -268,7 +268,7 @@ class VideoGRPOTrainer(GRPOTrainer):
         if not passes:
             # Nothing is computed, yet the step must be that of a zero gradient: moments decay, weights decay.
             return logps + sum((p * 0).sum() for p in model.parameters() if p.requires_grad), entropy
-        computed = [side_by_side(values, width) for values in zip(*passes, strict=True)]
+        computed = [concatenate_padded(values, width) for values in zip(*passes, strict=True)]
         told = computed[1][computed[1] > 0]
         entropy = torch.full_like(logps, told.mean().item() if len(told) else torch.nan)
         place = rows.nonzero()[:, 0]
@@ -292,9 +292,9 @@ class VideoGRPOTrainer(GRPOTrainer):
         self._verify_pending = False
         tolerance = 0.1 if self.args.bf16 else 1e-3
         with self.accelerator.autocast():
-            prove_agreement(model, groups, self._tokenizer.pad_token_id, self.temperature, tolerance)
+            check_shared_prefix(model, groups, self._tokenizer.pad_token_id, self.temperature, tolerance)
 
-    def prove_sight(self, rows: Sequence[Row]) -> float:
+    def check_vision_sensitivity(self, rows: Sequence[Row]) -> float:
         """How far other pixels move the log-probabilities of the right answers of `rows`, on the loss's path; nats.
 
         Raises TrainingError when nothing moves: the loss would not see the video.
@@ -304,6 +304,6 @@ class VideoGRPOTrainer(GRPOTrainer):
         prompts = [self.lessons.puzzle(row["sample_id"], 0).prompt for row in rows]
         answers = [self._tokenizer(row["answer"], return_tensors="pt").input_ids[0] for row in rows]
         groups = [Group(prompt, [answer]) for prompt, answer in zip(prompts, answers, strict=True)]
-        moved = prove_sight(groups, lambda asked: self._logps(self.model, asked)[0])
+        moved = check_vision_sensitivity(groups, lambda asked: self._logps(self.model, asked)[0])
         self.model.to(home)
         return moved

@@ -4,10 +4,10 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from videossr.errors import ConfigError
-from videossr.newborn import NewbornParams
+from videossr.models.tiny_random import TinyRandomParams
 from videossr.pretext import TASKS
 
-NEWBORN = "newborn"
+TINY_RANDOM = "newborn"
 LOSSES = ("grpo", "bnpo", "dr_grpo", "dapo", "luspo", "cispo", "sapo", "vespo")  # TRL 1.16's
 BITSANDBYTES = ("adamw_8bit", "paged_adamw_8bit", "paged_adamw_32bit")  # need the extra `optimizers` and a GPU
 OPTIMIZERS = ("adamw_torch_fused", "adamw_torch", "adafactor", *BITSANDBYTES)
@@ -194,7 +194,7 @@ class TrainParams:
     prompts_per_step counts the prompts of all of them.
     """
 
-    policy: str = NEWBORN
+    policy: str = TINY_RANDOM
     seed: int = 0
     reward: Reward = "smooth"
     reward_by_task: dict[str, Reward] = field(default_factory=dict)
@@ -204,7 +204,7 @@ class TrainParams:
     curriculum: CurriculumParams | None = None
     processes: int = 1
     accelerate: str | None = None
-    newborn: NewbornParams = field(default_factory=NewbornParams)
+    newborn: TinyRandomParams = field(default_factory=TinyRandomParams)
     warmup: WarmupParams = field(default_factory=WarmupParams)
     grpo: GrpoParams = field(default_factory=GrpoParams)
 

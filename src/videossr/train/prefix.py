@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch.nn.functional import pad
 
-from videossr.qwen import Encoded, backbone, bare, left_padded, prompt_positions, video_inputs
+from videossr.models.qwen import EncodedPrompt, backbone, pad_left, prompt_positions, unwrap, video_inputs
 from videossr.train.attention import attends_by_branches
 
 IGNORED = -100  # a label that is not scored
@@ -27,12 +27,12 @@ IGNORED = -100  # a label that is not scored
 class Group:
     """One encoded prompt and its completions: int64 tensors [C_i], of uneven lengths, none empty."""
 
-    prompt: Encoded
+    prompt: EncodedPrompt
     completions: Sequence[torch.Tensor]
 
 
 @dataclass(frozen=True)
-class Packed:
+class PackedBatch:
     """B groups as B rows of N tokens.
 
     `input_ids` int64 [B, N]; `labels` int64 [B, N], already shifted, `IGNORED` where nothing is scored;
@@ -47,7 +47,7 @@ class Packed:
     stem: int
 
 
-def pack(model: Any, groups: Sequence[Group], pad_token_id: int) -> Packed:
+def pack(model: Any, groups: Sequence[Group], pad_token_id: int) -> PackedBatch:
     """Lay out groups for one forward pass; a model that does not attend by branches is told every token's view."""
     rows = [_row(model, group) for group in groups]
     width = max(len(ids) for ids, *_ in rows)
@@ -59,7 +59,7 @@ def pack(model: Any, groups: Sequence[Group], pad_token_id: int) -> Packed:
     packed_positions = stack(positions, 0).transpose(0, 1)
     stem = min(len(group.prompt) - 1 for group in groups) if attends_by_branches(model) else 0
     mask = _branch_mask(stack(segments, -1), stem)
-    return Packed(stack(ids, pad_token_id), stack(labels, IGNORED), packed_positions, mask, stem)
+    return PackedBatch(stack(ids, pad_token_id), stack(labels, IGNORED), packed_positions, mask, stem)
 
 
 def _row(model: Any, group: Group) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -98,7 +98,7 @@ def shared_logps(
     only a float64 model is scored without it, exactly, with its logits divided by `temperature`.
     """
     packed = pack(model, groups, pad_token_id)
-    device = bare(model).device
+    device = unwrap(model).device
     labels = packed.labels.to(device)
     log_probs, entropy = _score(
         model,
@@ -118,12 +118,12 @@ def _score(
     model: Any, labels: torch.Tensor, temperature: float, **inputs: Any
 ) -> tuple[torch.Tensor, torch.Tensor | None]:
     """Log-probability and entropy [B, N] at every place whose (shifted) label is not `IGNORED`; elsewhere 0."""
-    if bare(model).dtype != torch.float64:
+    if unwrap(model).dtype != torch.float64:
         out = model(**inputs, shift_labels=labels, fused_lm_head=True)
         return out.log_probs, out.entropy
     # The fused head returns float32, which would hide what only float64 can show.
     hidden = backbone(model)(**inputs, use_cache=False).last_hidden_state
-    every = torch.log_softmax(bare(model).get_output_embeddings()(hidden) / temperature, dim=-1)
+    every = torch.log_softmax(unwrap(model).get_output_embeddings()(hidden) / temperature, dim=-1)
     log_probs = every.gather(-1, labels.clamp(min=0)[..., None])[..., 0]
     entropy = -(every.exp() * every).sum(-1)
     return log_probs.masked_fill(labels == IGNORED, 0), entropy.masked_fill(labels == IGNORED, 0)
@@ -143,8 +143,8 @@ def padded_logps(
     """The same as `shared_logps` done the usual way: every completion beside its own copy of prompt and video."""
     prompts = [group.prompt for group in groups for _ in group.completions]
     completions = [completion.cpu() for group in groups for completion in group.completions]
-    batch = left_padded(model, prompts, pad_token_id)
-    device, width = bare(model).device, max(len(completion) for completion in completions)
+    batch = pad_left(model, prompts, pad_token_id)
+    device, width = unwrap(model).device, max(len(completion) for completion in completions)
     tails = torch.stack([pad(c, (0, width - len(c)), value=pad_token_id) for c in completions]).to(device)
     alive = torch.stack([pad(torch.ones_like(c), (0, width - len(c))) for c in completions]).to(device)
     ids = torch.cat([batch.tokens["input_ids"], tails], dim=1)

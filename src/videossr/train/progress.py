@@ -1,12 +1,13 @@
 """What training says while it runs: a progress bar, a metrics file, and whoever else wants the numbers."""
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
 from transformers import TrainerCallback
+
+from videossr.storage.jsonl import append_jsonl, read_jsonl
 
 SECONDS = "step_seconds"
 RENAMED = {"frac_reward_zero_std": "zero_variance", "grad_norm": "gradient_norm", "step_time": SECONDS}
@@ -30,27 +31,13 @@ class RunLog:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        if path.exists() and not path.read_text(encoding="utf-8").endswith("\n"):
-            self._write("\n")  # a kill tore the last line: the next one starts afresh
 
     def append(self, row: dict[str, float]) -> None:
-        self._write(json.dumps(row) + "\n")
-
-    def _write(self, text: str) -> None:
-        with self.path.open("a", encoding="utf-8") as file:
-            file.write(text)
+        append_jsonl(self.path, [row])
 
     def read(self) -> list[dict[str, float]]:
-        if not self.path.exists():
-            return []
-        lines = self.path.read_text(encoding="utf-8").splitlines()
-        by_step = {row["step"]: row for row in map(json.loads, filter(_whole, lines))}
+        by_step = {row["step"]: row for row in read_jsonl(self.path)}
         return [by_step[step] for step in sorted(by_step)]
-
-
-def _whole(line: str) -> bool:
-    """Rows hold no nested objects, so a line that a kill tore never ends in a brace."""
-    return line.endswith("}")
 
 
 class Progress(TrainerCallback):

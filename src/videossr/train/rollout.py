@@ -7,12 +7,12 @@ from typing import Any
 import torch
 from transformers import GenerationConfig, LogitsProcessor
 
-from videossr.qwen import Encoded, backbone, left_padded
+from videossr.models.qwen import EncodedPrompt, backbone, pad_left
 
 
 def shared_rollout(
     model: Any,
-    prompts: Sequence[Encoded],
+    prompts: Sequence[EncodedPrompt],
     group_size: int,
     config: GenerationConfig,
     pad_token_id: int,
@@ -26,7 +26,7 @@ def shared_rollout(
     `seeds`, one a prompt, a group's completions depend on its seed alone and not on what is sampled beside it.
     `synced` keeps processes that hold shards of one model in step until the last of them has ended.
     """
-    batch = left_padded(model, prompts, pad_token_id)
+    batch = pad_left(model, prompts, pad_token_id)
     tokens, base = batch.tokens, backbone(model)
     # Generation wants at least one token outside the cache: everything but the last goes in now.
     stem = {name: tokens[name][:, :-1] for name in ("input_ids", "attention_mask", "mm_token_type_ids")}
@@ -48,7 +48,7 @@ def shared_rollout(
 
 def repeated_rollout(
     model: Any,
-    prompts: Sequence[Encoded],
+    prompts: Sequence[EncodedPrompt],
     group_size: int,
     config: GenerationConfig,
     pad_token_id: int,
@@ -56,7 +56,7 @@ def repeated_rollout(
     synced: bool = False,
 ) -> torch.Tensor:
     """The same as `shared_rollout` done the usual way: every row prefills its own copy of prompt and video."""
-    batch = left_padded(model, [prompt for prompt in prompts for _ in range(group_size)], pad_token_id)
+    batch = pad_left(model, [prompt for prompt in prompts for _ in range(group_size)], pad_token_id)
     sampling = _sampling(config, seeds, group_size, batch.tokens["input_ids"].device)
     out = model.generate(**batch.tokens, **batch.videos, synced_gpus=synced, **sampling)
     return out[:, batch.tokens["input_ids"].shape[1] :]

@@ -18,27 +18,28 @@ from typing import Any
 import torch
 from accelerate import PartialState
 
+from videossr.clip import Clip
 from videossr.errors import PolicyError, TrainingError
-from videossr.frames import Clip, FrameStore
-from videossr.newborn import newborn
-from videossr.policy import Prompt
+from videossr.frames.store import FrameStore
+from videossr.models.checkpoint import ADAPTER, POINTER, load_model, load_processor, resolve_checkpoint
+from videossr.models.policy import Prompt
+from videossr.models.tiny_random import write_tiny_random
 from videossr.pretext import TASKS, PretextTask
-from videossr.qwen import ADAPTER, load_model, load_processor
-from videossr.records import Footage, Sample
+from videossr.records import FrameTimes, Sample
+from videossr.storage.atomic import atomic_folder, write_json
 from videossr.train.assembly import assemble
-from videossr.train.checkpoints import fresh, last_whole_checkpoint, publish, remove_torn, write_json
+from videossr.train.checkpoints import last_whole_checkpoint, publish, remove_torn
 from videossr.train.curriculum import Curriculum
-from videossr.train.faults import told_out_of_memory
-from videossr.train.identity import run_key, start_key
-from videossr.train.lessons import Lessons
-from videossr.train.params import NEWBORN, TrainParams
+from videossr.train.faults import explain_out_of_memory
+from videossr.train.params import TINY_RANDOM, TrainParams
 from videossr.train.progress import RunLog
+from videossr.train.prompt_builder import PromptBuilder
+from videossr.train.run_keys import run_key, start_key
 from videossr.train.warmup import warm_up
 
 log = logging.getLogger(__name__)
 
 SIGHT_PROMPTS = 4  # puzzles on which training proves that its loss sees the video
-POINTER = "policy.json"  # in the start folder of a policy that was loaded by name
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,7 +54,7 @@ class TrainReport:
     work: Path
 
 
-@told_out_of_memory()
+@explain_out_of_memory()
 def train(
     params: TrainParams,
     samples: Sequence[Sample],
@@ -85,12 +86,14 @@ def train(
         remove_torn(work / "grpo")
         start, warmup_curve = _start(params, samples, render, born)
     curriculum = _curriculum(params, samples, store, tasks)
-    trainer = assemble(params, samples, render, resolve(start), work, key, curriculum, log_metrics)
-    sight = trainer.prove_sight(trainer.train_dataset.select(range(min(SIGHT_PROMPTS, len(samples)))).to_list())
+    trainer = assemble(params, samples, render, resolve_checkpoint(start), work, key, curriculum, log_metrics)
+    sight = trainer.check_vision_sensitivity(
+        trainer.train_dataset.select(range(min(SIGHT_PROMPTS, len(samples)))).to_list()
+    )
     if trainer.is_world_process_zero():
         log.info("the loss sees the video: other pixels move its log-probabilities by up to %.2g nats", sight)
     trainer.train(resume_from_checkpoint=last_whole_checkpoint(work / "grpo", key, before=params.grpo.steps))
-    _publish_trained(trainer, params, resolve(start), work / "policy")
+    _publish_trained(trainer, params, resolve_checkpoint(start), work / "policy")
     report = TrainReport(warmup_curve, RunLog(work / "grpo.jsonl").read(), sight, trainer.lessons.skipped, work)
     if trainer.is_world_process_zero():
         publish(start, start_dir)
@@ -133,8 +136,8 @@ def _curriculum(
         raise TrainingError("a curriculum needs the tasks as the samples were made with them: pass `tasks` to train")
     known = {footage.video_id: footage for footage in store.footage()} if isinstance(store, FrameStore) else {}
 
-    def footage(video_id: str) -> Footage:
-        return known.get(video_id) or Footage(video_id, tuple(store[video_id].times.tolist()))
+    def footage(video_id: str) -> FrameTimes:
+        return known.get(video_id) or FrameTimes(video_id, tuple(store[video_id].times.tolist()))
 
     return Curriculum(params.curriculum, tasks, samples, footage, params.seed)
 
@@ -147,28 +150,25 @@ def _start(
     work.mkdir(parents=True, exist_ok=True)
     if start.exists():
         return start, json.loads(curve_path.read_text()) if curve_path.exists() else []
-    if params.policy != NEWBORN:
+    if params.policy != TINY_RANDOM:
         load_processor(params.policy)
         if (Path(params.policy) / ADAPTER).exists():
             raise PolicyError(f"train.policy must be a whole checkpoint, {params.policy} holds adapters: name its base")
-        half = fresh(work / "start.half")
-        write_json(half / POINTER, {"policy": params.policy})
-        half.replace(start)
+        with atomic_folder(start) as temporary:
+            write_json(temporary / POINTER, {"policy": params.policy})
         return start, []
     infant = work / "newborn"
     if not (infant / "model.safetensors").exists():
-        half = fresh(work / "newborn.half")
-        newborn(params.newborn, [f"{sample.question} {sample.answer}" for sample in samples], params.seed, half)
-        shutil.rmtree(infant, ignore_errors=True)
-        half.replace(infant)
+        with atomic_folder(infant) as temporary:
+            texts = [f"{sample.question} {sample.answer}" for sample in samples]
+            write_tiny_random(params.newborn, texts, params.seed, temporary)
     model, processor = load_model(infant, "float32").to(_device()), load_processor(infant)
-    lessons = Lessons(samples, render, processor, params.grpo.max_prompt_tokens, params.seed)
+    lessons = PromptBuilder(samples, render, processor, params.grpo.max_prompt_tokens, params.seed)
     curve = warm_up(model, processor, samples, lessons, params.warmup, params.seed, work / "warmup.pt")
     write_json(curve_path, curve)
-    half = fresh(work / "start.half")
-    model.save_pretrained(half)
-    processor.save_pretrained(half)
-    half.replace(start)
+    with atomic_folder(start) as temporary:
+        model.save_pretrained(temporary)
+        processor.save_pretrained(temporary)
     return start, curve
 
 
@@ -176,30 +176,18 @@ def _device() -> str:
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
-def resolve(folder: Path) -> str:
-    """The checkpoint a policy folder stands for: itself, or the name its pointer holds."""
-    pointer = folder / POINTER
-    if pointer.exists():
-        return json.loads(pointer.read_text())["policy"]
-    if not (folder / "config.json").exists() and not (folder / ADAPTER).exists():
-        raise PolicyError(f"{folder} must hold a checkpoint (config.json): run the train stage first")
-    return str(folder)
-
-
 def _publish_trained(trainer: Any, params: TrainParams, base: str, folder: Path) -> None:
     """Write the trained policy: adapters with a pointer to their base, or with the base where only this run has it."""
     state = trainer.accelerator.get_state_dict(trainer.model)
     if not trainer.is_world_process_zero():
         return
-    half = fresh(folder.with_name(folder.name + ".half"))
     model = trainer.accelerator.unwrap_model(trainer.model)
-    if params.lora is not None:
-        if params.policy == NEWBORN:
-            shutil.copytree(base, half / "base")
-        for adapter in model.peft_config.values():
-            adapter.base_model_name_or_path = "base" if params.policy == NEWBORN else params.policy
-    # No adapter is on an embedding, so peft need not ask the hub whether the vocabulary grew.
-    model.save_pretrained(half, state_dict=state, **({"save_embedding_layers": False} if params.lora else {}))
-    trainer.processing_class.save_pretrained(half)
-    shutil.rmtree(folder, ignore_errors=True)
-    half.replace(folder)
+    with atomic_folder(folder) as temporary:
+        if params.lora is not None:
+            if params.policy == TINY_RANDOM:
+                shutil.copytree(base, temporary / "base")
+            for adapter in model.peft_config.values():
+                adapter.base_model_name_or_path = "base" if params.policy == TINY_RANDOM else params.policy
+        # No adapter is on an embedding, so peft need not ask the hub whether the vocabulary grew.
+        model.save_pretrained(temporary, state_dict=state, **({"save_embedding_layers": False} if params.lora else {}))
+        trainer.processing_class.save_pretrained(temporary)

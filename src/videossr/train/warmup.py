@@ -11,9 +11,10 @@ from tqdm import tqdm
 from trl.trainer.utils import add_fused_lm_head
 
 from videossr.records import Sample
-from videossr.train.lessons import Lessons, Puzzle
+from videossr.storage.atomic import atomic_file
 from videossr.train.params import WarmupParams
 from videossr.train.prefix import Group, shared_logps
+from videossr.train.prompt_builder import EncodedSample, PromptBuilder
 
 log = logging.getLogger(__name__)
 
@@ -22,7 +23,7 @@ def warm_up(
     model: Any,
     processor: Any,
     samples: Sequence[Sample],
-    lessons: Lessons,
+    lessons: PromptBuilder,
     params: WarmupParams,
     seed: int,
     checkpoint: Path,
@@ -61,7 +62,7 @@ def _batches(samples: Sequence[Sample], params: WarmupParams, seed: int, start: 
         yield [samples[i] for i in chosen]
 
 
-def _loss(model: Any, processor: Any, batch: Sequence[Puzzle]) -> torch.Tensor:
+def _loss(model: Any, processor: Any, batch: Sequence[EncodedSample]) -> torch.Tensor:
     """Mean negative log-likelihood per answer token, end token included."""
     tokenizer = processor.tokenizer
     groups = [
@@ -79,10 +80,8 @@ def _save(checkpoint: Path, model: Any, optimizer: Any, schedule: Any, curve: li
         "schedule": schedule.state_dict(),
         "curve": curve,
     }
-    checkpoint.parent.mkdir(parents=True, exist_ok=True)
-    half = checkpoint.with_suffix(".half")
-    torch.save(state, half)
-    half.replace(checkpoint)
+    with atomic_file(checkpoint) as temporary:
+        torch.save(state, temporary)
 
 
 def _restore(checkpoint: Path, model: Any, optimizer: Any, schedule: Any) -> list[dict[str, float]]:

@@ -1,0 +1,38 @@
+"""What answers questions about videos: the protocol, its input, and a scripted fake that is shipped, not mocked."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from videossr.clip import Clip
+from videossr.errors import PolicyError
+from videossr.records import VIDEO_MARKER
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """One question: `text` holds one `<video>` marker for each of `clips`, in order."""
+
+    text: str
+    clips: tuple[Clip, ...]
+
+    def __post_init__(self) -> None:
+        markers = self.text.count(VIDEO_MARKER)
+        if markers != len(self.clips):
+            raise PolicyError(f"a prompt needs one {VIDEO_MARKER} marker a clip, got {markers} for {len(self.clips)}")
+
+
+class Policy(Protocol):
+    """Anything that replies to prompts, one reply a prompt, in order."""
+
+    def respond(self, prompts: Sequence[Prompt]) -> list[str]: ...
+
+
+@dataclass(frozen=True)
+class ScriptedPolicy:
+    """A policy that answers by a function of the prompt: for tests, demonstrations and blind baselines."""
+
+    answer: Callable[[Prompt], str]
+
+    def respond(self, prompts: Sequence[Prompt]) -> list[str]:
+        return [self.answer(prompt) for prompt in prompts]

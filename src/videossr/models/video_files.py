@@ -1,0 +1,31 @@
+"""Questions about video files: read as the frame store reads them, so that a policy sees what it was trained on."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from videossr.clip import Clip
+from videossr.decode import decode, probe
+from videossr.errors import DecodeError
+from videossr.frames.sampling import FramesParams, choose_frames, fitted_size
+from videossr.models.policy import Prompt
+from videossr.records import VIDEO_MARKER
+
+
+def prompt_about_files(question: str, videos: Sequence[Path], frames: FramesParams) -> Prompt:
+    """A prompt about video files. A question without `<video>` markers is put after its videos."""
+    markers = question.count(VIDEO_MARKER)
+    text = question if markers else VIDEO_MARKER * len(videos) + question
+    return Prompt(text, tuple(read_clip(video, frames) for video in videos))
+
+
+def read_clip(path: Path, frames: FramesParams) -> Clip:
+    """Evenly spaced frames of a video file, read as the frame store reads them.
+
+    Raises DecodeError when the file is no usable video, or too short.
+    """
+    probed = probe(path)
+    index = choose_frames(probed.times, frames.num_frames, frames.span)
+    if index is None:
+        raise DecodeError("too_short", f"{frames.num_frames} frames are needed within {frames.span} of {path}")
+    size = fitted_size(probed.height, probed.width, frames.min_pixels, frames.max_pixels)
+    return decode(path, probed.times[index], size=size, decoder=frames.decoder, probed=probed)

@@ -1,0 +1,26 @@
+"""HTML pages: one Jinja environment for all of them, everything escaped, nothing loaded from a network."""
+
+import base64
+from collections.abc import Callable, Mapping
+from importlib import resources
+from typing import Any
+
+import jinja2
+
+
+def render_template(name: str, filters: Mapping[str, Callable[..., Any]] | None = None, **values: Any) -> str:
+    """The page `templates/<name>` with `values` filled in.
+
+    Every value is escaped. A name that the template uses and `values` lacks raises jinja2.UndefinedError.
+    """
+    environment = jinja2.Environment(
+        autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
+    )
+    environment.filters |= filters or {}
+    text = resources.files("videossr.pages").joinpath(f"templates/{name}").read_text(encoding="utf-8")
+    return environment.from_string(text).render(**values)
+
+
+def data_uri(content: bytes, media_type: str) -> str:
+    """A picture that a page holds in itself, such as `data:image/svg+xml;base64,...`."""
+    return f"data:{media_type};base64,{base64.b64encode(content).decode()}"

@@ -1,0 +1,43 @@
+"""The benchmark of a GRPO step measures what it says: the same work both ways, on prompts as they are laid out."""
+
+import json
+import statistics
+
+import torch
+from transformers import AutoConfig
+
+import bench.grpo_step as grpo_step
+from tests.support import tiny_policy
+from videossr.models.checkpoint import load_processor
+from videossr.models.policy import Prompt
+from videossr.models.qwen import encode
+
+
+def test_a_synthetic_prompt_is_laid_out_as_the_processor_lays_it_out(tmp_path):
+    folder = tiny_policy.write_newborn(tmp_path)
+    sample, store = grpo_step._puzzle(8, 64)
+    real = encode(load_processor(folder), Prompt(sample.question, tuple(grpo_step.Grounding().render(sample, store))))
+    made = grpo_step.synthetic_prompt(AutoConfig.from_pretrained(folder), frames=8, side=64)
+    assert torch.equal(made.video_grid_thw, real.video_grid_thw)
+    assert made.pixel_values_videos.shape == real.pixel_values_videos.shape
+    assert made.mm_token_type_ids.sum() == real.mm_token_type_ids.sum()
+
+
+def test_the_rows_of_an_architecture_are_named_and_told(tmp_path, monkeypatch):
+    config = AutoConfig.from_pretrained(tiny_policy.write_newborn(tmp_path / "newborn"))
+    rows = grpo_step.compare_gpu("Some/Tiny-VL-Instruct", config, repeats=1, frames=4, side=64)
+    told = {row.name: row for row in rows}
+    parts = [told[f"gpu_tiny_vl_{part}"] for part in ("fwd_bwd", "reference", "rollout")]
+    groups = told["gpu_tiny_vl_groups"]
+    assert groups.unit == "groups/s"
+    assert groups.ours == 1 / sum(row.ours for row in parts) and groups.ratio > 1
+    monkeypatch.chdir(tmp_path)
+    grpo_step.tell(parts)
+    grpo_step.tell([groups])
+    assert [row["name"] for row in json.loads(grpo_step.OUT.read_text())] == [*(row.name for row in parts), groups.name]
+
+
+def test_pairs_are_told_by_their_medians():
+    own, other = iter([9, 1, 2, 3]), iter([9, 4, 4, 30])
+    ours, theirs, ratio = grpo_step.paired(lambda: next(own), lambda: next(other), 3)
+    assert (ours, theirs, ratio) == (2, 4, statistics.median([4, 2, 10]))

@@ -1,0 +1,341 @@
+"""Exports in verl's columns: what a reader finds, that nothing is lost or told, and that they come back."""
+
+import dataclasses
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import yaml
+from typer.testing import CliRunner
+
+from tests.support import ROOT, tiny_policy
+from videossr.audit import GATED
+from videossr.audit.features import measure_features
+from videossr.audit.findings import find
+from videossr.audit.puzzles import posed
+from videossr.audit.renderings import Rendering
+from videossr.cli import app
+from videossr.clip import Clip
+from videossr.dataset.build import build_train
+from videossr.dataset.params import PretextParams, TrainSet
+from videossr.dataset.samples import read_samples, write_samples
+from videossr.dataset.verl import SCHEMA, export_samples, import_samples, read_export
+from videossr.errors import ConfigError, SourceError, StoreError
+from videossr.frames.lossless import decode_png, encode_png, write_clips
+from videossr.frames.store import FrameStore
+from videossr.records import FrameTimes
+
+PRETEXT = PretextParams(**tiny_policy.TASKS)
+
+
+def samples_of(kinds, count):
+    store = tiny_policy.clips(12)
+    footage = [FrameTimes(name, tuple(clip.times.tolist())) for name, clip in store.items()]
+    return build_train(replace(PRETEXT, train=TrainSet(count, dict.fromkeys(kinds, 1.0))), footage)
+
+
+SAMPLES = samples_of(
+    [
+        "grounding/mirror",
+        "grounding/swap",
+        "grounding/noise",
+        "grounding/slow",
+        "grounding/shuffle",
+        "counting/hard",
+        "jigsaw/8",
+    ],
+    21,
+)
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("export")
+    return export_samples(SAMPLES, tiny_policy.clips(12), PRETEXT.tasks, folder, "train", "Answer directly.")
+
+
+def rendered(sample, store=None):
+    return PRETEXT.tasks[sample.task].render(sample, store or tiny_policy.clips(12))
+
+
+def same(one, other):
+    return all(
+        np.array_equal(a.frames, b.frames) and np.array_equal(a.times, b.times) for a, b in zip(one, other, strict=True)
+    )
+
+
+def read_as_verl(video):
+    """The frames of one entry of `videos`, as any reader of image files sees them."""
+    assert video["type"] == "video"
+    return np.stack([cv2.imread(path)[..., ::-1] for path in video["video"]])
+
+
+# What a reader finds
+
+
+def test_an_export_has_the_published_columns(exported):
+    assert pq.read_schema(exported).names == [
+        "data_source",
+        "prompt",
+        "videos",
+        "ability",
+        "reward_model",
+        "extra_info",
+    ]
+    for sample, row in zip(SAMPLES, pq.read_table(exported).to_pylist(), strict=True):
+        assert row["data_source"] == sample.task
+        assert row["prompt"] == [
+            {"role": "system", "content": "Answer directly."},
+            {"role": "user", "content": sample.question},
+        ]
+        assert row["reward_model"] == {"style": "rule", "ground_truth": sample.answer}
+        assert row["extra_info"]["index"] == SAMPLES.index(sample) and row["extra_info"]["split"] == "train"
+
+
+def test_every_video_marker_of_a_prompt_has_its_frames(exported):
+    for row in pq.read_table(exported).to_pylist():
+        assert row["prompt"][-1]["content"].count("<video>") == len(row["videos"])
+        assert all(Path(path).is_file() for video in row["videos"] for path in video["video"])
+
+
+def test_exported_frames_are_the_rendered_ones_bit_for_bit(exported):
+    for sample, row in zip(SAMPLES, pq.read_table(exported).to_pylist(), strict=True):
+        for clip, video in zip(rendered(sample), row["videos"], strict=True):
+            np.testing.assert_array_equal(read_as_verl(video), clip.frames)
+
+
+def test_the_rate_that_is_told_is_the_true_one_and_the_size_the_models(exported):
+    for row in pq.read_table(exported).to_pylist():
+        for video, times in zip(row["videos"], row["extra_info"]["times"], strict=True):
+            assert video["sample_fps"] == pytest.approx((len(times) - 1) / (times[-1] - times[0]))
+            assert video["min_pixels"] == video["max_pixels"] == 64 * 64
+
+
+def test_a_frame_that_is_shown_twice_is_stored_once_and_its_name_tells_no_edit(exported):
+    files = list((exported.parent / "frames").iterdir())
+    shown = {path for row in pq.read_table(exported).to_pylist() for v in row["videos"] for path in v["video"]}
+    assert {str(path.resolve()) for path in files} >= shown
+    assert all(path.suffix == ".png" and len(path.stem) == 40 for path in files)
+    pixels = {decode_png(path.read_bytes()).tobytes() for path in files}
+    assert len(pixels) == len(files)
+
+
+@pytest.mark.parametrize("kind", GATED)
+def test_the_probe_learns_nothing_from_exported_frames(kind, tmp_path):
+    store, samples = tiny_policy.clips(12), samples_of([kind], 96)
+    path = export_samples(samples, store, PRETEXT.tasks, tmp_path, "train")
+    rows = {row["extra_info"]["sample_id"]: row for row in pq.read_table(path).to_pylist()}
+
+    def as_exported(sample, clips):
+        videos = rows[sample.sample_id]["videos"]
+        return [Clip(read_as_verl(video), clip.times) for video, clip in zip(videos, clips, strict=True)]
+
+    seen = measure_features(PRETEXT.tasks, samples, {kind: [Rendering("exported", "", False, as_exported)]}, store)
+    puzzles = posed(PRETEXT.tasks["grounding"], seen.shown[kind, "exported"])
+    found = find(kind, "exported", puzzles, 4, 0.99, np.random.default_rng(0))
+    assert found.interval[0] <= 0 <= found.interval[1] and found.tells == ()
+
+
+# And that it comes back
+
+
+def test_an_import_gives_back_the_samples_and_renders_them_alike(exported, tmp_path):
+    shutil.copytree(exported.parent, tmp_path / "moved")
+    samples = import_samples(tmp_path / "moved" / "train.parquet", tmp_path / "store")
+    store = FrameStore(tmp_path / "store")
+    assert samples == SAMPLES
+    assert all(same(rendered(sample), rendered(sample, store)) for sample in samples)
+
+
+def test_an_imported_store_knows_its_clocks(exported, tmp_path):
+    import_samples(exported, tmp_path / "store")
+    used = {item.video_id: item.times for item in FrameStore(tmp_path / "store").footage()}
+    assert used == {name: tuple(clip.times.tolist()) for name, clip in tiny_policy.clips(12).items() if name in used}
+
+
+def test_an_export_of_an_import_is_the_same_again(exported, tmp_path):
+    samples, frames = read_export(exported)
+    again = export_samples(samples, frames, PRETEXT.tasks, tmp_path, "train", "Answer directly.")
+    assert {path.name for path in again.parent.rglob("*.png")} == {path.name for path in exported.parent.rglob("*.png")}
+    assert pq.read_table(again)["extra_info"] == pq.read_table(exported)["extra_info"]
+
+
+def test_rows_without_an_edit_are_refused(tmp_path):
+    path = tmp_path / "theirs.parquet"
+    pq.write_table(pa.table({"data_source": ["grounding"], "extra_info": [{"index": 0}]}), path)
+    with pytest.raises(SourceError, match="only pixels"):
+        read_export(path)
+    with pytest.raises(SourceError, match="no exported file"):
+        read_export(tmp_path / "nowhere.parquet")
+
+
+@pytest.fixture
+def copied(exported, tmp_path):
+    return shutil.copytree(exported.parent, tmp_path / "copy") / "train.parquet"
+
+
+def test_a_frame_with_other_pixels_is_noticed(copied):
+    used = pq.read_table(copied.with_name("train.videos.parquet"))["frames"][0][0].as_py()
+    path = copied.parent / "frames" / used
+    frame = decode_png(path.read_bytes())
+    path.write_bytes(encode_png(frame ^ 1))
+    with pytest.raises(SourceError, match="other pixels"):
+        read_export(copied)
+    path.write_bytes(path.read_bytes()[:50])
+    with pytest.raises(SourceError, match="cannot be read"):
+        read_export(copied)
+    path.unlink()
+    with pytest.raises(SourceError, match="cannot be read"):
+        read_export(copied)
+
+
+def test_an_edit_that_no_longer_fits_its_frames_is_noticed(copied):
+    rows = pq.read_table(copied).to_pylist()
+    row = next(row for row in rows if row["extra_info"]["variant"] == "mirror")
+    edit = json.loads(row["extra_info"]["edit"])
+    row["extra_info"]["edit"] = json.dumps({**edit, "start": (edit["start"] + 1) % 4})
+    pq.write_table(pa.Table.from_pylist(rows, SCHEMA), copied)
+    with pytest.raises(SourceError, match="no longer renders"):
+        read_export(copied)
+    for broken in ("no json", "[]", '{"perturbation": "mirror"}'):
+        row["extra_info"]["edit"] = broken
+        pq.write_table(pa.Table.from_pylist(rows, SCHEMA), copied)
+        with pytest.raises(SourceError, match="cannot be rendered"):
+            read_export(copied)
+
+
+def test_an_unknown_task_and_a_frame_outside_the_export_are_refused(copied):
+    table = pq.read_table(copied)
+    rows = table.to_pylist()
+    rows[0]["extra_info"]["task"] = "sudoku"
+    pq.write_table(pa.Table.from_pylist(rows, SCHEMA), copied)
+    with pytest.raises(SourceError, match="known are grounding, counting, jigsaw"):
+        read_export(copied)
+    pq.write_table(table, copied)
+    index = copied.with_name("train.videos.parquet")
+    videos = pq.read_table(index).to_pylist()
+    videos[0]["frames"][0] = "../../secret.png"
+    pq.write_table(pa.Table.from_pylist(videos), index)
+    with pytest.raises(SourceError, match="named by its pixels"):
+        read_export(copied)
+
+
+MIRRORED = next(place for place, sample in enumerate(SAMPLES) if sample.variant == "mirror")
+
+
+def _retold(copied, **told):
+    """A mirrored sample of the export with other words in extra_info."""
+    rows = pq.read_table(copied).to_pylist()
+    rows[MIRRORED]["extra_info"] |= told
+    pq.write_table(pa.Table.from_pylist(rows, SCHEMA), copied)
+
+
+@pytest.mark.parametrize(
+    ("told", "sentence"),
+    [
+        ({"answer": "0.1-0.2"}, "answer that does not follow"),
+        ({"answer": "maybe"}, "answer that does not follow"),
+        ({"answer": None}, "answer must be a text"),
+        ({"question": "When?"}, "question without its clips"),
+        ({"variant": "wobble"}, "no variant 'wobble'"),
+        ({"sample_id": SAMPLES[MIRRORED - 1].sample_id}, "same sample_id"),
+        ({"edit": json.dumps({**SAMPLES[MIRRORED].edit, "num_frames": 10**13})}, "10000000000000 of"),
+        ({"edit": json.dumps({**SAMPLES[MIRRORED].edit, "start": 10**30})}, "cannot be rendered"),
+    ],
+)
+def test_a_row_that_tells_other_than_its_edit_is_refused(copied, told, sentence):
+    _retold(copied, **told)
+    with pytest.raises(SourceError, match=sentence):
+        read_export(copied)
+
+
+def test_an_answer_that_verl_would_pay_otherwise_is_refused(copied):
+    rows = pq.read_table(copied).to_pylist()
+    rows[0]["reward_model"]["ground_truth"] = "0.1-0.2"
+    pq.write_table(pa.Table.from_pylist(rows, SCHEMA), copied)
+    with pytest.raises(SourceError, match="answer that does not follow"):
+        read_export(copied)
+
+
+@pytest.mark.parametrize("column", ["extra_info", "videos", "reward_model"])
+@pytest.mark.parametrize("value", [None, "text"])
+def test_a_column_of_another_type_is_told_in_a_sentence(copied, column, value):
+    table = pq.read_table(copied)
+    others = pa.array([value] * len(table), pa.string())
+    pq.write_table(table.set_column(table.schema.get_field_index(column), column, others), copied)
+    with pytest.raises(SourceError, match="only pixels|cannot be rendered"):
+        read_export(copied)
+
+
+def test_rows_without_values_are_told_in_a_sentence(copied):
+    rows = pq.read_table(copied).to_pylist()
+    for column in ("extra_info", "videos", "reward_model"):
+        pq.write_table(pa.Table.from_pylist([{**rows[0], column: None}, *rows[1:]], SCHEMA), copied)
+        with pytest.raises(SourceError, match="cannot be rendered|a task 'None'"):
+            read_export(copied)
+
+
+@pytest.mark.parametrize("name", ["train.parquet", "train.videos.parquet"])
+def test_a_file_that_is_no_parquet_is_told_in_a_sentence(copied, name):
+    copied.with_name(name).write_text("half a download")
+    with pytest.raises(SourceError, match="cannot be read as parquet"):
+        read_export(copied)
+
+
+@pytest.mark.parametrize("video_id", ["../../evil", "v" * 100, None])
+def test_a_video_is_not_named_by_a_path(copied, video_id):
+    index = copied.with_name("train.videos.parquet")
+    videos = pq.read_table(index).to_pylist()
+    pq.write_table(pa.Table.from_pylist([{**videos[0], "video_id": video_id}, *videos[1:]]), index)
+    with pytest.raises(SourceError, match="names a video"):
+        read_export(copied)
+    pq.write_table(pa.Table.from_pylist(videos).drop_columns(["times"]), index)
+    with pytest.raises(SourceError, match="lacks the column times"):
+        read_export(copied)
+
+
+def test_clips_of_different_lengths_make_no_store(tmp_path):
+    clip = tiny_policy.clips(12)["video0"]
+    with pytest.raises(SourceError, match="as many frames"):
+        write_clips({"a": clip, "b": Clip(clip.frames[:4], clip.times[:4])}, tmp_path / "store")
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch):
+    """A project with a small frame store and a few samples, as the working directory."""
+    params = yaml.safe_load((ROOT / "params.yaml").read_text())
+    params["frames"]["num_frames"] = tiny_policy.NUM_STORED
+    params["pretext"] |= {name: dataclasses.asdict(task) for name, task in tiny_policy.TASKS.items()}
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(params))
+    write_clips(tiny_policy.clips(12), tmp_path / "data" / "frames")
+    write_samples(tmp_path / "data" / "samples" / "train.parquet", SAMPLES)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_the_commands_lead_there_and_back_and_overwrite_nothing(project):
+    def invoke(*arguments):
+        return CliRunner().invoke(app, list(arguments), catch_exceptions=False)
+
+    assert "21 samples" in invoke("export", "out").output
+    assert invoke("import", "out/train.parquet").exit_code == 0
+    assert read_samples(project / "data" / "imported" / "samples" / "train.parquet") == SAMPLES
+    assert len(FrameStore(project / "data" / "imported" / "frames")) > 0
+    with pytest.raises(ConfigError, match="choose another folder"):
+        invoke("import", "out/train.parquet")
+
+
+def test_the_audit_command_writes_its_page(project):
+    """Of any frames, such as those of an import; the project's own are the default."""
+    (project / "data" / "frames").rename(project / "imported")
+    with pytest.raises(StoreError, match="no frame store at data/frames"):
+        CliRunner().invoke(app, ["audit"], catch_exceptions=False)
+    done = CliRunner().invoke(app, ["audit", "--puzzles", "4", "--frames", "imported"], catch_exceptions=False)
+    assert "audit: " in done.output and "reports/audit.html" in done.output
+    assert (project / "reports" / "audit.html").is_file() and (project / "reports" / "audit.json").is_file()

@@ -1,0 +1,83 @@
+"""A file tells its clock and its size before a frame is decoded, or why it cannot be read."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.support.videos import KINDS, write_audio, write_black, write_video, write_with_many_streams
+from videossr.decode import REASONS, presentation_times, probe
+from videossr.decode.file_guard import require_unchanged
+from videossr.errors import DecodeError
+
+
+def test_the_probe_tells_codec_size_rate_and_length(videos: dict[str, Path]) -> None:
+    probed = probe(videos["vp9.webm"])
+    assert (probed.codec, probed.width, probed.height, len(probed.times)) == ("vp9", 96, 64, 80)
+    assert probed.fps == pytest.approx(25, rel=1e-3) and probed.duration_seconds == pytest.approx(3.2, rel=1e-3)
+
+
+@pytest.mark.parametrize("name", ["h264_vfr.mp4", "h264_gap.mp4", "h264_offset.ts", "h264_late_start.mkv"])
+def test_times_are_the_true_ones_and_start_at_zero(videos: dict[str, Path], name: str) -> None:
+    ticks = np.array(KINDS[name]["ticks_ms"]) / 1000
+    np.testing.assert_allclose(presentation_times(videos[name]), ticks - ticks[0], atol=6e-4)
+
+
+def broken_files(folder: Path) -> dict[str, str]:
+    """File name -> the reason that it must be given."""
+    whole = write_video(folder / "whole.mp4", 30).read_bytes()
+    (folder / "text.mp4").write_text("this is no video\n" * 40)
+    (folder / "playlist.ts").write_text("#EXTM3U\n#EXTINF:1\nwhole.mp4\n")
+    (folder / "empty.mov").write_bytes(b"")
+    (folder / "half.mp4").write_bytes(whole[: len(whole) // 2])
+    write_audio(folder / "audio.mp4")
+    return {
+        "text.mp4": "not_a_video",
+        "playlist.ts": "not_a_video",
+        "empty.mov": "not_a_video",
+        "half.mp4": "not_a_video",
+        "audio.mp4": "no_video_stream",
+        "absent.mp4": "unreadable",
+    }
+
+
+def test_what_cannot_be_read_says_why(tmp_path: Path) -> None:
+    for name, reason in broken_files(tmp_path).items():
+        with pytest.raises(DecodeError) as caught:
+            probe(tmp_path / name)
+        assert (name, caught.value.reason) == (name, reason)
+        assert reason in REASONS
+
+
+def test_names_that_look_like_protocols_are_only_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("concat:a|b.mp4", 'it\'s "%03d".mp4', "new\nline.mp4", "http:..mp4"):
+        write_video(tmp_path / "plain.mp4", 10).rename(tmp_path / name)
+        assert len(presentation_times(Path(name))) == 10
+
+
+def test_bombs_are_refused_unread(tmp_path: Path) -> None:
+    three_hours = 3 * 3600 * 1000
+    bombs = {
+        write_with_many_streams(tmp_path / "streams.mp4", 120): "too_many_streams",
+        write_video(tmp_path / "long.mkv", 12, ticks_ms=[three_hours * i for i in range(12)]): "too_long",
+        write_black(tmp_path / "huge.mov", 1, 8200, 8200, "png", "gray"): "too_large",
+    }
+    for path, reason in bombs.items():
+        with pytest.raises(DecodeError) as caught:
+            probe(path)
+        assert (path.name, caught.value.reason) == (path.name, reason)
+
+
+def test_a_file_that_changes_while_it_is_read_is_noticed(tmp_path: Path) -> None:
+    path = tmp_path / "growing.mp4"
+    path.write_bytes(b"half")
+    with require_unchanged(path):
+        path.read_bytes()
+    for change in (
+        lambda: path.write_bytes(b"whole"),
+        lambda: path.rename(tmp_path / "old") and path.write_bytes(b"whole"),
+    ):
+        with pytest.raises(DecodeError, match="changed_while_read"), require_unchanged(path):
+            change()
+            raise DecodeError("corrupt")

@@ -1,0 +1,317 @@
+"""The graph, the stages as processes, and what a person sees when something is wrong."""
+
+import ast
+import asyncio
+import errno
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+
+from flows import evaluate, preflight, runtime, stages
+from tests.support import ROOT
+from videossr.ingest.manifest import write_manifest
+from videossr.records import Rejected, Video
+from videossr.storage.quarantine import read_quarantine, write_quarantine
+
+SOURCE = ROOT / "src"
+GRAPH = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
+
+TOY = """
+import logging, sys, time
+from pathlib import Path
+from flows.runtime import run_stage
+from videossr.errors import SourceError
+
+def body():
+    logging.getLogger("videossr").info("working on %s", sys.argv[1])
+    word = Path("word.txt").read_text().strip()
+    if word == "mistake":
+        raise SourceError("the word must be kind, got 'mistake': write another")
+    if word == "sleep":
+        Path("sleeping.pid").write_text(str(__import__("os").getpid()))
+        time.sleep(60)
+    if word == "crash" and not Path("crashed").exists():
+        Path("crashed").touch()
+        raise ZeroDivisionError("once")
+    Path(f"{sys.argv[1]}.out").write_text(word)
+
+run_stage(body, sys.argv[1])
+"""
+
+
+@pytest.fixture
+def toy(tmp_path, monkeypatch):
+    """A project of two stages, `first` -> `second`, in a folder whose name needs quoting."""
+    folder = tmp_path / "a 'toy\" project"
+    folder.mkdir()
+    (folder / "toy.py").write_text(TOY)
+    (folder / "word.txt").write_text("kind")
+    graph = {
+        "first": {"cmd": "python toy.py first", "deps": ["word.txt"], "outs": ["first.out"]},
+        "second": {"cmd": "python toy.py second", "deps": ["first.out"], "outs": ["second.out"]},
+    }
+    (folder / "dvc.yaml").write_text(yaml.safe_dump({"stages": graph}))
+    shutil.copytree(ROOT / ".dvc", folder / ".dvc", ignore=shutil.ignore_patterns("tmp", "cache", "config.local"))
+    (folder / ".dvc" / "config.local").write_text("[core]\n    no_scm = true\n")
+    monkeypatch.chdir(folder)
+    monkeypatch.delenv("PREFECT_API_URL", raising=False)
+    return folder
+
+
+def environment(**more):
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    # `flows` settled this process in this project; the toy is a project of its own.
+    inherited = {name: value for name, value in os.environ.items() if name != "PREFECT_HOME"}
+    modules = os.pathsep.join([str(SOURCE), str(ROOT)])
+    return {**inherited, "PATH": path, "PYTHONPATH": modules, "PYTHONUNBUFFERED": "1", **more}
+
+
+def run_toy(stage, **more):
+    lines: list[str] = []
+    ended = asyncio.run(stages.run(stage, False, environment(**more), lines.append))
+    return ended, lines
+
+
+def test_dvc_reads_the_eight_stages_in_the_order_of_the_readme():
+    graph = stages.graph(ROOT)
+    assert list(graph) == ["list", "ingest", "frames", "pretext", "validate", "train", "evaluate", "report"]
+    assert graph["train"] == ["frames", "pretext", "validate"]
+    assert graph["ingest"] == ["list"]
+
+
+def test_only_the_listing_of_the_source_runs_each_time_and_nothing_else_depends_on_the_source():
+    assert stages.watching(ROOT) == {"list"}
+    assert not any("${" in dependency for stage in GRAPH.values() for dependency in stage["deps"])
+
+
+def test_nothing_is_trained_before_the_gate_has_passed():
+    assert "data/gate.passed" in GRAPH["train"]["deps"]
+    assert "data/gate.passed" in GRAPH["validate"]["outs"]
+
+
+def test_a_parameter_of_one_task_reruns_nothing_before_the_puzzles():
+    touched = {name for name, stage in GRAPH.items() if any(key.split(".")[0] == "pretext" for key in stage["params"])}
+    assert touched == {"pretext", "validate", "evaluate", "report"}
+
+
+def test_every_output_is_ignored_by_git_and_nothing_in_work_is_an_output():
+    ignored = (ROOT / ".gitignore").read_text().split()
+    for stage in GRAPH.values():
+        metrics = [name for item in stage.get("metrics", []) for name in item]
+        outs = [name for item in stage.get("outs", []) for name in ([item] if isinstance(item, str) else item)]
+        for out in [*outs, *metrics]:
+            assert f"/{out.split('/')[0]}/" in ignored and not out.startswith("work/")
+
+
+def test_deployments_name_flows_that_exist():
+    for deployment in yaml.safe_load((ROOT / "prefect.yaml").read_text())["deployments"]:
+        file, name = deployment["entrypoint"].split(":")
+        functions = {node.name: node for node in ast.parse((ROOT / file).read_text()).body if hasattr(node, "args")}
+        accepted = {argument.arg for argument in functions[name].args.args}
+        assert set(deployment["parameters"]) <= accepted
+
+
+def test_a_stage_runs_once_and_is_then_up_to_date(toy):
+    first, lines = run_toy("first")
+    assert first == stages.Ended(0, skipped=False)
+    assert "working on first" in lines
+    again, lines = run_toy("first")
+    assert again == stages.Ended(0, skipped=True)
+    assert lines == ["Stage 'first' didn't change, skipping"]
+
+
+def test_a_persons_mistake_is_handed_back_as_one_sentence(toy, tmp_path):
+    (toy / "word.txt").write_text("mistake")
+    ended, lines = run_toy("first", **{runtime.HANDOFF: str(tmp_path)})
+    assert ended.code != 0 and not any("Traceback" in line for line in lines)
+    sentence = "the word must be kind, got 'mistake': write another"
+    assert (tmp_path / runtime.SENTENCE_FILE).read_text() == sentence
+    assert f"first stopped: {sentence}" in lines
+
+
+def test_a_stage_that_takes_too_long_is_killed_with_its_children(toy):
+    (toy / "word.txt").write_text("sleep")
+
+    async def impatient():
+        running = asyncio.create_task(stages.run("first", False, environment(), lambda line: None))
+        while not (toy / "sleeping.pid").exists() or not (toy / "sleeping.pid").read_text():
+            await asyncio.sleep(0.05)
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(running, 0.1)
+
+    asyncio.run(impatient())
+    process = int((toy / "sleeping.pid").read_text())
+    wait_for(lambda: not Path(f"/proc/{process}").exists(), 5)
+
+
+def test_a_progress_bar_becomes_its_last_state(toy):
+    script = "import sys; sys.stdout.write('\\r 10%\\r 55%\\r100% ü\\nafter\\r\\nlast'); sys.stdout.flush()"
+
+    async def collect():
+        process = await asyncio.create_subprocess_exec(sys.executable, "-c", script, stdout=asyncio.subprocess.PIPE)
+        return [line async for line in stages._lines(process)]
+
+    assert asyncio.run(collect()) == ["100% ü", "after", "last"]
+
+
+@pytest.mark.parametrize("stage", ["ingest", "validate", "report"])
+def test_a_stage_without_its_project_says_so_in_one_sentence(stage, tmp_path):
+    command = [sys.executable, "-m", f"flows.{stage}"]
+    done = subprocess.run(command, cwd=tmp_path, env=environment(), capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"{stage} stopped: no parameters at params.yaml")
+    assert "Traceback" not in done.stderr
+
+
+def test_frames_that_nobody_could_store_are_one_sentence_and_every_file_is_in_the_quarantine(tmp_path):
+    shutil.copy(ROOT / "params.yaml", tmp_path)
+    (tmp_path / "clip.mp4").write_text("no longer what ingest saw")
+    video = Video("0" * 16, "clip.mp4", "h264", 64, 64, 24.0, 4.0, 96, "train")
+    write_manifest(tmp_path / "data" / "manifest.parquet", [video])
+    write_quarantine(tmp_path / "data" / "rejected.parquet", [Rejected("text.mp4", "not_a_video")])
+    command = [sys.executable, "-m", "flows.frames"]
+    done = subprocess.run(command, cwd=tmp_path, env=environment(), capture_output=True, text=True, check=False)
+    assert done.returncode == 1 and "Traceback" not in done.stderr
+    assert "none of the 2 files under" in done.stderr and "1 changed_while_read" in done.stderr
+    left = read_quarantine(tmp_path / "data" / "quarantine.parquet")
+    assert [(item.path, item.reason) for item in left] == [
+        ("clip.mp4", "changed_while_read"),
+        ("text.mp4", "not_a_video"),
+    ]
+
+
+def test_no_mark_of_an_earlier_judgement_is_left_or_written_over_where_the_gate_judges_anew(tmp_path):
+    (tmp_path / "cached").write_text("passed\n")
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "gate.passed").hardlink_to(tmp_path / "cached")
+    command = [sys.executable, "-m", "flows.validate"]
+    assert subprocess.run(command, cwd=tmp_path, env=environment(), capture_output=True, check=False).returncode == 1
+    assert not (tmp_path / "data" / "gate.passed").exists()
+    assert (tmp_path / "cached").read_text() == "passed\n"
+
+
+def test_replies_are_handed_over_as_new_files_and_the_cache_that_the_old_are_linked_to_is_left_alone(tmp_path):
+    (tmp_path / "cached").write_text("of an earlier run")
+    (tmp_path / "now.jsonl").write_text("of this run")
+    replies = tmp_path / "reports" / "now.jsonl"
+    replies.parent.mkdir()
+    replies.hardlink_to(tmp_path / "cached")
+    evaluate.hand_over(tmp_path / "now.jsonl", replies)
+    assert replies.read_text() == "of this run"
+    assert (tmp_path / "cached").read_text() == "of an earlier run"
+    assert [path.name for path in replies.parent.iterdir()] == ["now.jsonl"]
+
+
+def test_a_python_without_the_project_is_told_to_activate_its_environment():
+    bare = [sys.executable, "-S", "-m", "flows.ingest"]  # -S: without site-packages
+    run = subprocess.run(bare, cwd=ROOT, env={}, capture_output=True, text=True, check=False)
+    assert run.returncode == 1
+    assert "activate its environment first" in run.stderr and "Traceback" not in run.stderr
+
+
+def test_a_full_disk_is_a_sentence_and_our_own_mistakes_are_not():
+    assert "the disk is full" in (runtime.sentence_of(OSError(errno.ENOSPC, "No space left", "data/x")) or "")
+    assert "make it accessible" in (runtime.sentence_of(OSError(errno.EROFS, "Read-only file system", "work")) or "")
+    assert runtime.sentence_of(ZeroDivisionError()) is None
+    assert runtime.sentence_of(OSError(errno.EIO, "broken")) is None
+
+
+def test_a_stage_writing_to_a_full_disk_stops_with_that_sentence(tmp_path):
+    script = "from flows.runtime import run_stage\nrun_stage(lambda: open('/dev/full', 'w', 1).write('x\\n'), 'frames')"
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=tmp_path, env=environment(), capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1 and done.stderr.startswith("frames stopped: the disk is full")
+
+
+def test_what_a_killed_dvc_leaves_behind_does_not_block_the_next_run(toy):
+    shutil.copyfile(ROOT / "params.yaml", toy / "params.yaml")
+    shutil.copytree(ROOT / "sources", toy / "sources")
+    lock = toy / ".dvc" / "tmp" / "rwlock"
+    lock.parent.mkdir(parents=True)
+    lock.touch()
+    preflight.check(toy)
+    assert not lock.exists()
+
+
+@pytest.mark.slow
+def test_prefect_shows_every_stage_below_its_task_and_retries_a_crash_but_not_a_mistake(toy):
+    shutil.copyfile(ROOT / "params.yaml", toy / "params.yaml")
+    shutil.copytree(ROOT / "sources", toy / "sources")
+    (toy / "word.txt").write_text("crash")
+    graph = yaml.safe_load((toy / "dvc.yaml").read_text())
+    graph["stages"]["watch"] = {"cmd": "echo same > watched", "always_changed": True, "outs": ["watched"]}
+    (toy / "dvc.yaml").write_text(yaml.safe_dump(graph))
+    command = [sys.executable, "-m", "flows.pipeline"]
+    done = subprocess.run(command, cwd=toy, env=environment(), capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    said = done.stdout + done.stderr
+    assert "nothing to do" not in said and "Finished in state" not in said and "Beginning" not in said
+    assert "first    | ZeroDivisionError: once" in said and "Retry 1/1 will start" in said
+    assert "second   | working on second" in said
+    assert (toy / "second.out").read_text() == "crash"
+    assert flow_runs(toy) == {"pipeline": ["COMPLETED"], "first": ["COMPLETED", "FAILED"], "second": ["COMPLETED"]}
+
+    again = subprocess.run(command, cwd=toy, env=environment(), capture_output=True, text=True, check=False)
+    assert "nothing to do: every stage is up to date" in again.stdout + again.stderr
+
+    (toy / "word.txt").write_text("mistake")
+    done = subprocess.run(command, cwd=toy, env=environment(), capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "first stopped: the word must be kind, got 'mistake': write another" in done.stderr
+    said = done.stdout + done.stderr
+    assert "Traceback" not in said and "Finished in state" not in said
+    assert flow_runs(toy)["first"] == ["COMPLETED", "FAILED", "FAILED"]
+
+
+def flow_runs(project: Path) -> dict[str, list[str]]:
+    """Flow -> the states of its runs in Prefect's database; the stages' runs must hang below the pipeline's."""
+    import sqlite3
+
+    query = "select f.name, r.state_type, r.parent_task_run_id from flow_run r join flow f on f.id = r.flow_id"
+    with sqlite3.connect(project / ".prefect" / "prefect.db") as database:
+        rows = database.execute(query).fetchall()
+    assert all(parent for name, _, parent in rows if name != "pipeline")
+    return {flow: sorted(state for name, state, _ in rows if name == flow) for flow in {name for name, *_ in rows}}
+
+
+@pytest.mark.slow
+def test_ctrl_c_ends_the_stage_the_server_and_the_run_and_prefect_knows(toy):
+    shutil.copyfile(ROOT / "params.yaml", toy / "params.yaml")
+    shutil.copytree(ROOT / "sources", toy / "sources")
+    (toy / "word.txt").write_text("sleep")
+    command = [sys.executable, "-m", "flows.pipeline"]
+    pipe = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    run = subprocess.Popen(command, cwd=toy, env=environment(), start_new_session=True, **pipe)
+    wait_for(lambda: (toy / "sleeping.pid").exists() and (toy / "sleeping.pid").read_text(), 120)
+    os.killpg(run.pid, signal.SIGINT)  # as a terminal does: to everyone in the foreground
+    said, _ = run.communicate(timeout=60)
+    assert run.returncode == 1 and said.splitlines()[-1] == f"first stopped: {stages.STOPPED}"
+    stage = int((toy / "sleeping.pid").read_text())
+    wait_for(lambda: not Path(f"/proc/{stage}").exists(), 5)
+    assert flow_runs(toy)["pipeline"] == ["FAILED"]
+
+
+def test_a_stage_ends_with_a_pipeline_that_was_killed(toy):
+    (toy / "word.txt").write_text("sleep")
+    pipeline = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+    more = {runtime.PIPELINE: str(pipeline.pid), "VIDEOSSR_PREFECT": "off"}
+    stage = subprocess.Popen([sys.executable, "toy.py", "first"], env=environment(**more), start_new_session=True)
+    wait_for(lambda: (toy / "sleeping.pid").exists(), 30)
+    pipeline.kill()
+    pipeline.wait()
+    assert stage.wait(timeout=10) == -signal.SIGKILL
+
+
+def wait_for(condition, seconds: float) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.05)

@@ -1,0 +1,280 @@
+"""The store: evenly spaced, distinct frames with true times, the same bytes however they are written."""
+
+import hashlib
+import os
+import pickle
+import tarfile
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import simplejpeg
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.support.videos import numbered_frames, read_number, write_black, write_video
+from videossr.decode import presentation_times
+from videossr.errors import ConfigError, StoreError
+from videossr.frames.encoding import encode_jpeg
+from videossr.frames.sampling import FramesParams, choose_frames, fitted_size, moved_to_keyframes
+from videossr.frames.store import FrameStore
+from videossr.frames.writing import write_store
+from videossr.parallel import Limits
+from videossr.records import Video
+
+PARAMS = FramesParams(num_frames=12, max_pixels=64 * 96, min_pixels=1024)
+
+
+def video(path: Path, width: int = 96, height: int = 64) -> Video:
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+    return Video(digest, str(path), "h264", width, height, 25.0, 3.2, 80, "train")
+
+
+@pytest.fixture(scope="module")
+def videos(tmp_path_factory: pytest.TempPathFactory) -> list[Video]:
+    folder = tmp_path_factory.mktemp("videos")
+    return [video(write_video(folder / f"{n}.mp4", n, options={"crf": "10"})) for n in (20, 40, 60, 80)]
+
+
+def contents(root: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in sorted(root.iterdir())}
+
+
+def test_the_store_holds_the_frames_and_times_that_were_chosen(videos: list[Video], tmp_path: Path) -> None:
+    assert write_store(videos, tmp_path / "frames", PARAMS, workers=0) == []
+    store = FrameStore(tmp_path / "frames")
+    assert len(store) == 4 and set(store) == {v.video_id for v in videos}
+    for v in videos:
+        times = presentation_times(Path(v.path))
+        index = choose_frames(times, 12, (0.05, 0.95))
+        clip = store[v.video_id]
+        assert clip.frames.shape == (12, 64, 96, 3)
+        assert clip.times.tolist() == times[index].tolist()
+        assert [read_number(frame) for frame in clip.frames] == index.tolist()
+
+
+def test_stored_pixels_stay_close_to_the_source(videos: list[Video], tmp_path: Path) -> None:
+    write_store(videos[-1:], tmp_path / "frames", PARAMS, workers=0)
+    clip = FrameStore(tmp_path / "frames")[videos[-1].video_id]
+    source = numbered_frames(80)[[read_number(frame) for frame in clip.frames]]
+    assert np.abs(clip.frames.astype(int) - source).mean() < 6
+
+
+@pytest.mark.parametrize("size", [(64, 64), (192, 320)])
+def test_a_detailed_frame_is_stored_at_44_decibels_of_brightness_and_with_its_colours(size: tuple[int, int]) -> None:
+    rng, detailed = np.random.default_rng(0), np.full((*size, 3), 128, np.float32)
+    for scale in (1, 2, 4, 8):
+        coarse = rng.normal(0, 3 * scale**0.5, (size[0] // scale, size[1] // scale, 3)).astype(np.float32)
+        detailed += cv2.resize(coarse, size[::-1], interpolation=cv2.INTER_CUBIC)
+    frame = detailed.clip(0, 255).astype(np.uint8)
+    stored = simplejpeg.decode_jpeg(encode_jpeg(frame), "RGB")
+    before, after = (cv2.cvtColor(pixels, cv2.COLOR_RGB2YCrCb).astype(float) for pixels in (frame, stored))
+    luma, red, blue = 10 * np.log10(255**2 / ((before - after) ** 2).mean(axis=(0, 1)))
+    assert luma >= 44.2 and min(red, blue) >= 41.5
+
+
+def test_a_frame_of_noise_is_stored_too() -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (192, 320, 3)).astype(np.uint8)
+    assert simplejpeg.decode_jpeg(encode_jpeg(noise), "RGB").shape == noise.shape
+
+
+def test_the_bytes_do_not_depend_on_workers_or_order(videos: list[Video], tmp_path: Path) -> None:
+    write_store(videos, tmp_path / "one", PARAMS, workers=0)
+    write_store(videos[::-1], tmp_path / "two", PARAMS, workers=3)
+    assert contents(tmp_path / "one") == contents(tmp_path / "two")
+
+
+def test_shards_are_plain_tar_archives(videos: list[Video], tmp_path: Path) -> None:
+    write_store(videos, tmp_path / "frames", PARAMS, workers=0)
+    with tarfile.open(tmp_path / "frames" / "shard-00000.tar") as shard:
+        members = shard.getmembers()
+        assert len(members) == 4 * 12 and {member.mtime for member in members} == {0}
+        jpeg = shard.extractfile(members[0]).read()
+    assert jpeg[:2] == b"\xff\xd8"
+
+
+def test_reading_the_index_alone_gives_the_clocks(videos: list[Video], tmp_path: Path) -> None:
+    write_store(videos, tmp_path / "frames", PARAMS, workers=0)
+    store = FrameStore(tmp_path / "frames")
+    for shard in (tmp_path / "frames").glob("*.tar"):
+        shard.unlink()
+    footage = store.footage()
+    assert [item.video_id for item in footage] == sorted(v.video_id for v in videos)
+    assert all(len(item.times) == 12 and np.all(np.diff(item.times) > 0) for item in footage)
+
+
+def test_a_store_travels_to_other_processes(videos: list[Video], tmp_path: Path) -> None:
+    write_store(videos[:1], tmp_path / "frames", PARAMS, workers=0)
+    store = FrameStore(tmp_path / "frames")
+    store[videos[0].video_id].frames[:] = 0  # what a reader does to its clip stays with the reader
+    again = pickle.loads(pickle.dumps(store))[videos[0].video_id]
+    assert again.frames.max() > 0
+
+
+def test_videos_that_cannot_be_stored_are_listed_and_the_rest_is_kept(videos: list[Video], tmp_path: Path) -> None:
+    short = video(write_video(tmp_path / "short.mp4", 10))
+    changed = video(write_video(tmp_path / "changed.mp4", 50))
+    with Path(changed.path).open("ab") as file:
+        file.write(b"more")
+    gone = Video("0" * 16, str(tmp_path / "gone.mp4"), "h264", 96, 64, 25.0, 3.2, 80, "train")
+    rejected = write_store([short, *videos, changed, gone], tmp_path / "frames", PARAMS, workers=0)
+    reasons = {Path(item.path).name: item.reason for item in rejected}
+    assert reasons == {"short.mp4": "too_short", "changed.mp4": "changed_while_read", "gone.mp4": "unreadable"}
+    assert set(FrameStore(tmp_path / "frames")) == {v.video_id for v in videos}
+    assert sorted(contents(tmp_path / "frames")) == ["index.parquet", "shard-00000.tar"]
+
+
+def test_a_video_that_takes_too_long_or_too_much_costs_itself_alone(videos: list[Video], tmp_path: Path) -> None:
+    slow = Video("0" * 16, str(tmp_path / "slow.mp4"), "h264", 96, 64, 25.0, 3.2, 80, "train")
+    os.mkfifo(slow.path)  # whoever reads it waits for ever
+    rejected = write_store([*videos, slow], tmp_path / "frames", replace(PARAMS, limits=Limits(seconds=2)), workers=1)
+    assert [(item.path, item.reason) for item in rejected] == [(slow.path, "timeout")]
+    many = {"preset": "ultrafast", "x264-params": "ref=16:bframes=0:keyint=60:rc-lookahead=0:threads=1"}
+    large = video(write_black(tmp_path / "large.mp4", 40, 2160, 3840, "libx264", "yuv420p", **many))
+    params = replace(PARAMS, limits=Limits(megabytes=64))
+    rejected = write_store([*videos, large], tmp_path / "frames", params, workers=1)
+    assert [(item.path, item.reason) for item in rejected] == [(large.path, "out_of_memory")]
+
+
+def test_keyframes_are_taken_where_they_are_near_and_times_stay_true(tmp_path: Path) -> None:
+    often = {"x264-params": "keyint=5:min-keyint=5:scenecut=0"}
+    v = video(write_video(tmp_path / "a.mp4", 100, options=often))
+    write_store([v], tmp_path / "frames", replace(PARAMS, sampling="keyframes"), workers=0)
+    clip = FrameStore(tmp_path / "frames")[v.video_id]
+    numbers = [read_number(frame) for frame in clip.frames]
+    assert clip.times.tolist() == presentation_times(tmp_path / "a.mp4")[numbers].tolist()
+    assert sum(number % 5 == 0 for number in numbers) >= 10
+
+
+@given(
+    steps=st.lists(st.integers(1, 400), min_size=20, max_size=300),
+    num_frames=st.integers(2, 48),
+    every=st.integers(1, 60),
+)
+def test_frames_move_to_keyframes_by_half_a_step_at_most_and_repeat_none(
+    steps: list[int], num_frames: int, every: int
+) -> None:
+    times = np.cumsum([0, *steps]) / 1000
+    index = choose_frames(times, num_frames, (0.05, 0.95))
+    if index is not None:
+        moved = moved_to_keyframes(index, times, np.arange(0, len(times), every))
+        half_step = (times[index[-1]] - times[index[0]]) / (num_frames - 1) / 2
+        assert np.all(np.diff(moved) > 0) and index[0] <= moved[0] and moved[-1] <= index[-1]
+        assert np.abs(times[moved] - times[index]).max() <= half_step + 1e-9
+        assert np.all((moved == index) | (moved % every == 0))
+
+
+def test_it_is_told_beside_the_store_who_read_what_and_why(videos: list[Video], tmp_path: Path) -> None:
+    write_store(videos, tmp_path / "frames", replace(PARAMS, verify_fraction=1.0), workers=0)
+    told = pq.read_table(tmp_path / "frames.readers.parquet").to_pylist()
+    assert sorted(row["path"] for row in told) == sorted(v.path for v in videos)
+    assert {(row["reader"], tuple(row["wrong"])) for row in told} == {("pyav_seeking", ())}
+    assert all("agrees" in row["why"] for row in told)
+    write_store(videos, tmp_path / "unchecked", replace(PARAMS, verify_fraction=0.0), workers=0)
+    assert contents(tmp_path / "frames") == contents(tmp_path / "unchecked")
+
+
+def test_shards_hold_a_fixed_number_of_videos(videos: list[Video], tmp_path: Path) -> None:
+    write_store(videos, tmp_path / "frames", PARAMS, workers=0, videos_per_shard=3)
+    assert {path.name for path in (tmp_path / "frames").glob("*.tar")} == {"shard-00000.tar", "shard-00001.tar"}
+    assert [len(clip) for clip in FrameStore(tmp_path / "frames").values()] == [12] * 4
+
+
+def test_no_videos_make_an_empty_store(tmp_path: Path) -> None:
+    assert write_store([], tmp_path / "frames", PARAMS, workers=0) == []
+    assert FrameStore(tmp_path / "frames").footage() == []
+
+
+def test_a_missing_or_damaged_store_says_so(videos: list[Video], tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match="run the frames stage"):
+        FrameStore(tmp_path / "nowhere")
+    write_store(videos[:1], tmp_path / "frames", PARAMS, workers=0)
+    shard = tmp_path / "frames" / "shard-00000.tar"
+    shard.write_bytes(shard.read_bytes()[:3000])
+    with pytest.raises(StoreError, match=r"damaged at video .*: remove .* \.dvc/cache/files, and run again"):
+        FrameStore(tmp_path / "frames")[videos[0].video_id]
+
+
+def test_an_unknown_video_is_a_key_error(videos: list[Video], tmp_path: Path) -> None:
+    write_store(videos[:1], tmp_path / "frames", PARAMS, workers=0)
+    store = FrameStore(tmp_path / "frames")
+    assert "unknown" not in store
+    with pytest.raises(KeyError):
+        store["unknown"]
+
+
+@given(
+    steps=st.lists(st.integers(1, 400), min_size=1, max_size=300),
+    num_frames=st.integers(2, 48),
+    span=st.sampled_from([(0.05, 0.95), (0.0, 1.0), (0.4, 0.6)]),
+)
+def test_chosen_frames_are_distinct_and_within_the_span(
+    steps: list[int], num_frames: int, span: tuple[float, float]
+) -> None:
+    times = np.cumsum([0, *steps]) / 1000
+    index = choose_frames(times, num_frames, span)
+    start, stop = span[0] * times[-1] - 1e-6, span[1] * times[-1] + 1e-6
+    usable = np.count_nonzero((times >= start) & (times <= stop))
+    if index is None:
+        assert usable < num_frames
+    else:
+        assert len(index) == num_frames and np.all(np.diff(index) > 0)
+        assert start <= times[index[0]] and times[index[-1]] <= stop
+
+
+def test_frames_of_an_even_clock_are_evenly_spaced() -> None:
+    times = np.arange(1800) / 30
+    index = choose_frames(times, 48, (0.05, 0.95))
+    assert index is not None
+    np.testing.assert_allclose(times[index], np.linspace(0.05, 0.95, 48) * times[-1], atol=0.5 / 30 + 1e-9)
+
+
+def test_a_gap_in_the_clock_does_not_repeat_a_frame() -> None:
+    times = np.concatenate([np.arange(40) / 25, 60 + np.arange(40) / 25])
+    index = choose_frames(times, 48, (0.0, 1.0))
+    assert index is not None and len(set(index.tolist())) == 48
+
+
+@pytest.mark.parametrize(
+    ("size", "bounds", "fitted"),
+    [
+        ((720, 1280), (16384, 65536), (192, 320)),
+        ((1280, 720), (16384, 65536), (320, 192)),
+        ((480, 640), (16384, 65536), (192, 288)),
+        ((96, 96), (1024, 4096), (64, 64)),
+        ((48, 64), (16384, 65536), (128, 160)),
+        ((64, 4096), (1024, 65536), (32, 2048)),
+        ((16, 8000), (16384, 65536), (32, 2048)),
+    ],
+)
+def test_sizes_follow_the_processor(size: tuple[int, int], bounds: tuple[int, int], fitted: tuple[int, int]) -> None:
+    assert fitted_size(*size, *bounds) == fitted
+
+
+@given(st.integers(1, 5000), st.integers(1, 5000))
+def test_fitted_sizes_stay_within_the_bounds(height: int, width: int) -> None:
+    fitted = fitted_size(height, width, 16384, 65536)
+    assert 16384 <= fitted[0] * fitted[1] <= 65536 and fitted[0] % 32 == fitted[1] % 32 == 0
+
+
+@settings(deadline=None)
+@given(st.integers(32, 4000), st.integers(32, 4000))
+def test_fitted_sizes_are_those_of_qwens_smart_resize(height: int, width: int) -> None:
+    processing = pytest.importorskip("transformers.models.qwen2_vl.image_processing_qwen2_vl")
+    if max(height, width) / min(height, width) < 50:
+        theirs = processing.smart_resize(height, width, factor=32, min_pixels=16384, max_pixels=65536)
+        assert fitted_size(height, width, 16384, 65536) == tuple(theirs)
+
+
+def test_parameters_out_of_range_are_refused() -> None:
+    for wrong in (
+        {"num_frames": 1},
+        {"span": (0.9, 0.1)},
+        {"min_pixels": 10},
+        {"min_pixels": 9000, "max_pixels": 4096},
+    ):
+        with pytest.raises(ConfigError):
+            FramesParams(**wrong)

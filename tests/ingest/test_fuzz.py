@@ -1,0 +1,144 @@
+"""Real containers, damaged at random: the pool survives, and every input is in the store or in the quarantine, once.
+
+The suite tries 300 mutations, `make fuzz` 5,000 (`VIDEOSSR_MUTATIONS`), and tells in `reports/bench/fuzz.json` what
+became of them.
+"""
+
+import json
+import os
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.support import ROOT
+from tests.support.videos import KINDS, write_video
+from videossr.decode import REASONS
+from videossr.frames.sampling import FramesParams
+from videossr.frames.store import FrameStore
+from videossr.frames.writing import write_store
+from videossr.ingest.inventory import ingest
+from videossr.ingest.params import IngestParams
+from videossr.parallel import Limits
+
+LIMITS = Limits(seconds=30, megabytes=512)
+BATCH = 100
+FIGURES = ROOT / "reports" / "bench" / "fuzz.json"
+
+
+def flip_bits(data: bytes, rng: np.random.Generator, _others: Sequence[bytes]) -> bytes:
+    damaged = bytearray(data)
+    # Half of the damage goes where the structure is: the first and the last thousand bytes.
+    near = np.concatenate([np.arange(min(1000, len(data))), np.arange(max(0, len(data) - 1000), len(data))])
+    for _ in range(int(rng.integers(1, 60))):
+        place = int(rng.choice(near)) if rng.random() < 0.5 else int(rng.integers(len(data)))
+        damaged[place] ^= 1 << int(rng.integers(8))
+    return bytes(damaged)
+
+
+def truncate(data: bytes, rng: np.random.Generator, _others: Sequence[bytes]) -> bytes:
+    return data[: int(rng.integers(1, len(data)))]
+
+
+def splice(data: bytes, rng: np.random.Generator, others: Sequence[bytes]) -> bytes:
+    """A piece of another container in the place of a piece of this one, of any length."""
+    other = others[int(rng.integers(len(others)))]
+    start, begin = int(rng.integers(len(data))), int(rng.integers(len(other)))
+    length, taken = (int(rng.integers(1, 4000)) for _ in range(2))
+    return data[:start] + other[begin : begin + taken] + data[start + length :]
+
+
+def splice_atoms(data: bytes, rng: np.random.Generator, others: Sequence[bytes]) -> bytes:
+    """Top-level atoms of two MP4 files, mixed: left out, doubled, exchanged."""
+    mine, theirs = atoms(data), atoms(others[int(rng.integers(len(others)))])
+    pool = [*mine, *theirs]
+    picked = [atom if rng.random() < 0.7 else pool[int(rng.integers(len(pool)))] for atom in mine]
+    return b"".join(atom for atom in picked for _ in range(int(rng.choice([0, 1, 1, 1, 1, 2]))))
+
+
+def atoms(data: bytes) -> list[bytes]:
+    """The top-level atoms of an MP4 file; whatever is none stays in one piece."""
+    found, place = [], 0
+    while place + 8 <= len(data):
+        size = int.from_bytes(data[place : place + 4], "big")
+        size = size if 8 <= size <= len(data) - place else len(data) - place
+        found.append(data[place : place + size])
+        place += size
+    return found or [data]
+
+
+MUTATIONS = (flip_bits, truncate, splice, splice_atoms)
+
+
+@pytest.fixture(scope="module")
+def containers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    folder = tmp_path_factory.mktemp("containers")
+    return {name: write_video(folder / name, **how).read_bytes() for name, how in KINDS.items()}
+
+
+@pytest.mark.fuzz
+@pytest.mark.timeout(3600)
+def test_every_damaged_container_ends_in_the_store_or_in_the_quarantine(
+    containers: dict[str, bytes], tmp_path: Path
+) -> None:
+    asked_for = os.environ.get("VIDEOSSR_MUTATIONS")
+    count, began = int(asked_for or 300), time.monotonic()
+    damage, ends = Counter[str](), Counter[str]()
+    for first in range(0, count, BATCH):
+        source = tmp_path / "source"
+        source.mkdir()
+        damage += write_damaged(range(first, min(first + BATCH, count)), containers, source)
+        ends += ends_of(source, tmp_path)
+        for path in (*source.iterdir(), source):
+            path.unlink() if path.is_file() else path.rmdir()
+    assert damage.total() == ends.total() == count
+    if asked_for:
+        write_figures(damage, ends, time.monotonic() - began)
+
+
+def write_damaged(numbers: Sequence[int], containers: Mapping[str, bytes], source: Path) -> Counter[str]:
+    """One file a number; how many by kind of damage."""
+    names, files = list(containers), list(containers.values())
+    kinds = Counter[str]()
+    for number in numbers:
+        rng, name = np.random.default_rng(number), names[number % len(names)]
+        mutate = MUTATIONS[int(rng.integers(len(MUTATIONS)))]
+        (source / f"{number}-{mutate.__name__}-{name}").write_bytes(mutate(containers[name], rng, files))
+        kinds[mutate.__name__] += 1
+    return kinds
+
+
+def ends_of(source: Path, tmp_path: Path) -> Counter[str]:
+    """Take all of it in, check that every input has one end, and count: stored, or the reason why not."""
+    inputs = sorted(str(path) for path in source.iterdir())
+    inventory = ingest(IngestParams(str(source), limits=LIMITS), tmp_path / "made", workers=1, min_frames=12)
+    assert sorted([v.path for v in inventory.videos] + [item.path for item in inventory.rejected]) == inputs
+    params = FramesParams(num_frames=12, max_pixels=64 * 96, min_pixels=1024, limits=LIMITS, verify_fraction=0.2)
+    quarantine = [*inventory.rejected, *write_store(inventory.videos, tmp_path / "frames", params, workers=1)]
+    path_of = {video.video_id: video.path for video in inventory.videos}
+    stored = [path_of[video_id] for video_id in FrameStore(tmp_path / "frames")]
+    assert sorted([*stored, *(item.path for item in quarantine)]) == inputs
+    assert {item.reason for item in quarantine} <= set(REASONS)
+    # An exception that no one foresaw is quarantined too, but it is ours to foresee.
+    assert [item for item in quarantine if "Error:" in item.detail] == []
+    assert all(clip.frames.shape == (12, 64, 96, 3) for clip in FrameStore(tmp_path / "frames").values())
+    return Counter({"stored": len(stored)}) + Counter(item.reason for item in quarantine)
+
+
+def write_figures(damage: Counter[str], ends: Counter[str], seconds: float) -> None:
+    refused = {reason: number for reason, number in ends.most_common() if reason != "stored"}
+    figures = {
+        "inputs": damage.total(),
+        "damage": dict(sorted(damage.items())),
+        "stored": ends["stored"],
+        "refused": refused,
+        "losses": {reason: ends[reason] for reason in ("timeout", "out_of_memory", "crashed")},
+        "seconds": round(seconds, 1),
+    }
+    FIGURES.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = FIGURES.with_name(FIGURES.name + ".partial")
+    unfinished.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
+    unfinished.replace(FIGURES)

@@ -1,0 +1,351 @@
+"""Videos behind a URL: fetched once, kept over a kill, and DVC sees what changes; S3 is a real server on loopback."""
+
+import logging
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, ClassVar
+
+import fsspec
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import yaml
+from fsspec.implementations.memory import MemoryFileSystem
+from typer.testing import CliRunner
+
+from flows import preflight
+from tests.support import ROOT
+from tests.support.dvc_project import make_project, repro
+from tests.support.videos import write_video
+from videossr.cli import app
+from videossr.errors import ConfigError, SourceError
+from videossr.ingest.inventory import Inventory, ingest
+from videossr.ingest.manifest import read_manifest
+from videossr.ingest.params import IngestParams
+from videossr.ingest.remote import fetch, refuse_secrets, remotes_below, require_reachable
+from videossr.storage.quarantine import read_quarantine
+
+SMALL = {"height": 32, "width": 32, "options": {"preset": "ultrafast"}}
+SECRET = "not-to-be-seen-anywhere"
+URL = "s3://bucket/videos"
+
+
+@pytest.fixture
+def s3(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """A client of an S3 server of our own, which this process and its children take for the real one; one bucket."""
+    server_of = pytest.importorskip("moto.server")
+    pytest.importorskip("s3fs")
+    import boto3
+
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
+    server = server_of.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    nothing = tmp_path_factory.mktemp("aws") / "empty"
+    nothing.touch()
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        monkeypatch.delenv(name)
+    for name, value in {
+        "AWS_ENDPOINT_URL": f"http://{host}:{port}",
+        "AWS_ACCESS_KEY_ID": "someone",
+        "AWS_SECRET_ACCESS_KEY": SECRET,
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "AWS_CONFIG_FILE": str(nothing),
+        "AWS_SHARED_CREDENTIALS_FILE": str(nothing),
+        "AWS_EC2_METADATA_DISABLED": "true",
+    }.items():
+        monkeypatch.setenv(name, value)
+    forget_connections()
+    client = boto3.client("s3")
+    post(client, "/moto-api/reset", "")  # what it holds belongs to the process, not to the server
+    client.create_bucket(Bucket="bucket")
+    yield client
+    post(client, "/moto-api/reset-auth", "inf")
+    forget_connections()
+    server.stop()
+
+
+def forget_connections() -> None:
+    """A connection is kept with the credentials and the address that it was made with."""
+    fsspec.get_filesystem_class("s3").clear_instance_cache()
+
+
+def post(s3: Any, path: str, body: str) -> None:
+    import requests
+
+    requests.post(s3.meta.endpoint_url + path, data=body, timeout=10).raise_for_status()
+
+
+def put(s3: Any, name: str, body: bytes) -> None:
+    s3.put_object(Bucket="bucket", Key=f"videos/{name}", Body=body)
+
+
+def stamps(folder: Path) -> dict[str, int]:
+    """When each file was written, by its name below the folder."""
+    return {str(path.relative_to(folder)): path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
+
+
+def take_in(source: str | Path, tmp_path: Path) -> Inventory:
+    params = IngestParams(str(source), bench_fraction=0.3)
+    return ingest(params, tmp_path / "made", 0, min_frames=16, fetched_dir=tmp_path / "fetched")
+
+
+def test_a_bucket_is_taken_in_like_the_folder_that_it_was_filled_from(s3: Any, tmp_path: Path) -> None:
+    (tmp_path / "here" / "deep er").mkdir(parents=True)
+    for number, name in enumerate(["a.mp4", "deep er/ü #%20.mp4", "c.MP4"]):
+        path = write_video(tmp_path / "here" / name, 30 + number, **SMALL)
+        put(s3, name, path.read_bytes())
+    for name in ("../up.mp4", "/slash.mp4", "deep er/./dot.mp4", "notes.txt"):
+        put(s3, name, b"not to be fetched")
+    put(s3, "text.mp4", b"no video")
+    fetched, here = take_in(URL, tmp_path), take_in(tmp_path / "here", tmp_path)
+    facts = [[(v.video_id, v.split, v.num_frames) for v in found.videos] for found in (fetched, here)]
+    assert facts[0] == facts[1] and len(facts[0]) == 3
+    assert {item.path: item.reason for item in fetched.rejected} == {
+        "s3://bucket/videos/../up.mp4": "bad_name",
+        "s3://bucket/videos//slash.mp4": "bad_name",
+        "s3://bucket/videos/deep er/./dot.mp4": "bad_name",
+        str(tmp_path / "fetched" / "text.mp4"): "not_a_video",
+    }
+    assert sorted(stamps(tmp_path / "fetched")) == ["a.mp4", "c.MP4", "deep er/ü #%20.mp4", "text.mp4"]
+
+
+def test_only_what_changed_is_fetched_again_and_what_is_gone_goes(s3: Any, tmp_path: Path) -> None:
+    for name in ("a.mp4", "b/b.mp4", "b/c.mp4"):
+        put(s3, name, b"before")
+    folder = tmp_path / "fetched"
+    (folder / "a.mp4").mkdir(parents=True)  # of another source
+    (folder / "a.mp4" / "x.mp4").write_bytes(b"left over")
+    assert fetch(URL, remotes_below(URL), folder) == {}
+    before = stamps(folder)
+    assert list(before) == ["a.mp4", "b/b.mp4", "b/c.mp4"]
+    assert fetch(URL, remotes_below(URL), folder) == {} and stamps(folder) == before
+    put(s3, "b/b.mp4", b"behind")  # of the same size: the ETag tells
+    s3.delete_object(Bucket="bucket", Key="videos/b/c.mp4")
+    (folder / "a.mp4").write_bytes(b"touched by someone")
+    fetch(URL, remotes_below(URL), folder)
+    after = stamps(folder)
+    assert sorted(after) == ["a.mp4", "b/b.mp4"] and all(after[name] != before[name] for name in after)
+    assert ((folder / "a.mp4").read_bytes(), (folder / "b/b.mp4").read_bytes()) == (b"before", b"behind")
+
+
+FETCH = """
+from pathlib import Path
+from videossr.ingest.remote import fetch, remotes_below
+fetch({url!r}, remotes_below({url!r}), Path({folder!r}))
+"""
+
+
+def test_a_fetch_that_was_killed_goes_on_and_fetches_nothing_twice(s3: Any, tmp_path: Path) -> None:
+    bodies = {f"{number:03d}.mp4": os.urandom(20_000) for number in range(150)}
+    for name, body in bodies.items():
+        put(s3, name, body)
+    folder, record = tmp_path / "fetched", tmp_path / "fetched.jsonl"
+    script = FETCH.format(url=URL, folder=str(folder))
+    process = subprocess.Popen([sys.executable, "-c", script], stderr=subprocess.DEVNULL)
+    while not record.exists() or len(record.read_text().splitlines()) < 10:
+        assert process.poll() is None, "it ended before it could be killed"
+        time.sleep(0.002)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    whole = {name: at for name, at in stamps(folder).items() if f'/{name}"' in record.read_text()}
+    assert 10 <= len(whole) < 150
+    assert fetch(URL, remotes_below(URL), folder) == {}
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == bodies
+    assert whole.items() <= stamps(folder).items()
+    assert not (tmp_path / "fetched.partial").exists()
+
+
+def test_a_source_out_of_reach_is_one_sentence(s3: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    put(s3, "a.mp4", b"x")
+    for ask in (require_reachable, remotes_below):
+        with pytest.raises(SourceError, match="s3://missing/videos does not exist: check the bucket"):
+            ask("s3://missing/videos")
+    with pytest.raises(SourceError, match="does not exist"):
+        require_reachable("s3://bucket/elsewhere")
+    with pytest.raises(SourceError, match="no videos under"):
+        take_in("s3://bucket/elsewhere", tmp_path)
+    with pytest.raises(SourceError, match="Protocol not known: nosuch"):
+        remotes_below("nosuch://bucket")
+    post(s3, "/moto-api/reset-auth", "0")  # from now on, it asks who that is
+    forget_connections()
+    for ask in (require_reachable, remotes_below):
+        with pytest.raises(SourceError, match="may not be listed .*give your credentials the right"):
+            ask(URL)
+    monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
+    monkeypatch.delenv("AWS_ACCESS_KEY_ID")
+    forget_connections()
+    with pytest.raises(SourceError, match="cannot be reached .*credentials"):
+        remotes_below(URL)
+
+
+@pytest.mark.parametrize("url", [f"s3://me:{SECRET}@bucket", f"https://host/videos?token={SECRET}"])
+def test_a_url_with_a_secret_is_refused_without_repeating_it(url: str, tmp_path: Path, monkeypatch: Any) -> None:
+    monkeypatch.chdir(tmp_path)
+    before = (ROOT / "params.yaml").read_bytes()
+    (tmp_path / "params.yaml").write_bytes(before)
+    for ask in (refuse_secrets, require_reachable, IngestParams, lambda url: invoke("use", url)):
+        with pytest.raises(ConfigError, match="must carry no password") as caught:
+            ask(url)
+        assert SECRET not in str(caught.value)
+    assert (tmp_path / "params.yaml").read_bytes() == before
+    for fine in (URL, "s3://bucket/a:b", "sftp://me@host/videos"):
+        refuse_secrets(fine)
+
+
+def invoke(*arguments: str) -> Any:
+    return CliRunner().invoke(app, list(arguments), catch_exceptions=False)
+
+
+def test_a_url_becomes_the_source_where_it_is_within_reach(s3: Any, tmp_path: Path, monkeypatch: Any) -> None:
+    put(s3, "a.mp4", b"x")
+    (tmp_path / "params.yaml").write_bytes((ROOT / "params.yaml").read_bytes())
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SourceError, match="does not exist"):
+        invoke("use", "s3://missing/videos")
+    assert yaml.safe_load((tmp_path / "params.yaml").read_text())["ingest"]["source"] == "sources/made.yaml"
+    invoke("use", URL)
+    assert yaml.safe_load((tmp_path / "params.yaml").read_text())["ingest"]["source"] == URL
+    assert "is a run" in invoke("check").output
+    preflight.check(make_project(tmp_path / "project", URL))
+
+
+def test_a_url_of_a_single_process_is_no_source_of_a_run() -> None:
+    with pytest.raises(SourceError, match="lives in one process"):
+        require_reachable("memory://folder")
+
+
+class Troubled(MemoryFileSystem):
+    """A store in memory that something happens to just before a file is fetched."""
+
+    store: ClassVar[dict[str, Any]] = {}
+    pseudo_dirs: ClassVar[list[str]] = [""]
+    before: ClassVar[dict[str, Callable[[], object]]] = {}
+    asked: ClassVar[list[str]] = []
+
+    def get_file(self, rpath: str, lpath: str, **kwargs: Any) -> None:
+        self.asked.append(rpath.removeprefix("/folder/"))
+        self.before.get(self.asked[-1], lambda: None)()
+        super().get_file(rpath, lpath, **kwargs)
+
+
+@pytest.fixture
+def troubled() -> Iterator[Troubled]:
+    fsspec.register_implementation("memory", Troubled, clobber=True)
+    Troubled.clear_instance_cache()
+    for kept in (Troubled.store, Troubled.before, Troubled.asked):
+        kept.clear()
+    system = fsspec.filesystem("memory")
+    system.pipe({f"/folder/{number}.mp4": b"%d" % number for number in range(50)})
+    yield system
+    fsspec.register_implementation("memory", MemoryFileSystem, clobber=True)
+    MemoryFileSystem.clear_instance_cache()
+
+
+def failing(times: int) -> Callable[[], None]:
+    left = [OSError("no answer")] * times
+
+    def fail() -> None:
+        if left:
+            time.sleep(0.005)  # who fetches and who watches are two threads
+            raise left.pop()
+
+    return fail
+
+
+def test_a_file_that_fails_or_changes_while_fetched_costs_itself_alone(troubled: Troubled, tmp_path: Path) -> None:
+    troubled.before["3.mp4"] = lambda: troubled.rm("/folder/3.mp4")
+    troubled.before["4.mp4"] = lambda: troubled.pipe({"/folder/4.mp4": b"of another size"})
+    troubled.before["5.mp4"] = failing(times=1)
+    troubled.before["6.mp4"] = failing(times=2)
+    troubled.before["40.mp4"] = lambda: troubled.pipe({"/folder/7.mp4": b"!"})  # 7 was fetched long before
+    failed = fetch("memory://folder", remotes_below("memory://folder"), tmp_path / "fetched")
+    assert {name: refused.reason for name, refused in failed.items()} == {
+        "3.mp4": "changed_while_read",
+        "4.mp4": "changed_while_read",
+        "6.mp4": "unreadable",
+        "7.mp4": "changed_while_read",
+    }
+    assert all("tries again" in refused.detail for refused in failed.values())
+    assert "no answer" in failed["6.mp4"].detail and failed["6.mp4"].path.endswith("/folder/6.mp4")
+    troubled.before.clear()
+    troubled.asked.clear()
+    assert fetch("memory://folder", remotes_below("memory://folder"), tmp_path / "fetched") == {}
+    assert sorted(troubled.asked) == ["4.mp4", "6.mp4", "7.mp4"]
+
+
+def test_a_source_that_goes_away_stops_the_run_and_quarantines_no_one(troubled: Troubled, tmp_path: Path) -> None:
+    remotes = remotes_below("memory://folder")
+    listing = troubled.find
+
+    def gone(*arguments: object, **options: object) -> None:
+        raise OSError("no route to host")
+
+    def go_away() -> None:
+        for remote in remotes:
+            troubled.before[remote.name] = failing(times=99)
+        troubled.find = gone  # type: ignore[method-assign]
+        raise OSError("no route to host")
+
+    troubled.before["2.mp4"] = go_away
+    with pytest.raises(SourceError, match="cannot be reached .no route to host.*what was fetched is kept"):
+        fetch("memory://folder", remotes, tmp_path / "fetched")
+    assert len(troubled.asked) < len(remotes)  # not every file is waited for
+    troubled.find = listing  # type: ignore[method-assign]
+    troubled.before.clear()
+    had = stamps(tmp_path / "fetched")
+    assert had and fetch("memory://folder", remotes_below("memory://folder"), tmp_path / "fetched") == {}
+    assert had.items() <= stamps(tmp_path / "fetched").items() and len(stamps(tmp_path / "fetched")) == 50
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    return make_project(tmp_path / "project", URL)
+
+
+@pytest.mark.slow
+def test_dvc_runs_what_depends_on_a_bucket_when_the_bucket_changes_and_only_then(s3: Any, project: Path) -> None:
+    video = project.parent / "video.mp4"
+    for number, name in enumerate(["a.mp4", "b.mp4"]):
+        put(s3, name, write_video(video, 40 + number, **SMALL).read_bytes())
+    torn = bytearray(write_video(video).read_bytes())
+    for place in np.random.default_rng(0).integers(torn.index(b"mdat") + 1500, len(torn) - 4000, 60):
+        torn[place] ^= 0xFF  # its index is whole, its frames are not
+    put(s3, "torn.mp4", bytes(torn))
+    put(s3, "text.mp4", b"no video")
+    assert "Running stage 'ingest'" in repro(project, "ingest", "frames")
+    assert accounted_for(project) == ["a.mp4", "b.mp4", "text.mp4", "torn.mp4"]
+    tables = [read_quarantine(project / "data" / f"{name}.parquet") for name in ("refused", "quarantine")]
+    assert [[(Path(item.path).name, item.reason) for item in table] for table in tables] == [
+        [("text.mp4", "not_a_video")],
+        [("text.mp4", "not_a_video"), ("torn.mp4", "corrupt")],
+    ]
+    fetched = stamps(project / "work" / "fetched")
+    said = repro(project, "ingest", "frames")
+    assert "Stage 'ingest' didn't change" in said and "Stage 'frames' didn't change" in said
+    third = write_video(project.parent / "third.mp4", 50, **SMALL)
+    put(s3, "c.mp4", third.read_bytes())
+    said = repro(project, "ingest", "frames")
+    assert "Running stage 'ingest'" in said and "Running stage 'frames'" in said
+    assert accounted_for(project) == ["a.mp4", "b.mp4", "c.mp4", "text.mp4", "torn.mp4"]
+    assert fetched.items() <= stamps(project / "work" / "fetched").items()
+    s3.delete_object(Bucket="bucket", Key="videos/c.mp4")
+    assert "Running stage 'ingest'" in repro(project, "ingest", "frames")
+    put(s3, "c.mp4", third.read_bytes())  # the bucket is as it was, and what was fetched is not
+    repro(project, "ingest", "frames")
+    assert sorted(stamps(project / "work" / "fetched")) == ["a.mp4", "b.mp4", "c.mp4", "text.mp4", "torn.mp4"]
+    written = [path for path in project.rglob("*") if path.is_file() and not path.is_relative_to(project / "src")]
+    assert [path for path in written if SECRET.encode() in path.read_bytes()] == []
+
+
+def accounted_for(project: Path) -> list[str]:
+    """Every file that is in the store's index or in the quarantine, as often as it is there."""
+    path_of = {video.video_id: video.path for video in read_manifest(project / "data" / "manifest.parquet")}
+    stored = pq.read_table(project / "data" / "frames" / "index.parquet")["video_id"].to_pylist()
+    refused = read_quarantine(project / "data" / "quarantine.parquet")
+    return sorted(Path(path).name for path in [*(path_of[name] for name in stored), *(item.path for item in refused)])

@@ -1,0 +1,267 @@
+"""What the graph watches of a source: names, sizes and times, the same bytes as long as nothing has changed."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import fsspec
+import pytest
+
+from flows import preflight
+from tests.support.dvc_project import make_project, repro
+from tests.support.videos import write_video
+from videossr.errors import ConfigError, SourceError
+from videossr.ingest.inventory import ingest
+from videossr.ingest.manifest import read_manifest
+from videossr.ingest.params import IngestParams
+from videossr.ingest.snapshot import write_listing
+from videossr.ingest.sources import require_usable_source
+from videossr.storage.quarantine import read_quarantine
+
+SMALL = {"height": 32, "width": 32, "options": {"preset": "ultrafast"}}
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    """Two files that may be videos, one that is none, in two folders."""
+    folder = tmp_path / "my videos"
+    (folder / "deep").mkdir(parents=True)
+    for name in ("a.mp4", "deep/b.MKV", "notes.txt"):
+        (folder / name).write_bytes(b"some bytes")
+    return folder
+
+
+def listing(source: object, tmp_path: Path) -> bytes:
+    write_listing(tmp_path / "source.json", str(source), tmp_path / "made_videos")
+    return (tmp_path / "source.json").read_bytes()
+
+
+def rows(source: object, tmp_path: Path) -> dict[str, dict[str, Any]]:
+    return {row["name"]: row for row in json.loads(listing(source, tmp_path))["holds"]}
+
+
+def odd_entries(source: Path) -> dict[str, str]:
+    """Put into `source` what DVC would hang on, stop at or follow out of it; name -> the reason to refuse it for."""
+    os.mkfifo(source / "pipe.mp4")
+    for name, target in {
+        "dangling.mp4": "nothing",
+        "loop.mp4": "loop.mp4",
+        "device.mp4": "/dev/zero",
+        "out.mp4": "../outside.mp4",
+        "up": "..",
+        "round": ".",
+    }.items():
+        (source / name).symlink_to(target)
+    (source.parent / "outside.mp4").write_bytes(b"of someone else")
+    (source / "new\nline.mp4").touch()
+    refused = dict.fromkeys(["pipe.mp4", "dangling.mp4", "loop.mp4", "round"], "unreadable")
+    return refused | dict.fromkeys(["device.mp4", "out.mp4", "up"], "outside_source") | {"new\nline.mp4": "bad_name"}
+
+
+def touch(path: Path) -> None:
+    stamp = path.stat().st_mtime_ns + 1_000_000
+    os.utime(path, ns=(stamp, stamp))
+
+
+def test_a_listing_changes_with_what_the_source_holds_and_with_nothing_else(source: Path, tmp_path: Path) -> None:
+    first = listing(source, tmp_path)
+    (source / "notes.txt").write_text("other notes, which are no video")
+    (source / "a.mp4").read_bytes()
+    assert listing(source, tmp_path) == first
+    seen = {first}
+    for number, change in enumerate(
+        [
+            lambda: touch(source / "a.mp4"),
+            lambda: (source / "a.mp4").write_bytes(b"more bytes than before"),
+            lambda: (source / "c.mp4").touch(),
+            lambda: (source / "c.mp4").rename(source / "d.mp4"),
+            lambda: os.mkfifo(source / "pipe.mp4"),
+            lambda: (source / "link.mp4").symlink_to("nowhere"),
+        ],
+        start=2,
+    ):
+        change()
+        seen.add(listing(source, tmp_path))
+        assert len(seen) == number
+    for name in ("pipe.mp4", "link.mp4", "d.mp4"):
+        (source / name).unlink()
+    assert len(rows(source, tmp_path)) == 2
+    assert not list(tmp_path.glob("*.partial"))
+
+
+def test_a_row_is_a_name_a_size_and_a_time(source: Path, tmp_path: Path) -> None:
+    facts = (source / "deep" / "b.MKV").stat()
+    assert list(rows(source, tmp_path)) == ["a.mp4", "deep/b.MKV"]
+    assert rows(source, tmp_path)["deep/b.MKV"] == {
+        "name": "deep/b.MKV",
+        "kind": "file",
+        "size": 10,
+        "mtime_ns": facts.st_mtime_ns,
+    }
+
+
+def test_odd_entries_are_listed_unopened_with_the_reason_that_ingest_gives(source: Path, tmp_path: Path) -> None:
+    refused = odd_entries(source)
+    inventory = ingest(IngestParams(str(source)), tmp_path / "made_videos", workers=0)
+    said = {str(Path(item.path).relative_to(source)): item.reason for item in inventory.rejected}
+    assert {name: reason for name, reason in said.items() if name in refused} == refused
+    kinds = {name: row["kind"].split(":")[0] for name, row in rows(source, tmp_path).items()}
+    assert kinds == refused | {"a.mp4": "file", "deep/b.MKV": "file"}
+
+
+def test_a_link_is_followed_within_the_source_and_not_out_of_it(source: Path, tmp_path: Path) -> None:
+    outside = tmp_path / "outside.mp4"
+    outside.write_bytes(b"of someone else")
+    (source / "out.mp4").symlink_to(outside)
+    (source / "hidden").write_bytes(b"a video without a suffix")
+    (source / "in.mp4").symlink_to("hidden")
+    first = listing(source, tmp_path)
+    outside.write_bytes(b"changed by someone else")
+    assert listing(source, tmp_path) == first
+    (source / "hidden").write_bytes(b"changed")
+    assert listing(source, tmp_path) != first
+    assert rows(source, tmp_path)["in.mp4"]["size"] == len(b"changed")
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_a_file_or_a_folder_that_may_be_read_at_last_changes_the_listing(source: Path, tmp_path: Path) -> None:
+    seen = {listing(source, tmp_path)}
+    for path, mode in ((source / "a.mp4", 0o644), (source / "deep", 0o755)):
+        path.chmod(0)
+        seen.add(listing(source, tmp_path))
+        path.chmod(mode)
+    assert len(seen) == 3
+
+
+def test_names_that_are_no_text_are_listed_in_ascii(source: Path, tmp_path: Path) -> None:
+    (Path(os.fsdecode(os.fsencode(source) + b"/bad\xff.mp4"))).touch()
+    (source / "ü.mp4").touch()
+    listing(source, tmp_path).decode("ascii")
+    assert [row["kind"].split(":")[0] for row in rows(source, tmp_path).values()] == [
+        "file",
+        "bad_name",
+        "file",
+        "file",
+    ]
+
+
+def test_the_files_that_a_list_names_are_watched_in_its_order(source: Path, tmp_path: Path) -> None:
+    table = tmp_path / "list.txt"
+    table.write_text("my videos/deep/b.MKV\nabsent.mp4\nmy videos/a.mp4\nmy videos/a.mp4\n")
+    first = listing(table, tmp_path)
+    assert list(rows(table, tmp_path)) == ["my videos/deep/b.MKV", "absent.mp4", "my videos/a.mp4"]
+    touch(source / "a.mp4")
+    second = listing(table, tmp_path)
+    (tmp_path / "absent.mp4").touch()
+    assert len({first, second, listing(table, tmp_path)}) == 3
+
+
+def test_of_a_description_the_text_is_watched(tmp_path: Path) -> None:
+    description = tmp_path / "made.yaml"
+    description.write_text("num_videos: 4\n")
+    first = listing(description, tmp_path)
+    touch(description)
+    assert listing(description, tmp_path) == first
+    description.write_text("num_videos: 5\n")
+    assert listing(description, tmp_path) != first
+    description.write_text("num_vidoes: 5\n")
+    with pytest.raises(ConfigError, match="did you mean 'num_videos'"):
+        listing(description, tmp_path)
+
+
+def test_of_a_url_sizes_and_versions_are_watched(tmp_path: Path) -> None:
+    remote = fsspec.filesystem("memory")
+    remote.pipe({"/watched/a.mp4": b"12", "/watched/deep/b.mp4": b"345", "/watched/notes.txt": b"6"})
+    first = listing("memory://watched", tmp_path)
+    assert {name: row["size"] for name, row in rows("memory://watched", tmp_path).items()} == {
+        "a.mp4": 2,
+        "deep/b.mp4": 3,
+    }
+    assert all(row["mark"] for row in rows("memory://watched", tmp_path).values())
+    remote.pipe("/watched/notes.txt", b"other")
+    assert listing("memory://watched", tmp_path) == first
+    remote.pipe("/watched/a.mp4", b"21")  # of the same size
+    assert listing("memory://watched", tmp_path) != first
+    with pytest.raises(SourceError, match="no videos under memory://watched/none"):
+        remote.pipe("/watched/none/notes.txt", b"6")
+        listing("memory://watched/none", tmp_path)
+
+
+@pytest.mark.parametrize("url", ["s3://me:secret@bucket/videos", "https://host/videos?token=secret"])
+def test_a_url_with_a_secret_is_never_listed(url: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="must carry no password"):
+        listing(url, tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_source_that_cannot_be_used_is_one_sentence_before_and_in_the_stage(tmp_path: Path) -> None:
+    (tmp_path / "empty" / "deeper").mkdir(parents=True)
+    (tmp_path / "empty" / "notes.txt").touch()
+    (tmp_path / "made_videos").mkdir()
+    (tmp_path / "one.mp4").touch()
+    (tmp_path / "empty.txt").write_text("\n")
+    (tmp_path / "urls.txt").write_text("s3://bucket/a.mp4\n")
+    (tmp_path / "bad.yaml").write_text("num_videos: [")
+    (tmp_path / "loop").symlink_to("loop")
+    os.mkfifo(tmp_path / "pipe")
+    for name, words in {
+        "absent": "does not exist",
+        "empty": "no videos under",
+        "made_videos": "is emptied",
+        "one.mp4": "is one file",
+        "empty.txt": "no videos under",
+        "urls.txt": "names URLs",
+        "bad.yaml": "not valid YAML",
+        "loop": "cannot be read",
+        "pipe": "neither a folder nor a file",
+    }.items():
+        with pytest.raises(SourceError, match=words):
+            require_usable_source(name, tmp_path / "made_videos", below=tmp_path)
+        with pytest.raises(SourceError, match=words):
+            listing(tmp_path / name, tmp_path)
+    assert not (tmp_path / "source.json").exists()
+
+
+def test_odd_entries_do_not_stop_a_run_before_it_starts(source: Path, tmp_path: Path) -> None:
+    odd_entries(source)
+    preflight.check(make_project(tmp_path / "project", str(source)))
+
+
+@pytest.mark.slow
+def test_odd_entries_cost_a_row_each_and_ingest_runs_when_the_source_changes(tmp_path: Path) -> None:
+    source, project = tmp_path / "videos", make_project(tmp_path / "project", "../videos")
+    for number, name in enumerate(["a.mp4", "b.mp4"]):
+        source.mkdir(exist_ok=True)
+        write_video(source / name, 40 + number, **SMALL)
+    refused = odd_entries(source)
+    assert "Running stage 'ingest'" in repro(project, "ingest")
+    assert len(read_manifest(project / "data" / "manifest.parquet")) == 2
+    table = read_quarantine(project / "data" / "rejected.parquet")
+    assert {str(Path(item.path).relative_to("../videos")): item.reason for item in table} == refused
+    lock = (project / "dvc.lock").read_bytes()
+    assert "Stage 'ingest' didn't change" in repro(project, "ingest")
+    assert (project / "dvc.lock").read_bytes() == lock
+    for change in (
+        lambda: touch(source / "a.mp4"),
+        lambda: write_video(source / "b.mp4", 50, **SMALL),
+        lambda: (source / "pipe.mp4").unlink(),
+    ):
+        change()
+        assert "Running stage 'ingest'" in repro(project, "ingest")
+        assert "Stage 'ingest' didn't change" in repro(project, "ingest")
+
+
+@pytest.mark.slow
+def test_ingest_runs_when_a_file_behind_a_list_changes(tmp_path: Path) -> None:
+    for number, name in enumerate(["a.mp4", "b.mp4"]):
+        write_video(tmp_path / name, 40 + number, **SMALL)
+    (tmp_path / "list.txt").write_text("a.mp4\nb.mp4\n")
+    project = make_project(tmp_path / "project", "../list.txt")
+    repro(project, "ingest")
+    assert "Stage 'ingest' didn't change" in repro(project, "ingest")
+    before = read_manifest(project / "data" / "manifest.parquet")
+    write_video(tmp_path / "b.mp4", 60, **SMALL)
+    assert "Running stage 'ingest'" in repro(project, "ingest")
+    after = read_manifest(project / "data" / "manifest.parquet")
+    assert [video.num_frames for video in before] == [40, 41] and [video.num_frames for video in after] == [40, 60]

@@ -1,0 +1,91 @@
+"""Made videos are real files, a function of their number and seed, and keep the conventions puzzles rest on."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from videossr.decode import probe
+from videossr.errors import ConfigError
+from videossr.ingest.synthetic import SyntheticParams, draw_video, make_videos
+
+SMALL = SyntheticParams(num_videos=3, min_seconds=2.0, max_seconds=3.0, size_pixels=64, fps=10)
+USUAL = SyntheticParams()
+
+
+@pytest.fixture(scope="module")
+def drawn() -> list[np.ndarray]:
+    return [
+        draw_video(SyntheticParams(min_seconds=3, max_seconds=3, fps=8, size_pixels=64), 0, n).astype(float)
+        for n in range(30)
+    ]
+
+
+def test_the_bytes_depend_on_seed_and_number_alone(tmp_path: Path) -> None:
+    one = make_videos(SMALL, 7, tmp_path / "one", workers=1)
+    two = make_videos(SMALL, 7, tmp_path / "two", workers=2)
+    again = make_videos(SMALL, 7, tmp_path / "again", workers=1)
+    assert [p.read_bytes() for p in one] == [p.read_bytes() for p in again]
+    other = make_videos(SMALL, 8, tmp_path / "other", workers=1)
+    assert [p.read_bytes() for p in one] == [p.read_bytes() for p in two]
+    assert len({p.read_bytes() for p in [*one, *other]}) == 6
+
+
+def test_they_are_h264_files_of_the_size_and_length_asked_for(tmp_path: Path) -> None:
+    for path in make_videos(SMALL, 0, tmp_path / "made", workers=1):
+        probed = probe(path)
+        assert (probed.codec, probed.width, probed.height) == ("h264", 64, 64)
+        assert probed.fps == pytest.approx(10) and 1.9 <= probed.duration_seconds <= 3.1
+
+
+def test_making_again_leaves_nothing_of_the_last_time(tmp_path: Path) -> None:
+    make_videos(SMALL, 0, tmp_path / "made", workers=1)
+    make_videos(
+        SyntheticParams(num_videos=1, min_seconds=2, max_seconds=2, size_pixels=64), 0, tmp_path / "made", workers=1
+    )
+    assert [path.name for path in (tmp_path / "made").iterdir()] == ["made-00000.mp4"]
+
+
+def test_the_usual_videos_are_long_enough_for_48_frames() -> None:
+    assert 0.9 * USUAL.min_seconds * USUAL.fps - 1 > 48
+
+
+def test_up_and_down_differ(drawn: list[np.ndarray]) -> None:
+    for frames in drawn:
+        luma = frames.mean(axis=(0, 2, 3))
+        assert luma[:20].mean() > luma[-20:].mean() + 15
+
+
+def test_left_and_right_differ(drawn: list[np.ndarray]) -> None:
+    for frames in drawn:
+        luma = frames.mean(axis=(0, 1, 3))
+        assert luma[:20].mean() > luma[-20:].mean() + 8
+
+
+def test_red_and_blue_differ(drawn: list[np.ndarray]) -> None:
+    for frames in drawn:
+        blueness = (frames[..., 2] - frames[..., 0]).mean(axis=(0, 2))
+        assert blueness[:16].mean() > 5 and blueness[-16:].mean() < -20
+
+
+def test_time_has_an_arrow(drawn: list[np.ndarray]) -> None:
+    for frames in drawn:
+        light = frames.mean(axis=(1, 2, 3))
+        eighths = [part.mean() for part in np.array_split(light, 8)]
+        assert np.all(np.diff(eighths) < 0)
+
+
+def test_every_frame_moves_and_no_two_videos_look_alike(drawn: list[np.ndarray]) -> None:
+    for frames in drawn:
+        assert np.abs(np.diff(frames, axis=0)).mean(axis=(1, 2, 3)).min() > 1.5
+    middles = np.stack([frames[len(frames) // 2] for frames in drawn])
+    apart = np.abs(middles[:, None] - middles[None]).mean(axis=(2, 3, 4))
+    assert apart[~np.eye(len(drawn), dtype=bool)].min() > 12
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"num_videos": 0}, {"min_seconds": 9.0}, {"min_seconds": 0.0}, {"size_pixels": 65}, {"fps": 0}]
+)
+def test_parameters_out_of_range_are_refused(wrong: dict[str, float]) -> None:
+    with pytest.raises(ConfigError):
+        SyntheticParams(**wrong)

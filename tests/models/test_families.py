@@ -1,0 +1,133 @@
+"""Qwen2.5-VL through the same code: its own grid, its own clock, the same shared prefix, the same training."""
+
+import pytest
+import torch
+from transformers import (
+    GenerationConfig,
+    Qwen2_5_VLConfig,
+    Qwen2_5_VLForConditionalGeneration,
+    Qwen2_5_VLProcessor,
+    Qwen2VLImageProcessor,
+    Qwen2VLVideoProcessor,
+)
+
+from tests.support import tiny_policy, tiny_training
+from videossr.models.checkpoint import load_model, load_policy, load_processor
+from videossr.models.policy import Prompt
+from videossr.models.qwen import encode, encode_vision, prompt_positions
+from videossr.models.tiny_random import CHAT_TEMPLATE, VISION, train_tokenizer
+from videossr.train.attention import attend_by_branches
+from videossr.train.params import LoraParams
+from videossr.train.prefix import Group, padded_logps, shared_logps
+from videossr.train.rollout import repeated_rollout, shared_rollout
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A random Qwen2.5-VL of a few hundred thousand parameters, as its checkpoints lie on disk."""
+    folder = tmp_path_factory.mktemp("qwen2_5")
+    tokenizer = train_tokenizer([f"{s.question} {s.answer}" for s in tiny_policy.samples(32)], 512)
+    start, end, image, video = (tokenizer.convert_tokens_to_ids(token) for token in VISION)
+    config = Qwen2_5_VLConfig(
+        text_config={
+            "vocab_size": len(tokenizer),
+            "hidden_size": 64,
+            "intermediate_size": 128,
+            "num_hidden_layers": 2,
+            "num_attention_heads": 2,
+            "num_key_value_heads": 2,
+            "rope_parameters": {"rope_type": "default", "rope_theta": 10000.0, "mrope_section": [6, 5, 5]},
+        },
+        vision_config={
+            "depth": 2,
+            "hidden_size": 64,
+            "intermediate_size": 128,
+            "num_heads": 2,
+            "out_hidden_size": 64,
+            "window_size": 112,
+            "fullatt_block_indexes": [1],
+            "tokens_per_second": 2,
+        },
+        image_token_id=image,
+        video_token_id=video,
+        vision_start_token_id=start,
+        vision_end_token_id=end,
+        tie_word_embeddings=True,
+    )
+    torch.manual_seed(0)
+    model = Qwen2_5_VLForConditionalGeneration(config)
+    model.generation_config.eos_token_id = tokenizer.eos_token_id
+    model.save_pretrained(folder)
+    Qwen2_5_VLProcessor(
+        image_processor=Qwen2VLImageProcessor(),
+        tokenizer=tokenizer,
+        video_processor=Qwen2VLVideoProcessor(),
+        chat_template=CHAT_TEMPLATE,
+    ).save_pretrained(folder)
+    return folder
+
+
+def render(sample):
+    return Prompt(sample.question, tuple(tiny_policy.TASKS[sample.task].render(sample, tiny_policy.clips())))
+
+
+def prompts(folder):
+    processor = load_processor(folder)
+    return [encode(processor, render(tiny_policy.samples(4)[place])) for place in (0, 3)]
+
+
+def test_frames_are_scaled_to_the_nearest_sides_of_its_grid(folder):
+    one, eight = prompts(folder)
+    assert one.video_grid_thw.tolist() == [[4, 4, 4]], "64 pixels are 56: two cells of 28 in patches of 14"
+    assert eight.video_grid_thw.tolist() == [[1, 4, 4]] * 8
+    assert (one.mm_token_type_ids == 2).sum() == 16
+
+
+def test_its_tokens_stand_at_their_presentation_times(folder):
+    one, _ = prompts(folder)
+    # Two frames a slice, a third of a second apart; stored frames are shown every second one: 4/3 s a slice.
+    step = 2 * (tiny_policy.clips()["video0"].times[2] - tiny_policy.clips()["video0"].times[0])
+    assert one.second_per_grid_ts.tolist() == pytest.approx([step])
+    positions = prompt_positions(load_model(folder, "float32"), one)[1][one.mm_token_type_ids == 2]
+    slices = positions.view(4, 4)[:, 0] - positions[0]
+    assert slices.tolist() == [int(i * 2 * step) for i in range(4)], "two positions a second"
+
+
+@pytest.mark.parametrize("attention", ["branched", "dense"])
+@pytest.mark.parametrize("checkpointing", [False, True], ids=["stored", "recomputed"])
+def test_the_shared_prefix_is_exact_for_it_too(folder, checkpointing, attention):
+    model = load_model(folder, "float64").train()
+    if attention == "branched":
+        attend_by_branches(model)
+    if checkpointing:
+        model.gradient_checkpointing_enable({"use_reentrant": False})
+    generator = torch.Generator().manual_seed(0)
+    groups = [Group(p, [torch.randint(7, 300, (n,), generator=generator) for n in (3, 9, 1)]) for p in prompts(folder)]
+    told = []
+    for logps in (shared_logps, padded_logps):
+        model.zero_grad()
+        values, _ = logps(model, groups, 0)
+        (values * torch.linspace(0.1, 1, values.numel()).view_as(values)).sum().backward()
+        told.append((values.detach(), torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None])))
+    (shared, shared_gradient), (padded, padded_gradient) = told
+    torch.testing.assert_close(shared, padded, rtol=0, atol=1e-9)
+    assert (shared_gradient - padded_gradient).norm() <= 1e-6 * padded_gradient.norm()
+
+
+def test_its_shared_rollout_is_the_rollout_of_every_row(folder):
+    model = load_model(folder, "float32").eval()
+    config = GenerationConfig(max_new_tokens=8, do_sample=False, eos_token_id=None, pad_token_id=0)
+    asked = prompts(folder)
+    with torch.no_grad():
+        repeated = repeated_rollout(model, asked, 3, config, 0)
+        assert torch.equal(shared_rollout(model, asked, 3, config, 0), repeated)
+        assert torch.equal(shared_rollout(model, encode_vision(model, asked), 3, config, 0), repeated)
+
+
+@pytest.mark.parametrize("lora", [None, LoraParams(rank=4)], ids=["full", "lora"])
+def test_it_trains_proves_its_sight_and_answers(folder, tmp_path, lora):
+    report = tiny_training.run(
+        tmp_path, tiny_training.changed(folder, {"kl_coefficient": 1e-3, "steps": 1}, lora=lora), tiny_policy.samples(8)
+    )
+    assert report.sight_nats > 0 and len(report.grpo) == 1
+    assert len(load_policy(tmp_path / "policy", 4).respond([render(tiny_policy.samples(1)[0])])) == 1

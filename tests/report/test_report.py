@@ -1,0 +1,421 @@
+"""The report: readable by someone who was not there, true to the intervals, whole in one file."""
+
+import json
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from videossr.clip import Clip
+from videossr.dataset.build import build_train, build_viubench
+from videossr.dataset.params import BenchSet, PretextParams, TrainSet
+from videossr.dataset.samples import write_samples
+from videossr.errors import ConfigError, VideoSSRError
+from videossr.evaluation import baselines, viubench
+from videossr.evaluation.runner import judge, write_scored
+from videossr.frames.sampling import FramesParams
+from videossr.frames.writing import write_store
+from videossr.ingest.inventory import ingest
+from videossr.ingest.manifest import write_manifest
+from videossr.ingest.params import IngestParams
+from videossr.pretext import Counting, Grounding, Jigsaw
+from videossr.pretext.perturbations import PERTURBATIONS
+from videossr.records import FrameTimes, Rejected, Sample, Scored, Video
+from videossr.report import (
+    ContactSheet,
+    MissingSheet,
+    ReportInputs,
+    ReportParams,
+    charts,
+    draw_sheets,
+    load_inputs,
+    text,
+    write_report,
+)
+from videossr.report.page import render_page
+from videossr.storage.quarantine import write_quarantine
+
+HOSTILE = '<script>alert("x")</script> & <img src=x onerror=y>.mp4'
+PARAMS = PretextParams(
+    grounding=Grounding(num_frames=16, min_length=3, max_length=5),
+    counting=Counting(num_frames=16, min_gap=2),
+    jigsaw=Jigsaw(frames_per_clip_6=2, frames_per_clip_8=2),
+    train=TrainSet(num_samples=100),
+    viubench=BenchSet(per_column=10),
+)
+TIMES = tuple(map(float, np.arange(48) * 0.25 + 0.5))
+# Pixels are noise, so that every edit shows.
+STORE = {
+    f"{i:016x}": Clip(np.random.default_rng(i).integers(0, 256, (48, 32, 64, 3), dtype=np.uint8), np.array(TIMES))
+    for i in range(12)
+}
+FOOTAGE = [FrameTimes(video_id, TIMES) for video_id in STORE]
+BENCH_IDS = list(STORE)[:8]
+CURVES: dict[str, Any] = {
+    "warmup": [{"step": step, "loss": 2.0 / (1 + step)} for step in range(40)],
+    "grpo": [
+        {"step": step, "reward": 0.3 + step / 100, "reward/grounding": 0.2, "skill/jigsaw": 0.1, "kl": 0.01}
+        for step in range(30)
+    ],
+}
+GATE: dict[str, Any] = {
+    "success": True,
+    "checks": [{"table": "manifest"}, {"table": "train"}],
+    "failures": [],
+    "warnings": [{"table": "renders", "expectation": "edits can be seen", "rows": ["a"], "detail": "1 of 16 rows"}],
+}
+
+
+def scored(samples: Sequence[Sample], right: float, seed: int) -> list[Scored]:
+    """Answers right with this probability, else nonsense that must be escaped."""
+    rng = np.random.default_rng(seed)
+    return [judge(s, s.answer if rng.random() < right else HOSTILE, PARAMS.tasks) for s in samples]
+
+
+def results(by_name: dict[str, list[Scored]]) -> dict[str, Any]:
+    few = {"bootstrap_samples": 200, "seed": 0}
+    rows = {name: viubench.summarise(items, **few) for name, items in by_name.items()}
+    return {
+        "columns": list(viubench.COLUMNS),
+        "rows": rows,
+        "gain": viubench.gain(by_name["before"], by_name["after"], **few),
+    }
+
+
+@pytest.fixture(scope="module")
+def evidence() -> ReportInputs:
+    bench_footage = [item for item in FOOTAGE if item.video_id in BENCH_IDS]
+    train_footage = [item for item in FOOTAGE if item.video_id not in BENCH_IDS]
+    bench = build_viubench(PARAMS, bench_footage)
+    guesses = baselines.random_answers(bench, FOOTAGE, 0)
+    by_name = {
+        "random": [judge(s, reply, PARAMS.tasks) for s, reply in zip(bench, guesses, strict=True)],
+        "constant": scored(bench, 0.2, 1),
+        "before": scored(bench, 0.3, 2),
+        "after": scored(bench, 0.8, 3),
+    }
+    return ReportInputs(
+        videos=[
+            Video(name, f"{name}.mp4", "h264", 64, 32, 12.0, 14.0, 168, "bench" if name in BENCH_IDS else "train")
+            for name in STORE
+        ],
+        rejected=[Rejected(HOSTILE, "too_short", "2 frames"), Rejected("b.mp4", "not_a_video")],
+        train=build_train(PARAMS, train_footage),
+        bench=bench,
+        footage=FOOTAGE,
+        store=STORE,
+        gate=GATE,
+        curves=CURVES,
+        results=results(by_name),
+        scored=by_name,
+    )
+
+
+@pytest.fixture(scope="module")
+def reports(evidence: ReportInputs, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("reports")
+    assert write_report(evidence, PARAMS.tasks, ReportParams(), folder) == folder / "index.html"
+    return folder
+
+
+@pytest.fixture(scope="module")
+def page(reports: Path) -> str:
+    return (reports / "index.html").read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def sheets(evidence: ReportInputs) -> list[ContactSheet]:
+    drawn = draw_sheets(
+        PARAMS.tasks,
+        evidence.bench,
+        evidence.bench_footage,
+        STORE,
+        evidence.scored,
+        seed=0,
+        frames_per_strip=16,
+        thumbnail_pixels=64,
+    )
+    return [sheet for sheet in drawn if isinstance(sheet, ContactSheet)]
+
+
+@dataclass
+class Outline(HTMLParser):
+    """What a page links to and shows, and whether its tags close."""
+
+    links: list[str] = field(default_factory=list)
+    tags: list[str] = field(default_factory=list)
+    open_tags: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        super().__init__()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.links += [value or "" for name, value in attrs if name in ("src", "href", "srcset")]
+        if tag not in ("meta", "img", "source", "link", "br"):
+            self.open_tags.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open_tags.pop() == tag, f"</{tag}> closes another tag"
+
+
+def outline(page: str) -> Outline:
+    parsed = Outline()
+    parsed.feed(page)
+    assert parsed.open_tags == []
+    return parsed
+
+
+def test_the_page_is_whole_in_one_file_without_network_or_script(page: str) -> None:
+    parsed = outline(page)
+    assert "script" not in parsed.tags and "link" not in parsed.tags and "iframe" not in parsed.tags
+    near = {"gate.html", "data_docs/index.html", "viubench.json", "train.json"}
+    assert all(link.startswith(("data:image/", "#")) or link in near for link in parsed.links)
+    assert "@import" not in page and "url(" not in page
+    assert {link[1:] for link in parsed.links if link.startswith("#")} <= set(re.findall(r'id="([\w-]+)"', page))
+
+
+def test_text_from_files_and_models_is_escaped(page: str) -> None:
+    assert "<script>" not in page and "onerror=y>" not in page
+    assert "&lt;script&gt;" in page
+
+
+def test_every_variant_of_every_task_is_drawn_with_its_answer(sheets: list[ContactSheet], page: str) -> None:
+    expected = [(name, variant) for name, task in PARAMS.tasks.items() for variant in task.variants]
+    assert [(sheet.sample.task, sheet.sample.variant) for sheet in sheets] == expected
+    assert len([variant for task, variant in expected if task == "grounding"]) == len(PERTURBATIONS) == 17
+    assert page.count('class="sheet"') == len(expected)
+    assert all(f"<code>{sheet.sample.answer}</code>" in page for sheet in sheets)
+
+
+def test_the_framed_frames_are_the_touched_ones(sheets: list[ContactSheet]) -> None:
+    for sheet in sheets:
+        clean = PARAMS.tasks[sheet.sample.task].clean(sheet.sample, STORE)
+        if sheet.sample.task == "jigsaw":
+            continue
+        cells = sheet.clips[0]
+        assert 0 < sum(cell.edited for cell in cells) < len(cells) == 16
+        pairs = list(zip(cells, clean[0].frames, strict=True))
+        assert all((cell.frame == frame).all() for cell, frame in pairs if not cell.edited) or _late(sheet)
+        if sheet.sample.variant not in ("slow", "fast", "stutter_hold", "shuffle"):
+            assert all((cell.frame != frame).any() for cell, frame in pairs if cell.edited), sheet.sample.variant
+
+
+def _late(sheet: ContactSheet) -> bool:
+    # A change of pace moves every frame after it too.
+    return sheet.sample.variant in ("slow", "fast")
+
+
+def test_a_jigsaw_is_shown_solved_beside_the_puzzle(sheets: list[ContactSheet]) -> None:
+    for sheet in (sheet for sheet in sheets if sheet.sample.task == "jigsaw"):
+        clean = PARAMS.jigsaw.clean(sheet.sample, STORE)
+        solved = [cells for _, cells in sheet.in_order]
+        assert all((cells[0].frame == clip.frames[0]).all() for cells, clip in zip(solved, clean, strict=True))
+
+
+def test_viubench_questions_carry_their_replies_and_bars(sheets: list[ContactSheet]) -> None:
+    by_variant = {(sheet.sample.task, sheet.sample.variant): sheet for sheet in sheets}
+    for column in viubench.COLUMNS.values():
+        assert set(by_variant[column].replies) == {"random", "constant", "before", "after"}
+    mirror = by_variant["grounding", "mirror"]
+    first = mirror.bars[0]
+    cells = mirror.clips[0]
+    touched = [place for place, cell in enumerate(cells) if cell.edited]
+    assert first.who == "answer"
+    assert first.left == pytest.approx(100 * touched[0] / 16, abs=1)
+    assert first.width == pytest.approx(100 * len(touched) / 16, abs=1.5)
+
+
+def test_sheets_are_chosen_by_lot_and_the_lot_is_a_parameter(evidence: ReportInputs) -> None:
+    def chosen(seed: int) -> list[str]:
+        options = {"frames_per_strip": 4, "thumbnail_pixels": 16}
+        args = (PARAMS.tasks, evidence.bench, evidence.bench_footage, STORE, {})
+        return [s.sample.answer for s in draw_sheets(*args, seed=seed, **options) if isinstance(s, ContactSheet)]
+
+    assert chosen(0) == chosen(0) != chosen(1)
+
+
+def test_a_long_clip_is_thinned_but_no_drawn_shape_is_lost(evidence: ReportInputs) -> None:
+    options = {"seed": 0, "frames_per_strip": 8, "thumbnail_pixels": 24}
+    drawn = draw_sheets(PARAMS.tasks, evidence.bench, evidence.bench_footage, STORE, {}, **options)
+    for sheet in (sheet for sheet in drawn if isinstance(sheet, ContactSheet) and sheet.sample.task == "counting"):
+        shapes = {shape["frame"] for shape in sheet.sample.edit["shapes"]}
+        assert sum(cell.edited for cell in sheet.clips[0]) == len(shapes)
+        assert all(max(cell.frame.shape) == 24 for cell in sheet.clips[0])
+
+
+def test_what_the_parameters_cannot_show_is_named_with_the_reason(evidence: ReportInputs) -> None:
+    tasks = {"grounding": Grounding()}  # shows all 48 stored frames: nothing is left for a change of pace
+    drawn = draw_sheets(tasks, [], evidence.bench_footage, STORE, {}, seed=0, frames_per_strip=16, thumbnail_pixels=16)
+    missing = {item.variant: item.reason for item in drawn if isinstance(item, MissingSheet)}
+    assert missing.keys() == {"slow", "fast"}
+    assert "stored frames" in missing["slow"]
+    assert "Slow is not shown" in render_page("t", evidence, drawn)
+
+
+def test_the_figures_are_written_as_images(reports: Path) -> None:
+    names = {path.name for path in (reports / "figures").iterdir()}
+    assert names == {"viubench.png", "training.png", "replies.png"} | {f"samples_{task}.png" for task in PARAMS.tasks}
+    assert all((reports / "figures" / name).read_bytes().startswith(b"\x89PNG") for name in names)
+
+
+def test_the_same_evidence_gives_the_same_bytes(evidence: ReportInputs) -> None:
+    draw = charts.viubench_bars(evidence.results)
+    assert charts.svg(draw, charts.DARK) == charts.svg(draw, charts.DARK) != charts.svg(draw, charts.LIGHT)
+    assert charts.png(charts.viubench_bars(evidence.results)) == charts.png(charts.viubench_bars(evidence.results))
+
+
+def test_the_page_says_counts_reasons_scores_and_source(evidence: ReportInputs, page: str) -> None:
+    assert "12 usable videos" in page and "4 are for training, 8 for the benchmark" in page
+    assert "too short" in page and "2 frames" in page and "not a video" in page
+    for row in evidence.results["rows"].values():
+        assert f"{row['overall']:.1f}" in page
+    assert "arXiv 2511.06281v1" in page and "Not the same exam" in page
+    assert "The gate passed" in page and "edits can be seen" in page
+
+
+def test_a_gain_is_told_as_what_its_interval_allows(evidence: ReportInputs) -> None:
+    told = evidence.results
+    assert text.verdict(told).startswith("Training helped: +")
+    assert "can explain" in text.verdict(_with_gain(told, 0.4, [-1.0, 1.8], False))
+    assert text.verdict(_with_gain(told, -3.0, [-4.0, -2.0], True)).startswith("Training made the model worse: −3.0")
+    assert "rests on 8 videos" in (text.caution(told) or "")
+
+
+def test_five_videos_claim_nothing(evidence: ReportInputs) -> None:
+    few = {name: [i for i in items if i.video_id in BENCH_IDS[:5]] for name, items in evidence.scored.items()}
+    told = results(few)
+    assert "cannot be told from learning" in text.verdict(told)
+    assert "at least" not in text.columns_moved(told)
+    html = render_page("t", replace(evidence, results=told), [])
+    assert "too few videos" in html and "0.0–100.0" not in html
+
+
+def test_a_policy_no_better_than_a_constant_is_not_said_to_look(evidence: ReportInputs) -> None:
+    told = json.loads(json.dumps(evidence.results))
+    told["rows"]["constant"]["overall"] = told["rows"]["after"]["overall"] + 1
+    assert "may not be looking" in text.against_blind(told)
+    told["rows"]["constant"]["overall"] = told["rows"]["after"]["ci95"]["overall"][0] + 0.01
+    assert "not beyond doubt" in text.against_blind(told)
+    told["rows"]["constant"]["overall"] = told["rows"]["after"]["ci95"]["overall"][0] - 0.01
+    assert "it looks at the video" in text.against_blind(told)
+
+
+@pytest.mark.parametrize("curves", [{}, {"warmup": [], "grpo": []}, {"grpo": [{"step": 1, "reward": 0.5}]}])
+def test_series_that_were_not_logged_are_left_out(evidence: ReportInputs, curves: dict[str, Any]) -> None:
+    html = render_page("t", replace(evidence, curves=curves), [])
+    assert "There was no warm start" in html
+    assert ('alt="What training earned' in html) == bool(curves.get("grpo"))
+    assert 'alt="How the replies changed' not in html and "going wrong" not in html
+
+
+def drawn(curves: dict[str, Any]) -> list[tuple[str, list[str], int]]:
+    """Title, legend and number of lines of each panel that shows how the replies changed."""
+    draw = charts.small_multiples(charts.REPLIES, curves)
+    assert draw is not None
+    panels = [axes for axes in draw(charts.LIGHT).axes if axes.lines]
+    legends = [axes.get_legend() for axes in panels]
+    names = [[text.get_text() for text in legend.get_texts()] if legend else [] for legend in legends]
+    return [(axes.get_title(loc="left"), name, len(axes.lines)) for axes, name in zip(panels, names, strict=True)]
+
+
+def test_length_divergence_and_entropy_are_drawn_by_task_and_said_in_the_alternative_text(
+    evidence: ReportInputs,
+) -> None:
+    values = {f"{name}/{task}": 4.0 for name in ("length", "kl", "entropy") for task in charts.TASK_NAMES}
+    curves = {"grpo": [{"step": step, **values, "length/jigsaw": 9.0 - step, "kl": 7.0} for step in range(6)]}
+    tasks = [task.capitalize() for task in charts.TASK_NAMES]
+    titles = ["Length of replies, tokens", "KL from the start, nats a token", "Entropy, nats a token"]
+    assert drawn(curves) == [(title, tasks, 6) for title in titles]
+    html = render_page("t", replace(evidence, curves=curves), [])
+    assert "Length of replies, tokens: grounding 4 to 4, counting 4 to 4, jigsaw 9 to 4; KL from" in html
+
+
+def test_a_run_that_lacks_curves_draws_what_is_there(evidence: ReportInputs) -> None:
+    older = {"grpo": [{"step": step, "kl": 0.5} for step in range(6)]}
+    assert drawn(older) == [("KL from the start, nats a token", [], 2)]
+    no_divergence = {"grpo": [{"step": step, "length/counting": 5.0, "entropy": float("nan")} for step in range(6)]}
+    assert drawn(no_divergence) == [("Length of replies, tokens", ["Counting"], 2)]
+    html = render_page("t", replace(evidence, curves=no_divergence), [])
+    assert "A length that collapses" in html and "A KL that" not in html and "An entropy" not in html
+
+
+def test_the_proof_that_the_loss_sees_the_video_is_told() -> None:
+    assert any("up to 0.38 nats" in sentence for sentence in text.trained({**CURVES, "sight_nats": 0.375}))
+    assert not any("nats" in sentence for sentence in text.trained(CURVES))
+
+
+def test_a_curve_is_drawn_from_the_rows_that_have_it() -> None:
+    rows = [{"step": 1, "loss": 3.0}, {"step": 2, "reward": 1.0}, {"step": 3, "loss": None}, {"step": 4, "loss": 1.0}]
+    rows.append({"step": 5, "loss": float("nan")})
+    assert text.series(rows, "loss") == [(1, 3.0), (4, 1.0)]
+
+
+@pytest.mark.parametrize("bad", [{"frames_per_strip": 1}, {"thumbnail_pixels": 2}, {"seed": -1}])
+def test_parameters_out_of_range_are_refused(bad: dict[str, int]) -> None:
+    with pytest.raises(ConfigError, match=next(iter(bad))):
+        ReportParams(**bad)  # type: ignore[arg-type]
+
+
+@pytest.fixture(scope="module")
+def project(evidence: ReportInputs, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What the stages leave behind, small: three made videos, stored for real; samples and scores of `evidence`."""
+    root = tmp_path_factory.mktemp("project")
+    made = root / "made.yaml"
+    made.write_text("{num_videos: 3, min_seconds: 5.0, max_seconds: 5.5, size_pixels: 96, fps: 12}")
+    inventory = ingest(IngestParams(str(made)), root / "data" / "made_videos", workers=1)
+    write_manifest(root / "data" / "manifest.parquet", inventory.videos)
+    write_quarantine(root / "data" / "quarantine.parquet", [Rejected("a.mp4", "corrupt")])
+    write_store(inventory.videos, root / "data" / "frames", FramesParams(max_pixels=4096, min_pixels=1024), workers=1)
+    write_samples(root / "data" / "samples" / "train.parquet", evidence.train)
+    write_samples(root / "data" / "samples" / "viubench.parquet", evidence.bench)
+    for name, items in evidence.scored.items():
+        write_scored(root / "reports" / "evaluate" / f"{name}.jsonl", items, {"policy": name})
+    for name, content in (("viubench", evidence.results), ("train", CURVES), ("gate", GATE)):
+        (root / "reports" / f"{name}.json").write_text(json.dumps(content))
+    return root
+
+
+def test_evidence_is_gathered_from_where_the_stages_leave_it(project: Path, evidence: ReportInputs) -> None:
+    found = load_inputs(project)
+    assert len(found.videos) == len(found.footage) == 3 and len(found.bench_footage) in (1, 2)
+    assert [item.path for item in found.rejected] == ["a.mp4"]
+    assert list(found.bench) == list(evidence.bench) and found.scored == evidence.scored
+    assert (found.gate, found.curves, found.results) == (GATE, CURVES, evidence.results)
+
+
+@pytest.fixture
+def damaged(project: Path, request: pytest.FixtureRequest) -> Iterator[str]:
+    name, content = request.param
+    path = project / "reports" / name
+    before = path.read_bytes()
+    path.unlink() if content is None else path.write_text(content)
+    yield name
+    path.write_bytes(before)
+
+
+DAMAGE = [
+    ("train.json", None),
+    ("train.json", "{half"),
+    ("train.json", "[1, 2]"),
+    ("train.json", '{"grpo": [{"reward": 1}]}'),
+    ("train.json", '{"warmup": "none"}'),
+    ("viubench.json", '{"columns": []}'),
+    ("viubench.json", '{"columns": [], "rows": {"random": {}}, "gain": {}}'),
+    ("gate.json", "{}"),
+]
+
+
+@pytest.mark.parametrize("damaged", DAMAGE, indirect=True)
+def test_a_missing_or_malformed_file_is_named_with_the_stage_to_run(project: Path, damaged: str) -> None:
+    with pytest.raises(VideoSSRError, match=rf"{re.escape(damaged)}.*run `dvc repro (train|evaluate|validate)"):
+        load_inputs(project)
+
+
+def _with_gain(told: dict[str, Any], overall: float, ci95: list[float], significant: bool) -> dict[str, Any]:
+    return {**told, "gain": {**told["gain"], "overall": overall, "ci95": ci95, "significant": significant}}

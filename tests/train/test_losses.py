@@ -1,0 +1,205 @@
+"""Every loss of TRL, full or on adapters, sees the shared prefix as it sees padded rows; what is saved loads again."""
+
+import re
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+import trl
+from transformers import GenerationConfig
+
+from tests.support import tiny_policy, tiny_training
+from videossr.errors import ConfigError, PolicyError
+from videossr.models.checkpoint import ADAPTER, load_model, load_policy, load_processor, resolve_checkpoint
+from videossr.models.policy import Prompt
+from videossr.models.qwen import encode
+from videossr.train.assembly import assemble
+from videossr.train.params import LOSSES, GrpoParams, LoraParams
+from videossr.train.rollout import shared_rollout
+
+LORA = LoraParams(rank=4, alpha=8.0)
+QUICK = (("dapo", "full"), ("grpo", "lora"))
+
+
+@pytest.fixture(scope="module")
+def start():
+    return tiny_training.warm()
+
+
+def render(sample):
+    return Prompt(sample.question, tuple(tiny_policy.TASKS[sample.task].render(sample, tiny_policy.clips())))
+
+
+def trained(params, folder):
+    """The learned weights after a run, without the files."""
+    (folder / "work").mkdir(parents=True)
+    trainer = assemble(
+        params, tiny_training.COUNTING, render, params.policy, folder / "work", "key", None, lambda *_: None
+    )
+    trainer.train()
+    return {name: p.detach().clone() for name, p in trainer.model.named_parameters() if p.requires_grad}
+
+
+def test_the_losses_are_those_of_trl():
+    source = (Path(trl.__file__).parent / "trainer" / "grpo_trainer.py").read_text()
+    body = source[source.index("def _compute_loss") :]
+    named = re.findall(r'self\.loss_type == "(\w+)"', body)
+    named += [
+        n for group in re.findall(r"self\.loss_type in \[([^\]]+)\]", body) for n in re.findall(r'"(\w+)"', group)
+    ]
+    assert set(named) == set(LOSSES)
+
+
+def test_an_unknown_loss_is_refused_with_the_known_ones():
+    with pytest.raises(ConfigError, match="loss_type must be one of grpo, bnpo, dr_grpo, .* got 'ppo'"):
+        GrpoParams(loss_type="ppo")
+
+
+@pytest.mark.parametrize(
+    ("loss_type", "lora"),
+    [
+        pytest.param(name, lora, id=f"{name}-{kind}", marks=() if (name, kind) in QUICK else pytest.mark.slow)
+        for name in LOSSES
+        for kind, lora in (("full", None), ("lora", LORA))
+    ],
+)
+def test_every_loss_learns_the_same_from_the_shared_prefix_as_from_padded_rows(start, tmp_path, loss_type, lora):
+    # Two updates a rollout, so that the ratio moves; the learning rate is small, so that the runs do not part.
+    grpo = {
+        "loss_type": loss_type,
+        "kl_coefficient": 0.01,
+        "steps": 2,
+        "updates_per_rollout": 2,
+        "learning_rate": 1e-4,
+        "importance": "sequence" if loss_type == "luspo" else "token",
+        "optimizer": "adamw_torch",
+    }
+    params = tiny_training.changed(start, grpo, lora=lora)
+    shared = trained(params, tmp_path / "shared")
+    padded = trained(replace(params, shared_prefix="off"), tmp_path / "padded")
+    before = load_model(start, "float32").state_dict()
+    moved = sum((value - before[name]).norm() ** 2 for name, value in shared.items() if name in before) ** 0.5
+    apart = sum((shared[name] - padded[name]).norm() ** 2 for name in shared) ** 0.5
+    if lora is None:
+        assert moved > 0
+    # Adam makes a step of every gradient, of one that is rounding too: a few weights may go another way.
+    assert apart <= 0.1 * max(moved, 1e-4 * sum(value.numel() for value in shared.values()) ** 0.5)
+
+
+@pytest.mark.slow
+def test_gradient_checkpointing_and_accumulation_change_nothing(start, tmp_path):
+    plain = trained(tiny_training.changed(start, {"kl_coefficient": 1e-3, "learning_rate": 1e-4}), tmp_path / "plain")
+    thrifty = {"kl_coefficient": 1e-3, "learning_rate": 1e-4, "prompts_per_forward": 1, "gradient_checkpointing": True}
+    other = trained(tiny_training.changed(start, thrifty), tmp_path / "thrifty")
+    for name in plain:
+        torch.testing.assert_close(plain[name], other[name], rtol=0, atol=3e-4)
+
+
+def test_bf16_trains_float32_weights(start, tmp_path):
+    learned = trained(tiny_training.changed(start, {"bf16": True, "kl_coefficient": 1e-3}), tmp_path)
+    assert {value.dtype for value in learned.values()} == {torch.float32}
+    assert all(value.isfinite().all() for value in learned.values())
+
+
+def test_a_frozen_vision_tower_stays_and_is_asked_once_a_prompt(start, tmp_path):
+    params = tiny_training.changed(start, {"kl_coefficient": 1e-3, "steps": 2}, freeze_vision=True)
+    (tmp_path / "work").mkdir()
+    trainer = assemble(
+        params, tiny_training.COUNTING, render, params.policy, tmp_path / "work", "key", None, lambda *_: None
+    )
+    looks = []
+    for model in (trainer.model, trainer.ref_model):
+        model.model.visual.register_forward_pre_hook(lambda *_: looks.append(1))
+    trainer.train()
+    assert len(looks) == 2 * params.grpo.prompts_per_step, "rollout, reference and loss share one look"
+    learned, before = trainer.model.state_dict(), tiny_training.weights(start)
+    same = {name: torch.equal(value, before[name]) for name, value in learned.items()}
+    assert all(kept for name, kept in same.items() if "visual" in name) and not all(same.values())
+
+
+@pytest.mark.slow
+def test_a_frozen_tower_learns_the_same_whether_it_is_asked_once_or_always(start, tmp_path):
+    """What was seen before the step stands for the pixels: adapters on the language model, tower as it was."""
+    params = tiny_training.changed(start, {"kl_coefficient": 1e-3, "learning_rate": 1e-4}, lora=LORA)
+    shared = trained(params, tmp_path / "a")
+    again = trained(params, tmp_path / "b")
+    assert all(torch.equal(shared[name], again[name]) for name in shared)
+    assert not [name for name in shared if "visual" in name]
+
+
+def test_adapters_are_saved_with_their_base_and_answer_as_they_were_trained(tmp_path):
+    tiny_training.run(
+        tmp_path, replace(tiny_training.PARAMS, lora=LORA, grpo=replace(tiny_training.GRPO, learning_rate=1e-2))
+    )
+    policy = tmp_path / "policy"
+    assert (policy / ADAPTER).exists() and resolve_checkpoint(policy) == str(policy)
+    shutil.rmtree(tmp_path / "work")  # the folder stands on its own, and elsewhere
+    policy = policy.rename(tmp_path / "moved")
+    prompts = [render(sample) for sample in tiny_training.COUNTING[:3]]
+    replies = load_policy(policy, 6).respond(prompts)
+    merged = load_policy(policy, 6)
+    merged = replace(merged, model=merged.model.merge_and_unload())
+    assert replies == merged.respond(prompts)
+    ids = encode(load_processor(policy), prompts[0]).input_ids[None]
+    with torch.no_grad():
+        after = load_model(policy, "float32")(input_ids=ids).logits
+        before = load_model(policy / "base", "float32")(input_ids=ids).logits
+    assert not torch.allclose(after, before)
+
+
+def test_adapters_on_a_named_policy_point_to_it(start, tmp_path):
+    tiny_training.run(tmp_path, tiny_training.changed(start, lora=LORA))
+    assert not (tmp_path / "policy" / "base").exists()
+    assert f'"base_model_name_or_path": "{start}"' in (tmp_path / "policy" / ADAPTER).read_text()
+    load_policy(tmp_path / "policy")
+    with pytest.raises(PolicyError, match="must be a whole checkpoint, .* holds adapters"):
+        tiny_training.run(tmp_path / "again", tiny_training.changed(tmp_path / "policy"))
+
+
+@pytest.mark.slow
+def test_a_run_on_adapters_that_stopped_goes_on_where_it_was(start, tmp_path):
+    params = tiny_training.changed(start, {"steps": 5, "kl_coefficient": 1e-3, "learning_rate": 1e-2}, lora=LORA)
+    tiny_training.run(tmp_path / "through", params)
+
+    def stop(metrics, step):
+        if step == 4:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        tiny_training.run(tmp_path / "stopped", params, log_metrics=stop)
+    tiny_training.run(tmp_path / "stopped", params)
+    for one, other in zip(*(tiny_training.curve(tmp_path / name) for name in ("through", "stopped")), strict=True):
+        assert one == pytest.approx(other, abs=1e-4)
+
+
+def test_what_a_group_says_depends_on_its_seed_and_not_on_its_company(start):
+    model, processor = load_model(start, "float32").eval(), load_processor(start)
+    prompts = [encode(processor, render(sample)) for sample in tiny_policy.samples(3)]
+    config = GenerationConfig(max_new_tokens=6, do_sample=True, temperature=0.9, eos_token_id=None, pad_token_id=0)
+    with torch.no_grad():
+        together = shared_rollout(model, prompts, 4, config, 0, seeds=[1, 2, 3])
+        alone = [shared_rollout(model, [p], 4, config, 0, seeds=[s]) for p, s in zip(prompts, (1, 2, 3), strict=True)]
+        other = shared_rollout(model, prompts, 4, config, 0, seeds=[4, 5, 6])
+    assert torch.equal(together, torch.cat(alone))
+    assert not torch.equal(together, other)
+
+
+def test_seeded_sampling_has_the_distribution_of_the_model(start):
+    model, processor = load_model(start, "float32").eval(), load_processor(start)
+    prompt = encode(processor, render(tiny_training.COUNTING[0]))
+    config = GenerationConfig(max_new_tokens=1, do_sample=True, temperature=1.5, eos_token_id=None, pad_token_id=0)
+    with torch.no_grad():
+        drawn = shared_rollout(model, [prompt], 4000, config, 0, seeds=[7]).flatten()
+        logits = shared_logits(model, prompt)
+    expected = torch.softmax(logits / 1.5, dim=-1)
+    seen = torch.bincount(drawn, minlength=len(expected)).double() / len(drawn)
+    for token in expected.topk(5).indices:
+        assert abs(seen[token] - expected[token]) < 4 * (expected[token] / 4000) ** 0.5
+
+
+def shared_logits(model, prompt):
+    inputs = {"input_ids": prompt.input_ids[None], "mm_token_type_ids": prompt.mm_token_type_ids[None]}
+    videos = {"pixel_values_videos": prompt.pixel_values_videos, "video_grid_thw": prompt.video_grid_thw}
+    return model(**inputs, **videos).logits[0, -1].double()

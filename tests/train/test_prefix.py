@@ -1,0 +1,138 @@
+"""The shared prefix is exact: the same log-probabilities and gradients as one padded row a completion."""
+
+import pytest
+import torch
+from peft import LoraConfig, get_peft_model
+from transformers import GenerationConfig
+from trl.trainer.utils import add_fused_lm_head
+
+from tests.support import tiny_policy
+from videossr.models.checkpoint import load_model, load_processor
+from videossr.models.policy import Prompt
+from videossr.models.qwen import encode, encode_vision
+from videossr.pretext import TASKS
+from videossr.train.attention import attend_by_branches
+from videossr.train.prefix import Group, pack, padded_logps, shared_logps
+from videossr.train.rollout import repeated_rollout, shared_rollout
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tiny_policy.write_newborn(tmp_path_factory.mktemp("newborn"))
+
+
+@pytest.fixture(scope="module")
+def processor(folder):
+    return load_processor(folder)
+
+
+def encoded(processor, place):
+    sample = tiny_policy.samples(4)[place]
+    return encode(processor, Prompt(sample.question, tuple(TASKS[sample.task]().render(sample, tiny_policy.clips()))))
+
+
+def groups_of(processor, *lengths_by_place):
+    generator = torch.Generator().manual_seed(0)
+    vocabulary = len(processor.tokenizer)
+    return [
+        Group(encoded(processor, place), [torch.randint(7, vocabulary, (n,), generator=generator) for n in lengths])
+        for place, lengths in lengths_by_place
+    ]
+
+
+def forward_and_gradient(model, groups, logps):
+    model.zero_grad()
+    values, entropy = logps(model, groups, 0)
+    # Every completion token weighs differently, so that no error cancels.
+    (values * torch.linspace(0.1, 1, values.numel()).view_as(values)).sum().backward()
+    gradient = torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None])
+    return values.detach(), entropy.detach(), gradient
+
+
+@pytest.mark.parametrize("attention", ["branched", "dense"])
+@pytest.mark.parametrize("checkpointing", [False, True], ids=["stored", "recomputed"])
+@pytest.mark.parametrize("lora", [False, True], ids=["full", "lora"])
+@pytest.mark.parametrize(
+    "layout",
+    [((0, (3, 12, 7, 1)),), ((3, (5, 2, 9, 4)),), ((0, (3, 12, 7, 1)), (3, (5, 2, 9, 4)))],
+    ids=["one clip", "eight clips", "two groups"],
+)
+def test_shared_and_padded_rows_agree_in_value_and_gradient(folder, processor, layout, lora, checkpointing, attention):
+    model = load_model(folder, "float64")
+    if attention == "branched":
+        attend_by_branches(model)
+    add_fused_lm_head(model, outputs=("log_probs", "entropy"))
+    if lora:
+        torch.manual_seed(0)
+        model = get_peft_model(model, LoraConfig(r=4, target_modules=["q_proj", "v_proj"], init_lora_weights=False))
+    if checkpointing:
+        model.gradient_checkpointing_enable({"use_reentrant": False})
+    model.train()
+    groups = groups_of(processor, *layout)
+    shared, shared_entropy, shared_gradient = forward_and_gradient(model, groups, shared_logps)
+    padded, padded_entropy, padded_gradient = forward_and_gradient(model, groups, padded_logps)
+    assert shared.dtype == torch.float64
+    torch.testing.assert_close(shared, padded, rtol=0, atol=1e-9)
+    torch.testing.assert_close(shared_entropy, padded_entropy, rtol=0, atol=1e-9)
+    assert (shared_gradient - padded_gradient).norm() <= 1e-6 * padded_gradient.norm()
+
+
+def test_a_branch_sees_the_prompt_and_itself_but_no_other_branch(folder, processor):
+    model = load_model(folder, "float32")
+    (group,) = groups_of(processor, (0, (3, 4)))
+    packed = pack(model, [group], 0)
+    stem = len(group.prompt) - 1
+    sees = packed.mask[0, 0]
+    assert sees[stem + 3, :stem].all() and sees[stem + 6, :stem].all()
+    assert not sees[stem + 3 :, stem : stem + 3].any()
+    assert not sees[:stem, stem:].any()
+
+
+def test_two_passes_of_attention_mask_only_what_lies_behind_the_shortest_stem(folder, processor):
+    model = load_model(folder, "float32")
+    groups = groups_of(processor, (0, (3, 4)), (3, (5,)))
+    dense = pack(model, groups, 0)
+    attend_by_branches(model)
+    packed = pack(model, groups, 0)
+    assert dense.stem == 0 and packed.stem == min(len(group.prompt) for group in groups) - 1
+    assert torch.equal(packed.mask, dense.mask[:, :, packed.stem :])
+
+
+def test_the_rollout_of_a_shared_prefix_is_the_rollout_of_every_row(folder, processor):
+    model = load_model(folder, "float32").eval()
+    prompts = [encoded(processor, 0), encoded(processor, 3)]
+    config = GenerationConfig(max_new_tokens=10, do_sample=False, eos_token_id=None, pad_token_id=0)
+    with torch.no_grad():
+        shared = shared_rollout(model, prompts, 3, config, 0)
+        repeated = repeated_rollout(model, prompts, 3, config, 0)
+    assert shared.shape == (6, 10)
+    assert torch.equal(shared, repeated)
+
+
+def test_sampled_rollouts_share_one_distribution(folder, processor):
+    model = load_model(folder, "float32").eval()
+    model.lm_head.weight.data *= 8  # a random model says everything alike: let it prefer
+    prompt = encoded(processor, 0)
+    config = GenerationConfig(max_new_tokens=1, do_sample=True, top_k=0, eos_token_id=None, pad_token_id=0)
+    with torch.no_grad():
+        torch.manual_seed(0)
+        shared = shared_rollout(model, [prompt], 800, config, 0).flatten()
+        repeated = torch.cat([repeated_rollout(model, [prompt], 200, config, 0) for _ in range(4)]).flatten()
+    likely = repeated.bincount().topk(5).indices
+    assert repeated.bincount().max() > 0.02 * len(repeated), "the model must prefer some tokens for the test to tell"
+    for token in likely:
+        shares = [(drawn == token).double().mean().item() for drawn in (shared, repeated)]
+        assert abs(shares[0] - shares[1]) < 4 * (2 * shares[1] / 800) ** 0.5
+
+
+def test_a_prompt_that_was_seen_needs_no_second_look(folder, processor):
+    model = load_model(folder, "float64")
+    groups = groups_of(processor, (0, (3, 2)), (3, (4, 1)))
+    fresh, _ = shared_logps(model, groups, 0)
+    seen = [
+        Group(prompt, g.completions)
+        for prompt, g in zip(encode_vision(model, [g.prompt for g in groups]), groups, strict=True)
+    ]
+    model.model.visual.register_forward_pre_hook(lambda *_: pytest.fail("the vision tower was asked again"))
+    for logps in (shared_logps, padded_logps):
+        torch.testing.assert_close(logps(model, seen, 0)[0], fresh, rtol=0, atol=1e-9)

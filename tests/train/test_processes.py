@@ -1,0 +1,204 @@
+"""More than one process: groups never straddle two of them, and how many there are changes nothing that is learned."""
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import replace
+
+import pytest
+import yaml
+from accelerate.commands.config.config_args import load_config_from_file
+from transformers import Qwen3VLForConditionalGeneration
+from transformers.models.qwen3_vl import modeling_qwen3_vl
+
+from tests.support import ROOT, tiny_policy, tiny_training
+from videossr.errors import ConfigError, TrainingError
+from videossr.train import launch
+from videossr.train.params import TrainParams
+
+CONFIGURATIONS = sorted((ROOT / "recipes" / "accelerate").glob("*.yaml"))
+
+WORKER = """
+import sys, pathlib
+sys.path[:0] = {path!r}
+from tests.support import tiny_training
+grpo = {grpo!r}
+tiny_training.run(pathlib.Path({folder!r}), tiny_training.changed({start!r}, grpo, processes={processes}))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("loss_type", ["dapo", "grpo"])
+def test_two_processes_learn_what_one_learns_from_the_same_batch(tmp_path, loss_type):
+    start = tiny_training.warm()
+    grpo = {
+        "prompts_per_forward": 1,
+        "prompts_per_rollout": 4,  # seeds every group, in one process too
+        "kl_coefficient": 1e-3,
+        "learning_rate": 1e-4,
+        "loss_type": loss_type,
+    }
+    tiny_training.run(tmp_path / "one", tiny_training.changed(start, grpo))
+    params = tiny_training.changed(start, grpo, processes=2)
+    script = tmp_path / "worker.py"
+    script.write_text(
+        WORKER.format(path=sys.path, grpo=grpo, folder=str(tmp_path / "two"), start=str(start), processes=2)
+    )
+    environment = {**os.environ, **launch.extra(), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(launch.command(params, [str(script)], {}), env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
+    for one, two in zip(tiny_training.curve(tmp_path / "one"), tiny_training.curve(tmp_path / "two"), strict=True):
+        told = [name for name in one if name.endswith("/counting")]
+        assert {"kl/counting", "entropy/counting", "length/counting"} <= set(told)
+        for name in ("loss", "reward", "gradient_norm", "zero_variance", *told):
+            assert one[name] == pytest.approx(two[name], abs=1e-4), name
+    assert tiny_training.same_weights(tmp_path / "one" / "policy", tmp_path / "two" / "policy", tolerance=2e-5)
+
+
+SKIPPING = """
+import sys, pathlib
+sys.path[:0] = {path!r}
+import drill, tiny
+store = {{name: clip for name, clip in tiny_policy.clips().items() if name != "video2"}}
+params = tiny_training.changed({start!r}, {grpo!r}, processes={processes})
+tiny_training.run(pathlib.Path({folder!r}), params, tiny_policy.samples(64), store)
+"""
+
+
+@pytest.mark.slow
+def test_two_processes_tell_of_every_task_and_every_skipped_sample_what_one_tells(tmp_path):
+    """Several tasks in one step, and a video that is missing: whoever meets it, the first process knows."""
+    start = tiny_training.warm()
+    grpo = {
+        "steps": 6,
+        "prompts_per_forward": 1,
+        "prompts_per_rollout": 4,
+        "kl_coefficient": 1e-3,
+        "learning_rate": 1e-5,
+    }
+    store = {name: clip for name, clip in tiny_policy.clips().items() if name != "video2"}
+    one = tiny_training.run(tmp_path / "one", tiny_training.changed(start, grpo), tiny_policy.samples(64), store)
+    script = tmp_path / "worker.py"
+    given = {"path": sys.path, "grpo": grpo, "folder": str(tmp_path / "two"), "start": str(start), "processes": 2}
+    script.write_text(SKIPPING.format(**given))
+    environment = {**os.environ, **launch.extra(), "OMP_NUM_THREADS": "1"}
+    command = launch.command(tiny_training.changed(start, grpo, processes=2), [str(script)], {})
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
+    told = json.loads((tmp_path / "two" / "train.json").read_text())
+    assert told["skipped"] == one.skipped and len(one.skipped) > 1
+    for row, other in zip(one.grpo, told["grpo"], strict=True):
+        names = {name for name in row if "/" in name} | {"skipped"} & set(row)
+        assert {name: row[name] for name in names} == pytest.approx({n: other[n] for n in names}, abs=1e-4)
+    state = max((tmp_path / "two").glob("work/*/grpo/checkpoint-*/lessons.json"), key=lambda path: path.stat().st_mtime)
+    assert json.loads(state.read_text())["skipped"] == one.skipped
+
+
+SHARDED = """
+import sys
+sys.path[:0] = {path!r}
+import drill, tiny, torch, torch.distributed as dist
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import fully_shard
+from transformers import GenerationConfig
+from trl.trainer.utils import add_fused_lm_head
+from videossr.models.checkpoint import load_model, load_processor
+from videossr.models.policy import Prompt
+from videossr.models.qwen import encode
+from videossr.train.prefix import Group, shared_logps
+from videossr.train.rollout import shared_rollout
+
+dist.init_process_group("gloo")
+mesh, rank = init_device_mesh("cpu", (2,)), dist.get_rank()
+processor, samples = load_processor({start!r}), tiny_policy.samples(4)[2 * rank : 2 * rank + 2]
+clips = [tuple(tiny_policy.TASKS[s.task].render(s, tiny_policy.clips())) for s in samples]
+prompts = [encode(processor, Prompt(s.question, shown)) for s, shown in zip(samples, clips)]
+groups = [Group(prompt, [torch.arange(7, 10), torch.arange(7, 14)]) for prompt in prompts]
+whole, sharded = (load_model({start!r}, "float32").train() for _ in range(2))
+for model in (whole, sharded):
+    add_fused_lm_head(model, outputs=("log_probs", "entropy"))
+for module in sharded.modules():
+    if type(module).__name__ in sharded._no_split_modules:
+        fully_shard(module, mesh=mesh)
+fully_shard(sharded, mesh=mesh)
+one, other = (shared_logps(model, groups, 0)[0] for model in (whole, sharded))
+torch.testing.assert_close(one, other)
+one.sum().backward()
+other.sum().backward()
+for p, q in zip(whole.parameters(), sharded.parameters(), strict=True):
+    dist.all_reduce(p.grad)
+    torch.testing.assert_close(q.grad.full_tensor(), p.grad / 2)
+# The processes want completions of different lengths: the one that is done must go on with the other.
+config = GenerationConfig(max_new_tokens=3 + 4 * rank, do_sample=True, eos_token_id=None, pad_token_id=0)
+with torch.no_grad():
+    one = shared_rollout(whole.eval(), prompts, 3, config, 0, [1, 2])
+    other = shared_rollout(sharded.eval(), prompts, 3, config, 0, [1, 2], synced=True)
+assert torch.equal(one, other)
+dist.destroy_process_group()
+"""
+
+
+@pytest.mark.slow
+def test_a_sharded_model_gives_the_same_values_gradients_and_completions(tmp_path):
+    """FSDP2 over two processes: every pass of ours goes through the model's own forward."""
+    script = tmp_path / "sharded.py"
+    script.write_text(SHARDED.format(path=sys.path, start=str(tiny_training.warm())))
+    line = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "--standalone", str(script)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(line, env=environment, capture_output=True, text=True, timeout=200)
+    assert done.returncode == 0, done.stderr[-2000:]
+
+
+def test_fewer_processes_than_the_run_wants_are_refused(tmp_path):
+    with pytest.raises(TrainingError, match="train.processes is 2, but 1 run"):
+        tiny_training.run(tmp_path, replace(tiny_training.PARAMS, processes=2))
+
+
+def test_prompts_that_do_not_divide_among_the_processes_are_refused():
+    with pytest.raises(ConfigError, match="must be a multiple of processes"):
+        replace(tiny_training.PARAMS, processes=3)
+
+
+def test_a_stage_starts_others_only_where_it_is_none_of_them():
+    alone, several = TrainParams(), TrainParams(processes=2)
+    assert not launch.needed(alone, {})
+    assert launch.needed(several, {})
+    assert not launch.needed(several, {"LOCAL_RANK": "0"})
+    assert launch.is_first({}) and launch.is_first({"RANK": "0"}) and not launch.is_first({"RANK": "1"})
+
+
+def test_a_machine_of_several_takes_its_rank_from_the_environment():
+    params = TrainParams(processes=16, accelerate=str(ROOT / "recipes/accelerate/fsdp2-2-nodes.yaml"))
+    environment = {launch.MACHINE_RANK: "1", launch.MAIN_ADDRESS: "10.0.0.1"}
+    line = launch.command(params, ["-m", "flows.train"], environment)
+    assert line[-6:] == ["--machine_rank", "1", "--main_process_ip", "10.0.0.1", "-m", "flows.train"]
+
+
+def test_a_configuration_that_is_not_there_is_one_sentence():
+    with pytest.raises(ConfigError, match=r"there is no nowhere\.yaml"):
+        launch.command(TrainParams(processes=2, accelerate="nowhere.yaml"), ["-m", "flows.train"], {})
+
+
+def test_a_process_that_fails_ends_the_stage_with_a_sentence(tmp_path):
+    (tmp_path / "broken.py").write_text("raise SystemExit(3)")
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    with pytest.raises(TrainingError, match="one of 2 training processes ended with"):
+        launch.relaunch(TrainParams(processes=2), "broken", environment)
+
+
+@pytest.mark.parametrize("path", CONFIGURATIONS, ids=lambda path: path.stem)
+def test_every_configuration_of_accelerate_loads_and_wraps_layers_that_exist(path):
+    loaded = load_config_from_file(str(path))
+    assert loaded.num_processes == 8 * loaded.num_machines
+    assert loaded.fsdp_config["fsdp_version"] == 2
+    assert loaded.fsdp_config["fsdp_auto_wrap_policy"] == "TRANSFORMER_BASED_WRAP"
+    for name in Qwen3VLForConditionalGeneration._no_split_modules:
+        assert hasattr(modeling_qwen3_vl, name)
+
+
+def test_the_configuration_of_a_recipe_is_there_and_starts_as_many_processes():
+    for path in sorted((ROOT / "recipes").glob("*.yaml")):
+        params = yaml.safe_load(path.read_text())["train"]
+        if params.get("accelerate"):
+            assert load_config_from_file(str(ROOT / params["accelerate"])).num_processes == params["processes"]

@@ -1,0 +1,256 @@
+"""Training on video: the loss sees the pixels, groups stay whole, a kill loses nothing, mistakes are one sentence."""
+
+import json
+import shutil
+import signal
+import subprocess
+import sys
+from collections import defaultdict
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from tests.support import tiny_policy, tiny_training
+from tests.support.tiny_training import same_weights
+from videossr.errors import ConfigError, PolicyError, TrainingError
+from videossr.models.checkpoint import load_model, load_policy, resolve_checkpoint
+from videossr.models.policy import Prompt
+from videossr.models.tiny_random import TinyRandomParams
+from videossr.pretext import TASKS
+from videossr.train import stage
+from videossr.train.checkpoints import last_whole_checkpoint, remove_torn
+from videossr.train.params import GrpoParams, WarmupParams
+from videossr.train.progress import RunLog
+from videossr.train.reward import scorer, verified_reward
+from videossr.train.run_keys import run_key
+
+GRPO = replace(tiny_training.GRPO, steps=4, kl_coefficient=1e-3)
+PARAMS = replace(tiny_training.PARAMS, grpo=GRPO)
+
+
+def run(folder, params=PARAMS, **given):
+    return tiny_training.run(folder, params, **given)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("trained")
+    logged = []
+    report = run(folder, log_metrics=lambda metrics, step: logged.append((step, metrics)))
+    return folder, report, logged
+
+
+def test_training_leaves_the_policy_before_and_after_and_its_curves(trained):
+    folder, report, logged = trained
+    assert not same_weights(folder / "start", folder / "policy", tolerance=1e-4)
+    told = json.loads((folder / "train.json").read_text())
+    assert [row["step"] for row in told["grpo"]] == [1, 2, 3, 4] == [step for step, _ in logged]
+    assert len(told["warmup"]) == 30
+    assert {"reward", "loss", "kl", "zero_variance"} <= set(told["grpo"][0])
+    assert max(row["skill/counting"] for row in told["grpo"]) > -1, (
+        "the warm start must have taught the policy to count aloud"
+    )
+    assert told["sight_nats"] == report.sight_nats > 0
+
+
+@pytest.mark.parametrize("steps", [1, 2, 10])
+def test_a_warm_start_may_be_as_short_as_one_likes(tmp_path, steps):
+    params = replace(PARAMS, warmup=replace(PARAMS.warmup, steps=steps), grpo=replace(GRPO, steps=1))
+    assert len(run(tmp_path, params).warmup) == steps
+
+
+def test_the_trained_policy_loads_and_answers(trained):
+    sample = tiny_policy.samples(1)[0]
+    prompt = Prompt(sample.question, tuple(TASKS[sample.task]().render(sample, tiny_policy.clips())))
+    assert len(load_policy(trained[0] / "policy", 4).respond([prompt])) == 1
+
+
+def test_a_second_run_of_the_same_parameters_and_data_is_the_same(trained, tmp_path):
+    run(tmp_path)
+    assert same_weights(trained[0] / "policy", tmp_path / "policy", tolerance=0)
+    assert (trained[0] / "train.json").read_bytes() == (tmp_path / "train.json").read_bytes()
+
+
+def test_shared_and_repeated_prompts_train_the_same_policy(trained, tmp_path):
+    run(tmp_path, replace(PARAMS, shared_prefix="off"))
+    assert same_weights(trained[0] / "policy", tmp_path / "policy", tolerance=2e-3)
+
+
+def test_a_run_that_was_killed_at_its_very_end_trains_no_step_more(trained, tmp_path):
+    """After the last checkpoint, before the policy was published."""
+    run(tmp_path)
+    for name in ("start", "policy"):
+        shutil.rmtree(tmp_path / name)
+    (policy,) = (tmp_path / "work").glob("*/policy")
+    shutil.rmtree(policy)
+    assert [row["step"] for row in run(tmp_path).grpo] == [1, 2, 3, 4]
+    assert same_weights(trained[0] / "policy", tmp_path / "policy")
+
+
+def test_a_run_that_ran_out_of_memory_goes_on_with_smaller_passes(trained, tmp_path):
+    run(tmp_path, replace(PARAMS, grpo=replace(GRPO, steps=4)))
+    (last,) = (tmp_path / "work").glob("*/grpo/checkpoint-4")
+    shutil.rmtree(last)
+    smaller = replace(PARAMS, grpo=replace(GRPO, prompts_per_forward=1, gradient_checkpointing=True))
+    log = next((tmp_path / "work").glob("*/grpo.jsonl"))
+    before = log.read_text().splitlines()
+    assert len(run(tmp_path, smaller).grpo) == 4
+    assert log.read_text().splitlines()[: len(before)] == before, "no step before the checkpoint was made again"
+    assert len(list((tmp_path / "work").glob("*/grpo"))) == 1
+    assert same_weights(trained[0] / "policy", tmp_path / "policy", tolerance=2e-3)
+
+
+def test_other_parameters_of_grpo_find_the_warm_start_done(trained, tmp_path):
+    shutil.copytree(trained[0] / "work", tmp_path / "work")
+    starts = {path: path.stat().st_mtime_ns for path in (tmp_path / "work").glob("*/start/model.safetensors")}
+    run(tmp_path, replace(PARAMS, grpo=replace(GRPO, steps=1, learning_rate=1e-4)))
+    assert starts == {p: p.stat().st_mtime_ns for p in (tmp_path / "work").glob("*/start/model.safetensors")}
+
+
+def test_another_model_in_the_same_folder_is_another_run(trained):
+    params = replace(PARAMS, policy=str(trained[0] / "start"))
+    other = replace(PARAMS, policy=str(trained[0] / "policy"))
+    assert run_key(params, tiny_training.COUNTING) == run_key(params, tiny_training.COUNTING)
+    assert run_key(params, tiny_training.COUNTING) != run_key(other, tiny_training.COUNTING)
+
+
+def test_verify_runs_both_ways_and_agrees(trained, tmp_path, caplog):
+    caplog.set_level("INFO", logger="videossr")
+    start = str(trained[0] / "start")
+    run(tmp_path, replace(PARAMS, policy=start, shared_prefix="verify", grpo=replace(GRPO, steps=1)))
+    told = [record.getMessage() for record in caplog.records]
+    seen = next(place for place, text in enumerate(told) if "the loss sees the video" in text)
+    (verified,) = [place for place, text in enumerate(told) if "shared prefix verified" in text]
+    assert seen < verified, "what is compared are sampled groups, not the single answers of the proof of sight"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("after", ["warm start", "GRPO"])
+def test_a_killed_run_ends_as_if_it_had_not_been(trained, tmp_path, after):
+    """Kill -9 as soon as a checkpoint of the phase exists, then run again."""
+    script = (
+        f"import sys; sys.path[:0] = {sys.path!r}; import pathlib; from tests.train import test_stage; "
+        f"test_stage.run(pathlib.Path({str(tmp_path)!r}))"
+    )
+    process = subprocess.Popen([sys.executable, "-c", script], stderr=subprocess.DEVNULL)
+    pattern = {"warm start": "work/*/warmup.pt", "GRPO": "work/*/grpo/checkpoint-2/WHOLE"}[after]
+    while process.poll() is None and not list(tmp_path.glob(pattern)):
+        pass
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not (tmp_path / "train.json").exists()
+    run(tmp_path)
+    assert same_weights(trained[0] / "policy", tmp_path / "policy")
+
+
+def test_a_checkpoint_torn_by_a_kill_is_passed_over(tmp_path):
+    for step, whole in ((2, True), (10, False)):
+        (tmp_path / f"checkpoint-{step}").mkdir()
+        if whole:
+            (tmp_path / f"checkpoint-{step}" / "WHOLE").write_text("this run")
+    assert last_whole_checkpoint(tmp_path, "this run", before=20) == str(tmp_path / "checkpoint-2")
+    assert last_whole_checkpoint(tmp_path, "this run", before=2) is None
+    remove_torn(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["checkpoint-2"]
+    with pytest.raises(TrainingError, match="another policy, other parameters or other samples"):
+        last_whole_checkpoint(tmp_path, "that run", before=20)
+
+
+def test_a_torn_line_of_the_run_log_is_passed_over_and_the_step_run_again(tmp_path):
+    path = tmp_path / "log.jsonl"
+    path.write_text('{"step": 1, "reward": 0.5}\n{"step": 2, "rew')
+    log = RunLog(path)
+    log.append({"step": 2, "reward": 0.25})
+    assert [row["reward"] for row in log.read()] == [0.5, 0.25]
+
+
+def test_a_blind_loss_is_refused(trained, tmp_path):
+    """A model whose vision tower says nothing has a loss that no pixel moves."""
+    blind = load_model(trained[0] / "start", "float32")
+    for name, parameter in blind.model.visual.named_parameters():
+        if "merger" in name:
+            parameter.data.zero_()
+    blind.save_pretrained(tmp_path / "blind")
+    load_policy(trained[0] / "start").processor.save_pretrained(tmp_path / "blind")
+    with pytest.raises(TrainingError, match="the loss must see the video"):
+        run(tmp_path, replace(PARAMS, policy=str(tmp_path / "blind")))
+
+
+def test_a_policy_given_by_folder_skips_the_warm_start(trained, tmp_path):
+    report = run(tmp_path, replace(PARAMS, policy=str(trained[0] / "start"), grpo=replace(GRPO, steps=1)))
+    assert report.warmup == []
+    assert resolve_checkpoint(tmp_path / "start") == str(trained[0] / "start")
+
+
+def test_an_unknown_policy_is_refused_before_anything_is_trained(tmp_path, monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    with pytest.raises(PolicyError, match="no/such-model"):
+        run(tmp_path, replace(PARAMS, policy="no/such-model"))
+
+
+def test_no_samples_is_one_sentence(tmp_path):
+    with pytest.raises(TrainingError, match="at least one sample"):
+        run(tmp_path, samples=[])
+
+
+def test_fewer_samples_than_a_step_asks_is_one_sentence(tmp_path):
+    with pytest.raises(TrainingError, match="asks 4 different samples, but there are only 3: lower .*prompts_per_step"):
+        run(tmp_path, samples=tiny_training.COUNTING[:3])
+
+
+@pytest.mark.parametrize(
+    ("cls", "section", "sentence"),
+    [
+        (GrpoParams, {"steps": 0}, "steps must be at least 1, got 0"),
+        (GrpoParams, {"prompts_per_step": 0}, "prompts_per_step must be at least 1"),
+        (GrpoParams, {"max_completion_tokens": 0}, "max_completion_tokens must be at least 1"),
+        (GrpoParams, {"temperature": 0}, "temperature must be above 0, got 0"),
+        (GrpoParams, {"learning_rate": -1e-6}, "learning_rate must be above 0"),
+        (WarmupParams, {"batch_size": 0}, "batch_size must be at least 1"),
+    ],
+)
+def test_numbers_that_cannot_be_are_refused(cls, section, sentence):
+    with pytest.raises(ConfigError, match=sentence):
+        cls(**section)
+
+
+def test_groups_that_do_not_divide_are_refused():
+    with pytest.raises(ConfigError, match="must be a multiple of prompts_per_forward"):
+        GrpoParams(prompts_per_step=6, prompts_per_forward=4)
+
+
+def test_every_step_has_its_row_also_where_a_rollout_serves_two(trained, tmp_path):
+    logged = []
+    params = replace(PARAMS, policy=str(trained[0] / "start"), grpo=replace(GRPO, updates_per_rollout=2))
+    report = run(tmp_path, params, log_metrics=lambda metrics, step: logged.append(step))
+    assert [row["step"] for row in report.grpo] == [1, 2, 3, 4] == logged
+    for row in report.grpo:
+        assert {"loss", "kl", "entropy", "kl/counting", "gradient_norm", "learning_rate"} <= set(row)
+    assert ["reward" in row for row in report.grpo] == [True, False, True, False]
+
+
+def test_the_reward_tells_each_task_apart():
+    told = defaultdict(list)
+    reward = verified_reward(scorer(PARAMS), 2, {"counting": 0.5, "jigsaw": 0.35})
+    scores = reward(
+        completions=["1,2,3", "1,2,3", "2143", "nonsense"],
+        task=["counting", "counting", "jigsaw", "jigsaw"],
+        answer=["1,2,3", "1,2,3", "2143", "2143"],
+        level_floor=[None, None, 0.2, 0.2],
+        completion_ids=[[1] * 5, [1] * 6, [1] * 4, [1] * 8],
+        log_metric=lambda name, value: told[name].append(value),
+    )
+    told = {name: sum(values) / len(values) for name, values in told.items()}
+    assert scores == pytest.approx([1, 1, 1, 0])
+    assert told["zero_variance/counting"] == 1 and told["zero_variance/jigsaw"] == 0
+    assert told["parsed/jigsaw"] == 0.5
+    assert told["skill/counting"] == pytest.approx(1)
+    assert told["skill/jigsaw"] == pytest.approx((0.5 - 0.2) / 0.8), "above the floor of the level it was asked at"
+    assert told["length/counting"] == 5.5 and told["length/jigsaw"] == 6
+
+
+def test_the_default_newborn_is_small_and_the_paper_is_the_default_elsewhere():
+    assert TinyRandomParams().text_layers <= 6
+    assert (GrpoParams().prompts_per_step, GrpoParams().steps, GrpoParams().kl_coefficient) == (64, 469, 1e-3)
+    assert Path(stage.__file__).parent.name == "train"
