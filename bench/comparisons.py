@@ -124,7 +124,7 @@ def compare_storage(work: Path, sizes: Sizes) -> Iterator[Row]:
 def compare_samples(work: Path, sizes: Sizes) -> Iterator[Row]:
     ours, theirs = _left(work, sizes)
     store, files = FrameStore(ours / "frames"), sorted(theirs.glob("frame_*.jpg"))
-    task, footage = Grounding(), store.footage()[0]
+    task, footage = Grounding(), store.frame_times()[0]
     size = store[footage.video_id].frames.shape[1:3]
     samples = [task.generate(footage, VARIANTS[number % 4], np.random.default_rng(number)) for number in range(100)]
     new_bytes: list[float] = []

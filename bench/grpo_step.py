@@ -30,7 +30,7 @@ from trl.trainer.utils import add_fused_lm_head, get_peak_flops
 from bench.rows import Row, put, show
 from videossr.clip import Clip
 from videossr.models.checkpoint import load_model, load_processor
-from videossr.models.policy import Prompt
+from videossr.models.policy import Prompt, render_prompt
 from videossr.models.qwen import EncodedPrompt, backbone, encode
 from videossr.models.tiny_random import TinyRandomParams, write_tiny_random
 from videossr.plan.architecture import meta_model
@@ -146,7 +146,7 @@ def _puzzle(frames: int, side: int) -> tuple[Sample, dict[str, Clip]]:
 
 
 def _rendered(sample: Sample, store: dict[str, Clip]) -> Prompt:
-    return Prompt(sample.question, tuple(Grounding().render(sample, store)))
+    return render_prompt(sample, Grounding(), store)
 
 
 class _OneStep(TrainerCallback):

@@ -29,7 +29,7 @@ from videossr.evaluation import viubench
 from videossr.evaluation.runner import EvaluateParams, evaluate
 from videossr.frames.store import FrameStore
 from videossr.models.checkpoint import load_policy
-from videossr.records import Scored
+from videossr.records import ScoredReply
 from videossr.storage.fingerprint import folder_fingerprint
 from videossr.train.params import TrainParams
 from videossr.train.stage import train
@@ -108,7 +108,7 @@ def _smooth(values: list[float], window: int = 10) -> list[float]:
     return [statistics.fmean(values[max(0, end - window) : end]) for end in range(1, len(values) + 1)]
 
 
-def _ask(folder: Path, out: Path, params: dict[str, Any]) -> list[Scored]:
+def _ask(folder: Path, out: Path, params: dict[str, Any]) -> list[ScoredReply]:
     tasks = config.build(PretextParams, params["pretext"], "pretext").tasks
     settings = config.build(EvaluateParams, params["evaluate"], "evaluate")
     questions, store = read_samples(Path("data/samples/viubench.parquet")), FrameStore(Path("data/frames"))

@@ -4,8 +4,7 @@ import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from flows.runtime import run_stage, section
-from videossr import config
+from flows.runtime import params_of, run_stage, section
 from videossr.dataset.params import PretextParams
 from videossr.dataset.samples import read_samples
 from videossr.evaluation import baselines, viubench
@@ -14,7 +13,7 @@ from videossr.frames.store import FrameStore
 from videossr.ingest.manifest import read_manifest
 from videossr.models.checkpoint import load_policy, resolve_checkpoint
 from videossr.pretext import PretextTask
-from videossr.records import Sample, Scored
+from videossr.records import Sample, ScoredReply
 from videossr.storage.atomic import atomic_file
 from videossr.storage.fingerprint import folder_fingerprint
 from videossr.tracking import stage_run
@@ -28,8 +27,8 @@ POLICIES = {"before": Path("models/start"), "after": Path("models/policy")}
 
 
 def main() -> None:
-    params = config.build(EvaluateParams, section("evaluate"), "evaluate")
-    tasks = config.build(PretextParams, section("pretext"), "pretext").tasks
+    params = params_of("evaluate", EvaluateParams)
+    tasks = params_of("pretext", PretextParams).tasks
     bench, store = read_samples(Path("data/samples/viubench.parquet")), FrameStore(Path("data/frames"))
     with stage_run(project_root(), "evaluate", {"evaluate": section("evaluate")}) as run:
         scored = _guesses(bench, store, tasks, params.seed)
@@ -53,10 +52,10 @@ def hand_over(source: Path, target: Path) -> None:
         shutil.copyfile(source, temporary)
 
 
-def ask_viubench(folder: Path, name: str) -> list[Scored]:
+def ask_viubench(folder: Path, name: str) -> list[ScoredReply]:
     """Put today's VIUBench to another checkpoint, for a comparison outside the graph."""
-    params = config.build(EvaluateParams, section("evaluate"), "evaluate")
-    tasks = config.build(PretextParams, section("pretext"), "pretext").tasks
+    params = params_of("evaluate", EvaluateParams)
+    tasks = params_of("pretext", PretextParams).tasks
     bench, store = read_samples(Path("data/samples/viubench.parquet")), FrameStore(Path("data/frames"))
     return ask(folder, bench, store, tasks, WORK / f"{name}.jsonl", params.batch_size)
 
@@ -68,7 +67,7 @@ def ask(
     tasks: Mapping[str, PretextTask],
     out: Path,
     batch_size: int,
-) -> list[Scored]:
+) -> list[ScoredReply]:
     """Put every question to the checkpoint in `folder`; answers that `out` already holds are not asked again."""
     policy = load_policy(resolve_checkpoint(folder))
     return evaluate(policy, samples, store, tasks, out, batch_size=batch_size, policy_id=folder_fingerprint(folder))
@@ -76,10 +75,10 @@ def ask(
 
 def _guesses(
     bench: Sequence[Sample], store: FrameStore, tasks: Mapping[str, PretextTask], seed: int
-) -> dict[str, list[Scored]]:
+) -> dict[str, list[ScoredReply]]:
     """The blind rows: a random guess, and the best constant answer that the training videos teach."""
     training = {video.video_id for video in read_manifest(Path("data/manifest.parquet")) if video.split == "train"}
-    footage = store.footage()
+    footage = store.frame_times()
     examples = baselines.training_examples(
         read_samples(Path("data/samples/train.parquet")),
         [item for item in footage if item.video_id in training],

@@ -6,8 +6,7 @@ What earlier runs stored lies in work/, outside the graph: only videos that are 
 from collections import Counter
 from pathlib import Path
 
-from flows.runtime import run_stage, section
-from videossr import config
+from flows.runtime import params_of, run_stage, section
 from videossr.frames.sampling import FramesParams
 from videossr.frames.store import FrameStore
 from videossr.frames.writing import write_store
@@ -21,7 +20,7 @@ WORK = Path("work/frames")
 
 
 def main() -> None:
-    params = config.build(FramesParams, section("frames"), "frames")
+    params = params_of("frames", FramesParams)
     store = Path("data/frames")
     with stage_run(project_root(), "frames", {"frames": section("frames")}) as run:
         videos = read_manifest(Path("data/manifest.parquet"))

@@ -6,8 +6,7 @@ What a run that was killed had examined lies in work/, outside the graph.
 from collections import Counter
 from pathlib import Path
 
-from flows.runtime import run_stage, section
-from videossr import config
+from flows.runtime import params_of, run_stage, section
 from videossr.frames.sampling import FramesParams
 from videossr.ingest.inventory import ingest, require_usable
 from videossr.ingest.manifest import write_manifest
@@ -20,8 +19,8 @@ WORK = Path("work/ingest")
 
 
 def main() -> None:
-    params = config.build(IngestParams, section("ingest"), "ingest")
-    frames = config.build(FramesParams, section("frames"), "frames")
+    params = params_of("ingest", IngestParams)
+    frames = params_of("frames", FramesParams)
     with stage_run(project_root(), "ingest", {"ingest": section("ingest")}) as run:
         made = Path("data/made_videos")
         inventory = ingest(params, made, selected_workers(), frames.num_frames, frames.span, work_dir=WORK)

@@ -2,8 +2,7 @@
 
 from pathlib import Path
 
-from flows.runtime import run_stage, section
-from videossr import config
+from flows.runtime import params_of, run_stage
 from videossr.ingest.params import IngestParams
 from videossr.ingest.snapshot import write_listing
 
@@ -11,7 +10,7 @@ MADE_VIDEOS = Path("data/made_videos")
 
 
 def main() -> None:
-    params = config.build(IngestParams, section("ingest"), "ingest")
+    params = params_of("ingest", IngestParams)
     write_listing(Path("data/source.json"), params.source, MADE_VIDEOS)
 
 

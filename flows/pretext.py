@@ -3,8 +3,7 @@
 from collections import Counter
 from pathlib import Path
 
-from flows.runtime import run_stage, section
-from videossr import config
+from flows.runtime import params_of, run_stage, section
 from videossr.dataset.build import build_train, build_viubench
 from videossr.dataset.params import PretextParams
 from videossr.dataset.samples import write_samples
@@ -15,9 +14,9 @@ from videossr.workspace import project_root, selected_workers
 
 
 def main() -> None:
-    params = config.build(PretextParams, section("pretext"), "pretext")
+    params = params_of("pretext", PretextParams)
     split = {video.video_id: video.split for video in read_manifest(Path("data/manifest.parquet"))}
-    footage = FrameStore(Path("data/frames")).footage()
+    footage = FrameStore(Path("data/frames")).frame_times()
     with stage_run(project_root(), "pretext", {"pretext": section("pretext")}) as run:
         for name, half, build in (("train", "train", build_train), ("viubench", "bench", build_viubench)):
             samples = build(params, [item for item in footage if split[item.video_id] == half], selected_workers())

@@ -21,11 +21,11 @@ from prefect.states import Failed
 
 from flows import runtime
 from flows.server import running
-from videossr import config, tracking
+from videossr import tracking
 from videossr.errors import VideoSSRError
 from videossr.evaluation import viubench
 from videossr.evaluation.runner import EvaluateParams, read_scored
-from videossr.records import Scored
+from videossr.records import ScoredReply
 from videossr.tracking import Version
 from videossr.workspace import project_root
 
@@ -65,7 +65,7 @@ def compare(version: Version) -> tuple[bool, str]:
         other, name = read_scored(REPLIES / "constant.jsonl"), "the best answer that needs no eyes"
     else:
         other, name = _replies_of(present), f"the champion, version {present.number}"
-    params = config.build(EvaluateParams, runtime.section("evaluate"), "evaluate")
+    params = runtime.params_of("evaluate", EvaluateParams)
     gained = viubench.gain(other, after, bootstrap_samples=params.bootstrap_samples, seed=params.seed)
     low, high = gained["ci95"]
     better = low > 0
@@ -74,7 +74,7 @@ def compare(version: Version) -> tuple[bool, str]:
     return better, f"version {version.number} {verdict}: {measured}"
 
 
-def _replies_of(version: Version) -> list[Scored]:
+def _replies_of(version: Version) -> list[ScoredReply]:
     project = project_root()
     stored = tracking.load_artifact(project, version, KEPT)
     if stored is not None and _questions(stored) == _questions(REPLIES / "after.jsonl"):

@@ -2,8 +2,7 @@
 
 from pathlib import Path
 
-from flows.runtime import run_stage, section
-from videossr import config
+from flows.runtime import params_of, run_stage, section
 from videossr.dataset.params import PretextParams
 from videossr.report import ReportParams, load_inputs, write_report
 from videossr.tracking import stage_run
@@ -11,8 +10,8 @@ from videossr.workspace import project_root
 
 
 def main() -> None:
-    params = config.build(ReportParams, section("report"), "report")
-    tasks = config.build(PretextParams, section("pretext"), "pretext").tasks
+    params = params_of("report", ReportParams)
+    tasks = params_of("pretext", PretextParams).tasks
     with stage_run(project_root(), "report", {"report": section("report")}) as run:
         page = write_report(load_inputs(Path()), tasks, params, Path("reports"))
         run.artifacts([page, page.parent / "figures"])

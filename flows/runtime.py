@@ -14,11 +14,13 @@ import warnings
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from flows.server import answers
 from videossr import config
 from videossr.errors import VideoSSRError
+
+T = TypeVar("T")
 
 PARAMS = Path("params.yaml")
 # Set by the pipeline for its stages: a folder with the context of the task, where a stage leaves its sentence.
@@ -30,6 +32,11 @@ CONTEXT_FILE, SENTENCE_FILE = "context.pkl", "sentence.txt"
 def section(name: str) -> Mapping[str, Any]:
     """One section of the run's `params.yaml`."""
     return config.load(PARAMS)[name]
+
+
+def params_of(name: str, cls: type[T]) -> T:
+    """One section of the run's `params.yaml` as its checked dataclass. Raises ConfigError."""
+    return config.build(cls, section(name), name)
 
 
 def run_stage(stage: Callable[[], None], name: str) -> None:

@@ -4,8 +4,7 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from flows.runtime import run_stage, section
-from videossr import config
+from flows.runtime import params_of, run_stage, section
 from videossr.dataset.params import PretextParams
 from videossr.dataset.samples import read_samples
 from videossr.frames.store import FrameStore
@@ -20,7 +19,7 @@ REPORT = Path("reports/train.json")
 
 
 def main() -> None:
-    params = config.build(TrainParams, section("train"), "train")
+    params = params_of("train", TrainParams)
     if launch.needed(params, os.environ):
         launch.relaunch(params, "flows.train", os.environ)
     elif launch.is_first(os.environ):
@@ -34,7 +33,7 @@ def main() -> None:
 def reinforce(params: TrainParams, log_metrics: Callable[[dict[str, float], int], None]) -> None:
     """Train on what the stages before have left."""
     samples = read_samples(Path("data/samples/train.parquet"))
-    tasks = config.build(PretextParams, section("pretext"), "pretext").tasks
+    tasks = params_of("pretext", PretextParams).tasks
     store, start, policy = FrameStore(Path("data/frames")), Path("models/start"), Path("models/policy")
     train(params, samples, store, start, policy, WORK, REPORT, log_metrics, tasks)
 

@@ -2,11 +2,10 @@
 
 from pathlib import Path
 
-from flows.runtime import run_stage, section
-from videossr import config
+from flows.runtime import params_of, run_stage, section
 from videossr.dataset.params import PretextParams
 from videossr.dataset.samples import read_samples
-from videossr.errors import GateFailed
+from videossr.errors import GateError
 from videossr.frames.store import FrameStore
 from videossr.gates import ValidateParams, validate, write_gate
 from videossr.ingest.manifest import read_manifest
@@ -23,8 +22,8 @@ PASSED = Path("data/gate.passed")
 def main() -> None:
     # Of other data, perhaps. Nor is it to be written over: DVC's cache may be linked to it.
     PASSED.unlink(missing_ok=True)
-    params = config.build(ValidateParams, section("validate"), "validate")
-    pretext = config.build(PretextParams, section("pretext"), "pretext")
+    params = params_of("validate", ValidateParams)
+    pretext = params_of("pretext", PretextParams)
     with stage_run(project_root(), "validate", {"validate": section("validate")}) as run:
         result = validate(
             read_manifest(Path("data/manifest.parquet")),
@@ -40,7 +39,7 @@ def main() -> None:
         run.metrics({"failures": len(result.failures), "warnings": len(result.warnings), "rules": len(result.checks)})
         run.artifacts([REPORTS / "gate.html", REPORTS / "gate.json"])
         if not result.success:
-            raise GateFailed(f"{result.summary()}; every row is named in {REPORTS / 'gate.html'}")
+            raise GateError(f"{result.summary()}; every row is named in {REPORTS / 'gate.html'}")
         write_text(PASSED, "passed\n")
 
 

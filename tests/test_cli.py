@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from videossr.cli import app, gain_sentence
 from videossr.errors import ConfigError, SourceError
 from videossr.evaluation.viubench import COLUMNS
-from videossr.records import Rejected
+from videossr.records import RejectedFile
 from videossr.storage.quarantine import write_quarantine
 
 ROOT = Path(__file__).parents[1]
@@ -110,12 +110,12 @@ def test_a_port_in_use_is_said_before_anything_starts(project):
 
 
 def test_the_quarantine_is_counted_by_reason_and_named(project):
-    refused = [Rejected("clips/[bold].mp4", "not_a_video", "text"), Rejected("clips/new\nline.mp4", "bad_name")]
+    refused = [RejectedFile("clips/[bold].mp4", "not_a_video", "text"), RejectedFile("clips/new\nline.mp4", "bad_name")]
     write_quarantine(project / "data" / "rejected.parquet", refused)
     before_frames = invoke("quarantine").output
     assert "files that are not used: 2 (data/rejected.parquet)" in before_frames
     assert "clips/[bold].mp4" in before_frames and "clips/new\\nline.mp4" in before_frames
-    unstored = Rejected("clips/torn.mp4", "corrupt", "frame 7")
+    unstored = RejectedFile("clips/torn.mp4", "corrupt", "frame 7")
     write_quarantine(project / "data" / "quarantine.parquet", [*refused, unstored])
     chosen = invoke("quarantine", "--reason", "corrupt").output
     assert "files that are not used: 3" in chosen and "clips/torn.mp4" in chosen and "[bold]" not in chosen
@@ -123,8 +123,8 @@ def test_the_quarantine_is_counted_by_reason_and_named(project):
 
 
 def test_a_quarantine_of_the_source_before_is_not_shown(project):
-    write_quarantine(project / "data" / "quarantine.parquet", [Rejected("old.mp4", "corrupt")])
-    write_quarantine(project / "data" / "rejected.parquet", [Rejected("new.mp4", "not_a_video")])
+    write_quarantine(project / "data" / "quarantine.parquet", [RejectedFile("old.mp4", "corrupt")])
+    write_quarantine(project / "data" / "rejected.parquet", [RejectedFile("new.mp4", "not_a_video")])
     shown = invoke("quarantine").output
     assert "new.mp4" in shown and "old.mp4" not in shown
 

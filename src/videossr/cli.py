@@ -17,8 +17,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from videossr.errors import ConfigError, GateFailed, SourceError, VideoSSRError
-from videossr.records import Rejected, Sample
+from videossr.errors import ConfigError, GateError, SourceError, VideoSSRError
+from videossr.records import RejectedFile, Sample
 from videossr.storage.atomic import atomic_file
 from videossr.workspace import configure_tools, project_root
 
@@ -147,7 +147,9 @@ def samples(
         raise ConfigError(f"task must be one of {', '.join(TASKS)}, got '{task}'")
     kinds = [f"{task}/{name}" for name in ([variant] if variant else TASKS[task].variants)]
     wanted = TrainSet(count * len(kinds), dict.fromkeys(kinds, 1.0))
-    drawn = sorted(build_train(replace(run.pretext, train=wanted, seed=seed), store.footage()), key=_kind_order(kinds))
+    drawn = sorted(
+        build_train(replace(run.pretext, train=wanted, seed=seed), store.frame_times()), key=_kind_order(kinds)
+    )
     sizes = run.report.frames_per_strip, run.report.thumbnail_pixels
     sheets = [draw_sheet(run.pretext.tasks[task], sample, store, {}, *sizes) for sample in drawn]
     out.write_bytes(charts.png(charts.sample_sheets(sheets)))
@@ -171,10 +173,10 @@ def audit(
 
     store = FrameStore(frames)
     params = AuditParams(num_samples=puzzles, seed=seed)
-    result = audited(load_recipe(PARAMS).pretext, store.footage(), store, params)
+    result = audited(load_recipe(PARAMS).pretext, store.frame_times(), store, params)
     page = write_audit(result, reports)
     if result["verdict"] == "leak":
-        raise GateFailed(
+        raise GateError(
             f"the answer can be told from the frames' statistics, {page} says where: chance alone looks like that in "
             "one audit of 200, so ask other puzzles with --seed before you look for the cause"
         )
@@ -318,7 +320,7 @@ def _mean(row: dict[str, Any], columns: Sequence[str]) -> float:
 
 
 def _kind_order(kinds: Sequence[str]) -> Callable[[Sample], int]:
-    return lambda sample: kinds.index(f"{sample.task}/{sample.variant}")
+    return lambda sample: kinds.index(sample.kind)
 
 
 def _named(source: str) -> str:
@@ -338,7 +340,7 @@ def _named(source: str) -> str:
     return str(absolute.relative_to(project_root()) if absolute.is_relative_to(project_root()) else absolute)
 
 
-def _refused() -> tuple[list[Rejected], Path]:
+def _refused() -> tuple[list[RejectedFile], Path]:
     """The quarantine, and where it lies: what ingest refused alone, where frames has not run since."""
     from videossr.storage.quarantine import read_quarantine
 

@@ -5,7 +5,7 @@ VideoSSRError
 ├── SourceError    the folder, list or file of videos cannot be used
 ├── DecodeError    one video cannot be read; carries a reason from a fixed list
 ├── StoreError     the frame store is missing, damaged or of other parameters
-├── GateFailed     the data is not fit to train on
+├── GateError     the data is not fit to train on
 ├── PolicyError    a model or checkpoint cannot be used
 └── TrainingError  training cannot start or go on
 """
@@ -36,7 +36,7 @@ class StoreError(VideoSSRError):
     """The frame store is missing, damaged, or was written with other parameters."""
 
 
-class GateFailed(VideoSSRError):
+class GateError(VideoSSRError):
     """The data is not fit to train on; the report names the rows."""
 
 

@@ -30,7 +30,7 @@ class Video:
 
 
 @dataclass(frozen=True)
-class Rejected:
+class RejectedFile:
     """One file that cannot be used, and why: a row of the quarantine."""
 
     path: str
@@ -72,7 +72,7 @@ class Sample:
 
 
 @dataclass(frozen=True)
-class Scored:
+class ScoredReply:
     """One question put to one policy: the reply as it came, whether it parsed, and its score in 0..1."""
 
     sample_id: str

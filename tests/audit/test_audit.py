@@ -12,7 +12,7 @@ from simplejpeg import decode_jpeg
 from tests.support import SHARED, tiny_policy
 from videossr import rewards
 from videossr.audit import GATED, AuditParams, audit, write_audit
-from videossr.audit.features import kind_of, measure_features
+from videossr.audit.features import measure_features
 from videossr.audit.findings import _interval, find
 from videossr.audit.probe import Choice, cross_validated, softmax
 from videossr.audit.puzzles import posed
@@ -200,7 +200,7 @@ def test_a_number_that_knows_red_from_blue_would_find_a_swap_of_channels_in_stor
 
 
 def test_only_painted_frames_are_saved_anew():
-    by_kind = {kind_of(sample): sample for sample in tiny_policy.samples(8)}
+    by_kind = {sample.kind: sample for sample in tiny_policy.samples(8)}
     mirrored, counted = by_kind["grounding/mirror"], by_kind["counting/easy"]
     assert edited_frames(mirrored) == [mirrored.edit["start"] + i for i in range(mirrored.edit["length"])]
     assert edited_frames(counted) == sorted({shape["frame"] for shape in counted.edit["shapes"]})

@@ -14,7 +14,7 @@ from videossr.models.qwen import encode
 
 
 def test_a_synthetic_prompt_is_laid_out_as_the_processor_lays_it_out(tmp_path):
-    folder = tiny_policy.write_newborn(tmp_path)
+    folder = tiny_policy.write_tiny(tmp_path)
     sample, store = grpo_step._puzzle(8, 64)
     real = encode(load_processor(folder), Prompt(sample.question, tuple(grpo_step.Grounding().render(sample, store))))
     made = grpo_step.synthetic_prompt(AutoConfig.from_pretrained(folder), frames=8, side=64)
@@ -24,7 +24,7 @@ def test_a_synthetic_prompt_is_laid_out_as_the_processor_lays_it_out(tmp_path):
 
 
 def test_the_rows_of_an_architecture_are_named_and_told(tmp_path, monkeypatch):
-    config = AutoConfig.from_pretrained(tiny_policy.write_newborn(tmp_path / "newborn"))
+    config = AutoConfig.from_pretrained(tiny_policy.write_tiny(tmp_path / "tiny-random"))
     rows = grpo_step.compare_gpu("Some/Tiny-VL-Instruct", config, repeats=1, frames=4, side=64)
     told = {row.name: row for row in rows}
     parts = [told[f"gpu_tiny_vl_{part}"] for part in ("fwd_bwd", "reference", "rollout")]

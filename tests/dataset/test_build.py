@@ -37,7 +37,7 @@ def footage(number: int, seconds: float = 9.0) -> list[FrameTimes]:
 
 
 def kinds(samples: list) -> Counter:
-    return Counter(f"{sample.task}/{sample.variant}" for sample in samples)
+    return Counter(sample.kind for sample in samples)
 
 
 def test_the_default_proportions_are_those_of_videossr_30k() -> None:

@@ -155,7 +155,7 @@ def test_an_import_gives_back_the_samples_and_renders_them_alike(exported, tmp_p
 
 def test_an_imported_store_knows_its_clocks(exported, tmp_path):
     import_samples(exported, tmp_path / "store")
-    used = {item.video_id: item.times for item in FrameStore(tmp_path / "store").footage()}
+    used = {item.video_id: item.times for item in FrameStore(tmp_path / "store").frame_times()}
     assert used == {name: tuple(clip.times.tolist()) for name, clip in tiny_policy.clips(12).items() if name in used}
 
 

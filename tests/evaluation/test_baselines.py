@@ -10,7 +10,7 @@ from videossr.dataset.params import VIUBENCH, BenchSet, PretextParams
 from videossr.evaluation import baselines, viubench
 from videossr.evaluation.runner import judge
 from videossr.evaluation.viubench import COLUMNS
-from videossr.records import FrameTimes, Sample, Scored
+from videossr.records import FrameTimes, Sample, ScoredReply
 
 # The paper's parameters: 48 frames shown of 48 stored; lengths and paces differ from video to video.
 PARAMS = PretextParams(seed=3, viubench=BenchSet(per_column=300))
@@ -31,7 +31,7 @@ def questions() -> list[Sample]:
     return build_viubench(PARAMS, BENCH)
 
 
-def judged(samples: list[Sample], replies: list[str]) -> list[Scored]:
+def judged(samples: list[Sample], replies: list[str]) -> list[ScoredReply]:
     return [judge(sample, reply, TASKS) for sample, reply in zip(samples, replies, strict=True)]
 
 

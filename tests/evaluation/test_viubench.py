@@ -9,23 +9,23 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from videossr.evaluation import viubench
-from videossr.records import Scored
+from videossr.records import ScoredReply
 
 QUICK = {"bootstrap_samples": 400, "seed": 0}
 
 
-def scored(column: str, video: int, score: float, question: int = 0, parsed: bool = True) -> Scored:
+def scored(column: str, video: int, score: float, question: int = 0, parsed: bool = True) -> ScoredReply:
     task, variant = viubench.COLUMNS[column]
     name = f"video{video:03d}"
-    return Scored(f"{column}/{name}/{question}", task, variant, name, "answer", "reply", parsed, score)
+    return ScoredReply(f"{column}/{name}/{question}", task, variant, name, "answer", "reply", parsed, score)
 
 
-def answered(scores: dict[str, list[float]]) -> list[Scored]:
+def answered(scores: dict[str, list[float]]) -> list[ScoredReply]:
     """One question a video in each column: scores[column][video]."""
     return [scored(column, video, score) for column, row in scores.items() for video, score in enumerate(row)]
 
 
-def everywhere(row: list[float]) -> list[Scored]:
+def everywhere(row: list[float]) -> list[ScoredReply]:
     return answered({column: row for column in viubench.COLUMNS})
 
 

@@ -17,7 +17,7 @@ import yaml
 from flows import evaluate, preflight, runtime, stages
 from tests.support import ROOT
 from videossr.ingest.manifest import write_manifest
-from videossr.records import Rejected, Video
+from videossr.records import RejectedFile, Video
 from videossr.storage.quarantine import read_quarantine, write_quarantine
 
 SOURCE = ROOT / "src"
@@ -175,7 +175,7 @@ def test_frames_that_nobody_could_store_are_one_sentence_and_every_file_is_in_th
     (tmp_path / "clip.mp4").write_text("no longer what ingest saw")
     video = Video("0" * 16, "clip.mp4", "h264", 64, 64, 24.0, 4.0, 96, "train")
     write_manifest(tmp_path / "data" / "manifest.parquet", [video])
-    write_quarantine(tmp_path / "data" / "rejected.parquet", [Rejected("text.mp4", "not_a_video")])
+    write_quarantine(tmp_path / "data" / "rejected.parquet", [RejectedFile("text.mp4", "not_a_video")])
     command = [sys.executable, "-m", "flows.frames"]
     done = subprocess.run(command, cwd=tmp_path, env=environment(), capture_output=True, text=True, check=False)
     assert done.returncode == 1 and "Traceback" not in done.stderr

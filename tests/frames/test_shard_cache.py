@@ -19,7 +19,7 @@ from videossr.frames.sampling import FramesParams
 from videossr.frames.store import FrameStore
 from videossr.frames.writing import write_store
 from videossr.parallel import Limits, parallel_map
-from videossr.records import Rejected, Video
+from videossr.records import RejectedFile, Video
 
 PARAMS = FramesParams(num_frames=12, max_pixels=64 * 96, min_pixels=1024)
 
@@ -55,7 +55,7 @@ def contents(root: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in sorted(root.iterdir())}
 
 
-def store(videos: list[Video], folder: Path, params: FramesParams = PARAMS) -> list[Rejected]:
+def store(videos: list[Video], folder: Path, params: FramesParams = PARAMS) -> list[RejectedFile]:
     return write_store(videos, folder / "frames", params, 0, folder / "work", videos_per_shard=2)
 
 

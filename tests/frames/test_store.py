@@ -101,7 +101,7 @@ def test_reading_the_index_alone_gives_the_clocks(videos: list[Video], tmp_path:
     store = FrameStore(tmp_path / "frames")
     for shard in (tmp_path / "frames").glob("*.tar"):
         shard.unlink()
-    footage = store.footage()
+    footage = store.frame_times()
     assert [item.video_id for item in footage] == sorted(v.video_id for v in videos)
     assert all(len(item.times) == 12 and np.all(np.diff(item.times) > 0) for item in footage)
 
@@ -185,7 +185,7 @@ def test_shards_hold_a_fixed_number_of_videos(videos: list[Video], tmp_path: Pat
 
 def test_no_videos_make_an_empty_store(tmp_path: Path) -> None:
     assert write_store([], tmp_path / "frames", PARAMS, workers=0) == []
-    assert FrameStore(tmp_path / "frames").footage() == []
+    assert FrameStore(tmp_path / "frames").frame_times() == []
 
 
 def test_a_missing_or_damaged_store_says_so(videos: list[Video], tmp_path: Path) -> None:

@@ -26,7 +26,7 @@ def test_answers_that_one_guess_gets_right_too_often_fail_the_balance() -> None:
 
 
 def puzzles_with_one_order(data: Data, number: int) -> list[Sample]:
-    footage = [one for one in data.store.footage() if int(one.video_id, 16) % 3]
+    footage = [one for one in data.store.frame_times() if int(one.video_id, 16) % 3]
     order = [3, 1, 4, 0, 5, 2]
     made = []
     for i in range(number):
@@ -73,6 +73,6 @@ def test_an_interval_longer_than_its_clip_is_left_to_the_rule_that_names_it(leng
     row = data.damage(
         "train", "grounding/mirror", 0, edit={**data.edit("train", "grounding/mirror", 0), "length": length}
     )
-    source = GateContext.of(data.manifest, data.store.footage(), TASKS)
+    source = GateContext.of(data.manifest, data.store.frame_times(), TASKS)
     broken = [sample for sample in data.train if sample.sample_id == row]
     assert balance_table({"train": broken}, source).empty

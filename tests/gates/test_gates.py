@@ -15,7 +15,7 @@ from tests.support.gate_data import PARAMS, Data, MemoryStore, named, sound_data
 from videossr.clip import Clip
 from videossr.errors import ConfigError
 from videossr.gates import GateFailure, GateResult, ValidateParams, write_gate
-from videossr.records import FrameTimes, Rejected
+from videossr.records import FrameTimes, RejectedFile
 
 
 @pytest.fixture(scope="module")
@@ -143,7 +143,7 @@ def damaged() -> tuple[GateResult, dict[Callable[[Data], set[str]], set[str]]]:
 def test_a_video_that_could_not_be_stored_counts_once_among_the_files() -> None:
     data = sound_data()
     data.manifest.append(video(14))
-    data.quarantine.append(Rejected("14.mp4", "corrupt"))
+    data.quarantine.append(RejectedFile("14.mp4", "corrupt"))
     assert data.validate().failures == ()
     assert data.validate(replace(PARAMS, max_quarantined=2 / 14)).success
     assert not data.validate(replace(PARAMS, max_quarantined=1.9 / 14)).success
@@ -186,7 +186,7 @@ def test_faults_of_the_source_of_the_store_and_of_the_columns_are_told_apart() -
     data.manifest[4] = replace(data.manifest[4], duration_seconds=5.0)
     data.manifest[5] = replace(data.manifest[5], split="test")  # type: ignore[arg-type]
     data.manifest.append(video(300))
-    data.quarantine += [Rejected("4.mp4", "corrupt"), Rejected("x.mp4", "fell_asleep")]
+    data.quarantine += [RejectedFile("4.mp4", "corrupt"), RejectedFile("x.mp4", "fell_asleep")]
     data.store = MisfitStore(data.store)
     data.store[video(200).video_id] = data.store[one]
     data.store.clocks[five] = (0.0, *data.store.clocks[five][:-1])
@@ -212,10 +212,10 @@ class MisfitStore(MemoryStore):
 
     def __init__(self, clips: Mapping[str, Clip]) -> None:
         super().__init__(clips)
-        self.clocks = {one.video_id: one.times for one in MemoryStore(clips).footage()}
+        self.clocks = {one.video_id: one.times for one in MemoryStore(clips).frame_times()}
 
-    def footage(self) -> list[FrameTimes]:
-        return [replace(one, times=self.clocks.get(one.video_id, one.times)) for one in super().footage()]
+    def frame_times(self) -> list[FrameTimes]:
+        return [replace(one, times=self.clocks.get(one.video_id, one.times)) for one in super().frame_times()]
 
 
 def test_no_data_at_all_fails_instead_of_raising() -> None:

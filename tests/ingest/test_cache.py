@@ -16,7 +16,7 @@ from videossr.ingest.cache import examine_all
 from videossr.ingest.inventory import Inventory, ingest
 from videossr.ingest.params import IngestParams
 from videossr.parallel import Limits
-from videossr.records import Rejected
+from videossr.records import RejectedFile
 
 
 def take_in_and_keep(source: Path, work: Path, min_frames: int = 16) -> Inventory:
@@ -98,7 +98,7 @@ def test_what_may_end_otherwise_is_tried_again_and_what_is_no_longer_listed_is_f
     folder.mkdir()
     examine_kept = partial(examine_all, min_frames=16, span=(0.05, 0.95), limits=Limits(seconds=1), record=record)
     timeout, unreadable, fine = examine_kept([hanging, folder, video], workers=1)
-    assert isinstance(timeout, Rejected) and isinstance(unreadable, Rejected)
+    assert isinstance(timeout, RejectedFile) and isinstance(unreadable, RejectedFile)
     assert (timeout.reason, unreadable.reason) == ("timeout", "unreadable")
     assert [json.loads(line)["path"] for line in lines_of(record.parent)[1:]] == [str(video)]
     assert list(examine_kept([video, video], workers=0)) == [fine, fine]

@@ -17,7 +17,7 @@ from videossr.errors import ConfigError, SourceError
 from videossr.ingest.inventory import ingest, require_usable
 from videossr.ingest.manifest import read_manifest, require_present, write_manifest
 from videossr.ingest.params import IngestParams
-from videossr.records import Rejected
+from videossr.records import RejectedFile
 from videossr.storage.quarantine import read_quarantine, write_quarantine
 
 
@@ -166,7 +166,7 @@ def test_tables_come_back_as_they_were_written(source: Path, tmp_path: Path) -> 
     inventory = take_in(source, tmp_path)
     write_manifest(tmp_path / "data" / "manifest.parquet", inventory.videos)
     assert read_manifest(tmp_path / "data" / "manifest.parquet") == inventory.videos
-    rejected = [Rejected("a\nb.mp4", "too_short", "2 frames"), Rejected("c", "corrupt")]
+    rejected = [RejectedFile("a\nb.mp4", "too_short", "2 frames"), RejectedFile("c", "corrupt")]
     for rows in (rejected, []):
         write_quarantine(tmp_path / "data" / "quarantine.parquet", rows)
         assert read_quarantine(tmp_path / "data" / "quarantine.parquet") == rows

@@ -129,5 +129,5 @@ def test_it_trains_proves_its_sight_and_answers(folder, tmp_path, lora):
     report = tiny_training.run(
         tmp_path, tiny_training.changed(folder, {"kl_coefficient": 1e-3, "steps": 1}, lora=lora), tiny_policy.samples(8)
     )
-    assert report.sight_nats > 0 and len(report.grpo) == 1
+    assert report.vision_sensitivity_nats > 0 and len(report.grpo) == 1
     assert len(load_policy(tmp_path / "policy", 4).respond([render(tiny_policy.samples(1)[0])])) == 1

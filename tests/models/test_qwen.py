@@ -13,7 +13,7 @@ from videossr.models.qwen import QwenPolicy, chat, encode, vision_token_ids
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    return tiny_policy.write_newborn(tmp_path_factory.mktemp("newborn"))
+    return tiny_policy.write_tiny(tmp_path_factory.mktemp("tiny-random"))
 
 
 def grey_clip(times):
@@ -77,13 +77,13 @@ def test_a_policy_never_says_a_vision_token(folder):
     assert not any(token in reply for token in processor.tokenizer.convert_ids_to_tokens(banned))
 
 
-def test_the_newborn_is_the_same_bytes_every_time(folder, tmp_path):
-    again = tiny_policy.write_newborn(tmp_path)
+def test_the_tiny_random_policy_is_the_same_bytes_every_time(folder, tmp_path):
+    again = tiny_policy.write_tiny(tmp_path)
     for name in ("model.safetensors", "tokenizer.json", "config.json"):
         assert (folder / name).read_bytes() == (again / name).read_bytes()
 
 
-def test_the_newborn_spells_numbers_digit_by_digit(folder):
+def test_the_tiny_random_policy_spells_numbers_digit_by_digit(folder):
     tokenizer = load_processor(folder).tokenizer
     assert [tokenizer.decode(i) for i in tokenizer("12.5-304").input_ids] == ["1", "2", ".", "5", "-", "3", "0", "4"]
 

@@ -99,8 +99,8 @@ def _square_or_worse(number: int) -> int:
 
 @pytest.mark.slow
 def test_on_ray_a_crash_a_hang_and_a_glutton_cost_one_item_each(cluster: RayCluster) -> None:
-    results = list(parallel_map(_square_or_worse, range(10), cluster, LIMITS, lambda number, loss: loss))
-    assert [loss.reason for loss in results[3:7]] == ["crashed", "timeout", "out_of_memory", "crashed"]
+    results = list(parallel_map(_square_or_worse, range(10), cluster, LIMITS, lambda number, failure: failure))
+    assert [failure.reason for failure in results[3:7]] == ["crashed", "timeout", "out_of_memory", "crashed"]
     assert results[:3] + results[7:] == [0, 1, 4, 49, 64, 81]
 
 
@@ -119,7 +119,7 @@ def test_a_worker_of_rays_that_dies_costs_its_item_a_second_try_and_then_the_ite
     cluster: RayCluster, tmp_path: Path
 ) -> None:
     items = [tmp_path / name for name in ("once", "always", "once_more")]
-    results = list(parallel_map(_kill_rays_worker, items, cluster, LIMITS, lambda item, loss: loss.reason))
+    results = list(parallel_map(_kill_rays_worker, items, cluster, LIMITS, lambda item, failure: failure.reason))
     assert results == ["alive", "crashed", "alive"]
     assert (tmp_path / "always").read_text().count("tried") == 2
 
@@ -159,7 +159,7 @@ def _refuse(number: int) -> int:
 @pytest.mark.slow
 def test_a_persons_mistake_on_ray_is_raised_here(cluster: RayCluster) -> None:
     with pytest.raises(ConfigError, match="a person's mistake"):
-        list(parallel_map(_refuse, [1, 2], cluster, LIMITS, lambda item, loss: 0))
+        list(parallel_map(_refuse, [1, 2], cluster, LIMITS, lambda item, failure: 0))
 
 
 @pytest.mark.slow
@@ -176,11 +176,11 @@ def leave_early_often() -> None:
     for number in range(80):
         wanted = 1 + number % len(squares)
         results = parallel_map(
-            _square_or_worse, [0, 1, 2, 7, 8, 9], RayCluster(workers=2), LIMITS, lambda item, loss: loss
+            _square_or_worse, [0, 1, 2, 7, 8, 9], RayCluster(workers=2), LIMITS, lambda item, failure: failure
         )
         assert [next(results) for _ in range(wanted)] == squares[:wanted]
         results.close()
-    results = parallel_map(_square_or_worse, [0, 4, 4], RayCluster(workers=2), Limits(), lambda item, loss: loss)
+    results = parallel_map(_square_or_worse, [0, 4, 4], RayCluster(workers=2), Limits(), lambda item, failure: failure)
     began = time.monotonic()
     assert next(results) == 0
     results.close()
@@ -307,6 +307,6 @@ def test_an_engine_that_there_is_not_is_named(
 
 
 def test_a_loss_names_its_item_where_no_one_takes_it() -> None:
-    assert list(parallel_map(_square_or_worse, [3], 1, LIMITS, lambda item, loss: loss)) == [
+    assert list(parallel_map(_square_or_worse, [3], 1, LIMITS, lambda item, failure: failure)) == [
         Failure("crashed", "the process that read it died, twice")
     ]

@@ -41,8 +41,8 @@ def _square_or_worse(number: int) -> int:
 
 @pytest.mark.parametrize("workers", [1, 3])
 def test_an_item_that_dies_hangs_eats_memory_or_raises_costs_itself_alone_and_no_order(workers: int) -> None:
-    results = list(parallel_map(_square_or_worse, range(14), workers, LIMITS, lambda number, loss: loss))
-    assert [loss.reason for loss in results[5:10]] == [
+    results = list(parallel_map(_square_or_worse, range(14), workers, LIMITS, lambda number, failure: failure))
+    assert [failure.reason for failure in results[5:10]] == [
         "crashed",
         "timeout",
         "out_of_memory",
@@ -77,7 +77,7 @@ def _die_once(path: Path) -> str:
 
 
 def test_a_process_that_the_system_killed_costs_nothing(tmp_path: Path) -> None:
-    assert list(parallel_map(_die_once, [tmp_path / "tried"], 1, LIMITS, lambda item, loss: loss)) == ["alive"]
+    assert list(parallel_map(_die_once, [tmp_path / "tried"], 1, LIMITS, lambda item, failure: failure)) == ["alive"]
 
 
 def _die_within_an_answer(path: Path) -> str:
@@ -92,7 +92,7 @@ def _die_within_an_answer(path: Path) -> str:
 
 def test_a_death_within_an_answer_is_a_death_like_any_other(tmp_path: Path) -> None:
     items = [tmp_path / name for name in ("once", "always")]
-    results = list(parallel_map(_die_within_an_answer, items, 1, LIMITS, lambda item, loss: loss))
+    results = list(parallel_map(_die_within_an_answer, items, 1, LIMITS, lambda item, failure: failure))
     assert results == ["alive", Failure("crashed", "the process that read it died, twice")]
 
 
@@ -124,7 +124,7 @@ def _refuse(number: int) -> int:
 
 def test_a_persons_mistake_and_a_loss_that_no_one_takes_are_raised() -> None:
     with pytest.raises(ConfigError, match="mistake"):
-        list(parallel_map(_refuse, [1], 1, LIMITS, lambda item, loss: 0))
+        list(parallel_map(_refuse, [1], 1, LIMITS, lambda item, failure: 0))
     with pytest.raises(ItemFailed, match="at 5"):
         list(parallel_map(_square_or_worse, [5], 2))
 

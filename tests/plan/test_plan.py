@@ -37,19 +37,19 @@ BRANCHES, ANSWER = 4, 5
 
 
 @pytest.fixture(scope="module")
-def infant(tmp_path_factory):
-    folder = tiny_policy.write_newborn(tmp_path_factory.mktemp("newborn"))
+def tiny(tmp_path_factory):
+    folder = tiny_policy.write_tiny(tmp_path_factory.mktemp("tiny-random"))
     model = load_model(folder, "float32")
     model.set_attn_implementation("eager")  # its operations torch counts
     return model, load_processor(folder)
 
 
 @pytest.fixture(scope="module")
-def prompts(infant):
+def prompts(tiny):
     """Prompts of every task, each encoded."""
     drawn = [tiny_policy.TASKS[s.task].render(s, tiny_policy.clips()) for s in tiny_policy.samples(4)]
     made = [Prompt(s.question, tuple(clips)) for s, clips in zip(tiny_policy.samples(4), drawn, strict=True)]
-    return [(prompt, encode(infant[1], prompt)) for prompt in made]
+    return [(prompt, encode(tiny[1], prompt)) for prompt in made]
 
 
 def exact_size(architecture, prompt, encoded):
@@ -70,28 +70,28 @@ def test_every_shipped_architecture_has_the_size_its_page_publishes(name):
     assert built.text.linear + built.text.head < built.text.parameters + built.text.head
 
 
-def test_parameters_are_counted_as_the_built_model_counts_them(infant):
-    model, _ = infant
+def test_parameters_are_counted_as_the_built_model_counts_them(tiny):
+    model, _ = tiny
     architecture = measure(model, "tiny")
     assert architecture.parameters == sum(p.numel() for p in model.parameters())
     assert architecture.vision.parameters == sum(p.numel() for p in model.model.visual.parameters())
 
 
 def test_a_model_without_weights_has_the_sizes_of_the_model_with_weights(tmp_path):
-    folder = tiny_policy.write_newborn(tmp_path / "policy")
+    folder = tiny_policy.write_tiny(tmp_path / "policy")
     assert measure(meta_model(str(folder), tiny_policy.TINY, []), "x") == measure(load_model(folder), "x")
 
 
 def test_adapters_are_counted_as_peft_builds_them(tmp_path):
-    model = load_model(tiny_policy.write_newborn(tmp_path / "policy"))
+    model = load_model(tiny_policy.write_tiny(tmp_path / "policy"))
     lora = LoraParams(rank=4)
     counted = lora_parameters(model, lora)
     adapted = get_peft_model(model, LoraConfig(r=lora.rank, target_modules=list(lora.targets)))
     assert counted == sum(p.numel() for p in adapted.parameters() if p.requires_grad)
 
 
-def test_visual_tokens_are_exact_and_text_tokens_near(infant, prompts):
-    vision = measure(infant[0], "tiny").vision
+def test_visual_tokens_are_exact_and_text_tokens_near(tiny, prompts):
+    vision = measure(tiny[0], "tiny").vision
     for prompt, encoded in prompts:
         size = prompt_size(vision, prompt)
         grids = [Grid(*grid) for grid in encoded.video_grid_thw.tolist()]
@@ -100,8 +100,8 @@ def test_visual_tokens_are_exact_and_text_tokens_near(infant, prompts):
         assert size.tokens == pytest.approx(len(encoded), rel=0.08)
 
 
-def test_the_vision_tower_costs_what_torch_counts(infant, prompts):
-    model, _ = infant
+def test_the_vision_tower_costs_what_torch_counts(tiny, prompts):
+    model, _ = tiny
     vision = measure(model, "tiny").vision
     for prompt, encoded in prompts:
         pixels = encoded.pixel_values_videos, encoded.video_grid_thw
@@ -110,8 +110,8 @@ def test_the_vision_tower_costs_what_torch_counts(infant, prompts):
 
 
 @pytest.mark.parametrize("checkpointing", [False, True])
-def test_a_packed_loss_costs_what_torch_counts(infant, prompts, checkpointing):
-    model, _ = infant
+def test_a_packed_loss_costs_what_torch_counts(tiny, prompts, checkpointing):
+    model, _ = tiny
     prompt, encoded = prompts[0]
     architecture = measure(model, "tiny")
     attend_by_branches(model)
@@ -142,9 +142,9 @@ def test_a_packed_loss_costs_what_torch_counts(infant, prompts, checkpointing):
     model.set_attn_implementation("eager")
 
 
-def test_the_shared_prefix_saves_what_the_token_counts_promise(infant):
+def test_the_shared_prefix_saves_what_the_token_counts_promise(tiny):
     """Far from attention's squares the ratio is G(P + C) / (P + GC)."""
-    architecture = measure(infant[0], "tiny")
+    architecture = measure(tiny[0], "tiny")
     size = PromptSize((), 0, 100)
     learning = Learning(vision=False, adapter_weights=0, recomputes=False)
     shared, repeated = (
@@ -157,8 +157,8 @@ def test_the_shared_prefix_saves_what_the_token_counts_promise(infant):
     assert repeated.reference == 8 * (2 * linear * 110 + attention * 110**2) + head
 
 
-def test_frozen_weights_save_half_of_their_backward_pass(infant):
-    architecture = measure(infant[0], "tiny")
+def test_frozen_weights_save_half_of_their_backward_pass(tiny):
+    architecture = measure(tiny[0], "tiny")
     size = PromptSize((), 0, 100)
 
     def loss(adapters):
@@ -182,7 +182,7 @@ def test_windows_are_counted_by_what_they_hold():
 @pytest.mark.parametrize("part", ["text", "vision"])
 def test_a_layer_keeps_the_bytes_that_torch_saves(part, held, tmp_path):
     stream = torch.float32 if held.mixed else torch.bfloat16
-    model = load_model(tiny_policy.write_newborn(tmp_path / "policy")).to(stream)
+    model = load_model(tiny_policy.write_tiny(tmp_path / "policy")).to(stream)
     architecture, tokens = measure(model, "tiny"), 512
     if part == "text":
         tower, width, shape = model.model.language_model, architecture.text.width, (1, tokens)
@@ -211,7 +211,7 @@ def test_a_layer_keeps_the_bytes_that_torch_saves(part, held, tmp_path):
 
 
 def test_autocast_keeps_keys_and_values_in_float32(tmp_path):
-    model = load_model(tiny_policy.write_newborn(tmp_path / "policy"), "float32")
+    model = load_model(tiny_policy.write_tiny(tmp_path / "policy"), "float32")
     text, held = measure(model, "tiny").text, Precision(4, 4, 2, mixed=True)
     with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
         cache = model(input_ids=torch.arange(10)[None], use_cache=True).past_key_values

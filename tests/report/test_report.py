@@ -25,7 +25,7 @@ from videossr.ingest.manifest import write_manifest
 from videossr.ingest.params import IngestParams
 from videossr.pretext import Counting, Grounding, Jigsaw
 from videossr.pretext.perturbations import PERTURBATIONS
-from videossr.records import FrameTimes, Rejected, Sample, Scored, Video
+from videossr.records import FrameTimes, RejectedFile, Sample, ScoredReply, Video
 from videossr.report import (
     ContactSheet,
     MissingSheet,
@@ -71,13 +71,13 @@ GATE: dict[str, Any] = {
 }
 
 
-def scored(samples: Sequence[Sample], right: float, seed: int) -> list[Scored]:
+def scored(samples: Sequence[Sample], right: float, seed: int) -> list[ScoredReply]:
     """Answers right with this probability, else nonsense that must be escaped."""
     rng = np.random.default_rng(seed)
     return [judge(s, s.answer if rng.random() < right else HOSTILE, PARAMS.tasks) for s in samples]
 
 
-def results(by_name: dict[str, list[Scored]]) -> dict[str, Any]:
+def results(by_name: dict[str, list[ScoredReply]]) -> dict[str, Any]:
     few = {"bootstrap_samples": 200, "seed": 0}
     rows = {name: viubench.summarise(items, **few) for name, items in by_name.items()}
     return {
@@ -104,7 +104,7 @@ def evidence() -> ReportInputs:
             Video(name, f"{name}.mp4", "h264", 64, 32, 12.0, 14.0, 168, "bench" if name in BENCH_IDS else "train")
             for name in STORE
         ],
-        rejected=[Rejected(HOSTILE, "too_short", "2 frames"), Rejected("b.mp4", "not_a_video")],
+        rejected=[RejectedFile(HOSTILE, "too_short", "2 frames"), RejectedFile("b.mp4", "not_a_video")],
         train=build_train(PARAMS, train_footage),
         bench=bench,
         footage=FOOTAGE,
@@ -346,7 +346,7 @@ def test_a_run_that_lacks_curves_draws_what_is_there(evidence: ReportInputs) -> 
 
 
 def test_the_proof_that_the_loss_sees_the_video_is_told() -> None:
-    assert any("up to 0.38 nats" in sentence for sentence in text.trained({**CURVES, "sight_nats": 0.375}))
+    assert any("up to 0.38 nats" in sentence for sentence in text.trained({**CURVES, "vision_sensitivity_nats": 0.375}))
     assert not any("nats" in sentence for sentence in text.trained(CURVES))
 
 
@@ -370,7 +370,7 @@ def project(evidence: ReportInputs, tmp_path_factory: pytest.TempPathFactory) ->
     made.write_text("{num_videos: 3, min_seconds: 5.0, max_seconds: 5.5, size_pixels: 96, fps: 12}")
     inventory = ingest(IngestParams(str(made)), root / "data" / "made_videos", workers=1)
     write_manifest(root / "data" / "manifest.parquet", inventory.videos)
-    write_quarantine(root / "data" / "quarantine.parquet", [Rejected("a.mp4", "corrupt")])
+    write_quarantine(root / "data" / "quarantine.parquet", [RejectedFile("a.mp4", "corrupt")])
     write_store(inventory.videos, root / "data" / "frames", FramesParams(max_pixels=4096, min_pixels=1024), workers=1)
     write_samples(root / "data" / "samples" / "train.parquet", evidence.train)
     write_samples(root / "data" / "samples" / "viubench.parquet", evidence.bench)

@@ -10,7 +10,7 @@ import numpy as np
 from videossr.clip import Clip
 from videossr.gates import GateFailure, GateResult, ValidateParams, validate
 from videossr.pretext import Counting, Grounding, Jigsaw, PretextTask
-from videossr.records import FrameTimes, Rejected, Sample, Video
+from videossr.records import FrameTimes, RejectedFile, Sample, Video
 
 TASKS: dict[str, PretextTask] = {
     "grounding": Grounding(num_frames=16, min_length=3, max_length=5),
@@ -30,7 +30,7 @@ PARAMS = ValidateParams(perceptibility_samples=PER_KIND)
 
 
 class MemoryStore(dict[str, Clip]):
-    def footage(self) -> list[FrameTimes]:
+    def frame_times(self) -> list[FrameTimes]:
         return [FrameTimes(name, tuple(clip.times.tolist())) for name, clip in sorted(self.items())]
 
 
@@ -39,7 +39,7 @@ class Data:
     """Everything the gate looks at, in lists and dicts that a test may damage."""
 
     manifest: list[Video]
-    quarantine: list[Rejected]
+    quarantine: list[RejectedFile]
     store: Any
     train: list[Sample]
     viubench: list[Sample]
@@ -49,7 +49,7 @@ class Data:
 
     def only(self, name: str, kind: str) -> list[int]:
         """Where the samples of a kind stand in a set."""
-        return [i for i, one in enumerate(getattr(self, name)) if f"{one.task}/{one.variant}" == kind]
+        return [i for i, one in enumerate(getattr(self, name)) if one.kind == kind]
 
     def damage(self, name: str, kind: str, nth: int, **changes: Any) -> str:
         """Replace fields of the nth sample of a kind; returns its sample_id."""
@@ -91,10 +91,10 @@ def sound_data() -> Data:
     manifest = [video(number) for number in range(12)]
     store = MemoryStore({one.video_id: moving_noise(rng) for one in manifest})
     sets = [
-        puzzles(name, [one for one in store.footage() if int(one.video_id, 16) % 3 in thirds], rng)
+        puzzles(name, [one for one in store.frame_times() if int(one.video_id, 16) % 3 in thirds], rng)
         for name, thirds in (("train", (1, 2)), ("viubench", (0,)))
     ]
-    return Data(manifest, [Rejected("notes.mp4", "not_a_video")], store, *sets)
+    return Data(manifest, [RejectedFile("notes.mp4", "not_a_video")], store, *sets)
 
 
 def named(breaches: Iterable[GateFailure]) -> dict[tuple[str, str], set[str]]:

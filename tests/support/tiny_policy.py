@@ -1,4 +1,4 @@
-"""A new-born policy and a few made videos, small enough that a test trains on them in seconds."""
+"""A tiny random policy and a few made videos, small enough that a test trains on them in seconds."""
 
 from functools import cache
 from pathlib import Path
@@ -41,7 +41,7 @@ def samples(count: int, seed: int = 0) -> list[Sample]:
     return made
 
 
-def write_newborn(folder: Path) -> Path:
-    """A checkpoint of a new-born policy that knows the words of these puzzles."""
+def write_tiny(folder: Path) -> Path:
+    """A checkpoint of a tiny random policy that knows the words of these puzzles."""
     write_tiny_random(TINY, [f"{sample.question} {sample.answer}" for sample in samples(32)], 0, folder)
     return folder

@@ -31,7 +31,7 @@ GRPO = GrpoParams(
     bf16=False,
 )
 PARAMS = TrainParams(
-    newborn=tiny_policy.TINY,
+    tiny_random=tiny_policy.TINY,
     warmup=WarmupParams(steps=30, batch_size=4, learning_rate=5e-3, checkpoint_every=10),
     grpo=GRPO,
 )

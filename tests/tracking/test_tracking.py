@@ -19,7 +19,7 @@ from videossr import tracking
 from videossr.errors import PolicyError
 from videossr.evaluation.runner import write_scored
 from videossr.evaluation.viubench import COLUMNS
-from videossr.records import Scored
+from videossr.records import ScoredReply
 
 NUM_VIDEOS = 12
 
@@ -208,13 +208,13 @@ def test_no_champion_is_said_before_the_first_promotion(project):
         tracking.load_champion(project)
 
 
-def scored(share: float) -> list[Scored]:
+def scored(share: float) -> list[ScoredReply]:
     """Answers to every column for twelve videos, right on a share of the videos and wrong on the others."""
     items = []
     for video in range(NUM_VIDEOS):
         for column, (task, variant) in COLUMNS.items():
             score = float(video < share * NUM_VIDEOS)
-            items.append(Scored(f"{column}-{video}", task, variant, f"video{video}", "a", "b", True, score))
+            items.append(ScoredReply(f"{column}-{video}", task, variant, f"video{video}", "a", "b", True, score))
     return items
 
 
@@ -227,7 +227,7 @@ def trained(tmp_path_factory):
     params["pretext"]["grounding"]["num_frames"] = 8
     (folder / "params.yaml").write_text(yaml.safe_dump(params))
     (folder / "models").mkdir()
-    tiny_policy.write_newborn(folder / "models" / "policy")
+    tiny_policy.write_tiny(folder / "models" / "policy")
     (folder / "reports" / "evaluate").mkdir(parents=True)
     (folder / "reports" / "index.html").write_text("<p>page</p>")
     return folder

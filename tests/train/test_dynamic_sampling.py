@@ -78,7 +78,7 @@ def test_groups_without_variance_are_not_computed_and_the_step_is_the_same(start
 
 
 def test_a_step_that_teaches_nothing_is_a_step_of_a_zero_gradient(tmp_path):
-    mute = tiny_policy.write_newborn(tmp_path / "newborn")  # nothing it says parses: every reward is 0
+    mute = tiny_policy.write_tiny(tmp_path / "tiny-random")  # nothing it says parses: every reward is 0
     grpo = {"weight_decay": 0.1}
     fewer, one = passes_of_loss(tiny_training.changed(mute, grpo), tmp_path / "a")
     _, other = passes_of_loss(tiny_training.changed(mute, {**grpo, "kl_coefficient": 1e-30}), tmp_path / "b")
@@ -99,7 +99,7 @@ def test_groups_without_variance_are_exchanged_a_bounded_number_of_times(start, 
 
 
 def test_a_policy_that_never_varies_does_not_hold_up_the_refill(tmp_path):
-    mute = tiny_policy.write_newborn(tmp_path / "newborn")
+    mute = tiny_policy.write_tiny(tmp_path / "tiny-random")
     report = tiny_training.run(tmp_path, tiny_training.changed(mute, {"refill_rounds": 2, "steps": 1}))
     assert report.grpo[0]["exchanged"] == 0 and report.grpo[0]["zero_variance"] == 1
 
@@ -251,7 +251,7 @@ def test_what_is_told_of_each_task_does_not_depend_on_how_a_step_is_cut(start, t
 
 def test_entropy_is_told_of_groups_that_were_computed_and_a_divergence_only_where_there_is_one(start, tmp_path):
     rows = told(start, tmp_path / "some", tiny_training.COUNTING)
-    rows += told(tiny_policy.write_newborn(tmp_path / "newborn"), tmp_path / "none", tiny_training.COUNTING)
+    rows += told(tiny_policy.write_tiny(tmp_path / "tiny-random"), tmp_path / "none", tiny_training.COUNTING)
     assert [("entropy/counting" in row) for row in rows] == [row["zero_variance"] < 1 for row in rows]
     assert {"entropy/counting" in row for row in rows} == {True, False}
     assert not any(name.startswith("kl") for row in rows for name in row)

@@ -18,7 +18,7 @@ from videossr.train.rollout import repeated_rollout, shared_rollout
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    return tiny_policy.write_newborn(tmp_path_factory.mktemp("newborn"))
+    return tiny_policy.write_tiny(tmp_path_factory.mktemp("tiny-random"))
 
 
 @pytest.fixture(scope="module")

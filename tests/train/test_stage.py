@@ -51,7 +51,7 @@ def test_training_leaves_the_policy_before_and_after_and_its_curves(trained):
     assert max(row["skill/counting"] for row in told["grpo"]) > -1, (
         "the warm start must have taught the policy to count aloud"
     )
-    assert told["sight_nats"] == report.sight_nats > 0
+    assert told["vision_sensitivity_nats"] == report.vision_sensitivity_nats > 0
 
 
 @pytest.mark.parametrize("steps", [1, 2, 10])
@@ -250,7 +250,7 @@ def test_the_reward_tells_each_task_apart():
     assert told["length/counting"] == 5.5 and told["length/jigsaw"] == 6
 
 
-def test_the_default_newborn_is_small_and_the_paper_is_the_default_elsewhere():
+def test_the_default_policy_is_small_and_the_paper_is_the_default_elsewhere():
     assert TinyRandomParams().text_layers <= 6
     assert (GrpoParams().prompts_per_step, GrpoParams().steps, GrpoParams().kl_coefficient) == (64, 469, 1e-3)
     assert Path(stage.__file__).parent.name == "train"

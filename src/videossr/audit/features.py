@@ -33,11 +33,6 @@ class Features:
     differences: dict[str, list[float]]
 
 
-def kind_of(sample: Sample) -> str:
-    """Task and variant in one word, as the mixture of a training set names them."""
-    return f"{sample.task}/{sample.variant}"
-
-
 def measure_features(
     tasks: Mapping[str, PretextTask],
     samples: Sequence[Sample],
@@ -49,7 +44,7 @@ def measure_features(
     by_video = sorted(samples, key=lambda sample: (sample.video_id, sample.sample_id))
     stored, files = _Recent(store), _Recent(JpegStore(store))
     for sample in tqdm(by_video, desc="audit", unit="sample"):
-        task, kind = tasks[sample.task], kind_of(sample)
+        task, kind = tasks[sample.task], sample.kind
         for way in ways[kind]:
             clips = way.finish(sample, task.render(sample, files if way.from_files else stored))
             statistics = np.stack([clip_statistics(clip) for clip in clips])

@@ -18,9 +18,9 @@ from tqdm import tqdm
 from videossr import rewards
 from videossr.clip import Clip
 from videossr.errors import ConfigError
-from videossr.models.policy import Policy, Prompt
+from videossr.models.policy import Policy, render_prompt
 from videossr.pretext import PretextTask
-from videossr.records import Sample, Scored
+from videossr.records import Sample, ScoredReply
 from videossr.storage.atomic import atomic_file
 from videossr.storage.jsonl import append_jsonl, read_jsonl
 
@@ -54,8 +54,8 @@ def evaluate(
     batch_size: int,
     policy_id: str,
     progress: bool = True,
-) -> list[Scored]:
-    """Ask `policy` every sample's question and judge every reply; one `Scored` a sample, in the samples' order.
+) -> list[ScoredReply]:
+    """Ask `policy` every sample's question and judge every reply; one `ScoredReply` a sample, in the samples' order.
 
     Clips are rendered a batch at a time. Each batch is on disk in `out` before the next is asked. `policy_id` tells
     one policy from another (`folder_digest` of its folder). A reply that does not parse scores 0 and stays.
@@ -77,9 +77,9 @@ def evaluate(
     return scored
 
 
-def judge(sample: Sample, reply: str, tasks: Mapping[str, PretextTask]) -> Scored:
+def judge(sample: Sample, reply: str, tasks: Mapping[str, PretextTask]) -> ScoredReply:
     """Score one reply with the task's VIUBench metric, 0..1. An unparsable reply is a wrong one, and is marked."""
-    return Scored(
+    return ScoredReply(
         sample_id=sample.sample_id,
         task=sample.task,
         variant=sample.variant,
@@ -100,21 +100,21 @@ def samples_digest(samples: Sequence[Sample]) -> str:
     return digest.hexdigest()
 
 
-def write_scored(path: Path, scored: Sequence[Scored], header: Mapping[str, str]) -> None:
+def write_scored(path: Path, scored: Sequence[ScoredReply], header: Mapping[str, str]) -> None:
     """Write a whole evaluation at once: a temporary file beside it, then a rename."""
     with atomic_file(path) as temporary:
         append_jsonl(temporary, [{"header": dict(header)}, *map(dataclasses.asdict, scored)], sync=True)
 
 
-def read_scored(path: Path) -> list[Scored]:
+def read_scored(path: Path) -> list[ScoredReply]:
     """Read the finished or unfinished file of an evaluation; a torn last line is left out."""
-    return [Scored(**row) for row in read_jsonl(path)[1:]]
+    return [ScoredReply(**row) for row in read_jsonl(path)[1:]]
 
 
 def _ask(
     policy: Policy, batch: Sequence[Sample], store: Mapping[str, Clip], tasks: Mapping[str, PretextTask]
-) -> list[Scored]:
-    prompts = [Prompt(sample.question, tuple(tasks[sample.task].render(sample, store))) for sample in batch]
+) -> list[ScoredReply]:
+    prompts = [render_prompt(sample, tasks[sample.task], store) for sample in batch]
     return [judge(sample, reply, tasks) for sample, reply in zip(batch, policy.respond(prompts), strict=True)]
 
 
@@ -128,7 +128,7 @@ def _stored_replies(path: Path, header: Mapping[str, str]) -> list[str]:
     return [row["reply"] for row in lines[1:]]
 
 
-def _log_unparsed(name: str, scored: Sequence[Scored]) -> None:
+def _log_unparsed(name: str, scored: Sequence[ScoredReply]) -> None:
     unparsed = sum(not item.parsed for item in scored)
     if unparsed:
         logger.info("%s: %d of %d replies did not parse and scored 0", name, unparsed, len(scored))

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from videossr.records import Scored
+from videossr.records import ScoredReply
 from videossr.storage.atomic import write_text
 
 COLUMNS: dict[str, tuple[str, str]] = {
@@ -41,7 +41,7 @@ _PERCENTILES = (2.5, 97.5)
 _CHUNK = 512  # resamples at a time: a chunk's weights stay below 20 MB at 4,000 videos
 
 
-def summarise(scored: Sequence[Scored], *, bootstrap_samples: int, seed: int) -> Row:
+def summarise(scored: Sequence[ScoredReply], *, bootstrap_samples: int, seed: int) -> Row:
     """One row of the table, in percent: the nine columns, `overall`, `n`, `videos`, `unparsed` and `ci95`.
 
     `ci95` maps each column and `overall` to [low, high]; below `MIN_VIDEOS` videos that is [0, 100]. Raises ValueError
@@ -60,7 +60,7 @@ def summarise(scored: Sequence[Scored], *, bootstrap_samples: int, seed: int) ->
     }
 
 
-def gain(before: Sequence[Scored], after: Sequence[Scored], *, bootstrap_samples: int, seed: int) -> Row:
+def gain(before: Sequence[ScoredReply], after: Sequence[ScoredReply], *, bootstrap_samples: int, seed: int) -> Row:
     """What `after` scores above `before` on the same questions, in percentage points, paired over videos.
 
     Returns `overall` and its `ci95`, `significant` (the interval excludes zero), `videos`, and `columns`: mean and
@@ -108,7 +108,7 @@ class _Table:
             return (weights @ self.sums.T) / (weights @ self.counts.T)
 
 
-def _tabulate(scored: Sequence[Scored]) -> _Table:
+def _tabulate(scored: Sequence[ScoredReply]) -> _Table:
     columns = {task_and_variant: i for i, task_and_variant in enumerate(COLUMNS.values())}
     videos = {video_id: i for i, video_id in enumerate(sorted({item.video_id for item in scored}))}
     sums, counts = np.zeros((2, len(columns), len(videos)))
@@ -122,11 +122,11 @@ def _tabulate(scored: Sequence[Scored]) -> _Table:
     return _Table(sums, counts)
 
 
-def _differences(before: Sequence[Scored], after: Sequence[Scored]) -> list[Scored]:
+def _differences(before: Sequence[ScoredReply], after: Sequence[ScoredReply]) -> list[ScoredReply]:
     earlier = {item.sample_id: item for item in before}
     if earlier.keys() != {item.sample_id for item in after} or len(before) != len(after):
         raise ValueError("a gain is paired: before and after must have answered the same questions")
-    return [Scored(**{**vars(item), "score": item.score - earlier[item.sample_id].score}) for item in after]
+    return [ScoredReply(**{**vars(item), "score": item.score - earlier[item.sample_id].score}) for item in after]
 
 
 def _interval(

@@ -11,7 +11,7 @@ from videossr.decode import Reading, probe, read_frames
 from videossr.decode.file_guard import require_unchanged
 from videossr.errors import DecodeError
 from videossr.frames.sampling import FramesParams, choose_frames, fitted_size, moved_to_keyframes
-from videossr.records import Rejected, Video
+from videossr.records import RejectedFile, Video
 
 # Half the chroma would cost 3 dB of these small frames. simplejpeg reads faster, but writes with a coarser transform
 # (0.4 dB) and with tables that fit no frame in particular (3 % of the bytes at 320x192, 13 % at 64x64).
@@ -32,15 +32,15 @@ class EncodedVideo:
     reading: Reading
 
 
-def encode_video(video: Video, params: FramesParams) -> EncodedVideo | Rejected:
+def encode_video(video: Video, params: FramesParams) -> EncodedVideo | RejectedFile:
     """The frames of one video, or why there are none."""
     try:
         with require_unchanged(Path(video.path)):
             return _encoded(video, params)
     except DecodeError as error:
-        return Rejected(video.path, error.reason, error.detail)
+        return RejectedFile(video.path, error.reason, error.detail)
     except OSError as error:
-        return Rejected(video.path, "unreadable", error.strerror or "")
+        return RejectedFile(video.path, "unreadable", error.strerror or "")
 
 
 def _encoded(video: Video, params: FramesParams) -> EncodedVideo:

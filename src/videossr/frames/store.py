@@ -56,7 +56,7 @@ class FrameStore(Mapping[str, Clip]):
     def __len__(self) -> int:
         return len(self._rows)
 
-    def footage(self) -> list[FrameTimes]:
+    def frame_times(self) -> list[FrameTimes]:
         """Names and clocks of all stored videos, ordered by video id; no frame is read."""
         return [FrameTimes(video_id, tuple(self._times[row].tolist())) for video_id, row in self._rows.items()]
 

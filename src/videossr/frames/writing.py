@@ -30,7 +30,7 @@ from videossr.frames.layout import (
 from videossr.frames.sampling import FramesParams
 from videossr.frames.shard_cache import EarlierShards, ShardEntry, begin, done_shards, finish_shard, forget_others
 from videossr.parallel import Failure, Workers, parallel_map
-from videossr.records import Rejected, Video
+from videossr.records import RejectedFile, Video
 from videossr.storage.atomic import atomic_file, atomic_folder, explain_full_disk
 from videossr.storage.quarantine import read_quarantine, write_quarantine
 from videossr.storage.tables import write_table
@@ -47,7 +47,7 @@ def write_store(
     workers: Workers,
     work_dir: Path | None = None,
     videos_per_shard: int = VIDEOS_PER_SHARD,
-) -> list[Rejected]:
+) -> list[RejectedFile]:
     """Decode `params.num_frames` frames of every video into a frame store at `root`; returns what cannot be stored.
 
     Shards grow in `work_dir` and stay there, linked to the store and not copied: after a kill the same call goes on
@@ -85,14 +85,14 @@ def _write_shards(folder: Path, groups: Sequence[Sequence[Video]], params: Frame
 
 
 def _packed(
-    group: Sequence[Video], earlier: EarlierShards, encoded: Iterator[EncodedVideo | Rejected]
-) -> Iterator[ShardEntry | Rejected]:
+    group: Sequence[Video], earlier: EarlierShards, encoded: Iterator[EncodedVideo | RejectedFile]
+) -> Iterator[ShardEntry | RejectedFile]:
     for video in group:
         if video.video_id in earlier:
             yield earlier.packed(video.video_id)
         else:
             result = next(encoded)
-            yield result if isinstance(result, Rejected) else _pack(video, result)
+            yield result if isinstance(result, RejectedFile) else _pack(video, result)
 
 
 def _pack(video: Video, encoded: EncodedVideo) -> ShardEntry:
@@ -107,14 +107,14 @@ def _pack(video: Video, encoded: EncodedVideo) -> ShardEntry:
     return ShardEntry(row, members(video.video_id, "jpg", encoded.jpegs))
 
 
-def _write_shard(folder: Path, shard: int, results: Iterator[ShardEntry | Rejected]) -> None:
+def _write_shard(folder: Path, shard: int, results: Iterator[ShardEntry | RejectedFile]) -> None:
     rows: list[dict[str, object]] = []
-    rejected: list[Rejected] = []
+    rejected: list[RejectedFile] = []
     digest = hashlib.sha256()
     # Not written over: a store may be linked to what is there, and its videos are copied from it.
     with atomic_file(folder / shard_name(shard)) as temporary, temporary.open("wb") as tar:
         for result in results:
-            if isinstance(result, Rejected):
+            if isinstance(result, RejectedFile):
                 rejected.append(result)
                 continue
             rows.append({**result.row, "shard": shard, "offset": tar.tell()})
@@ -161,5 +161,5 @@ def _tell_readers(root: Path, videos: Sequence[Video], told: pa.Table) -> None:
             _log.warning("%s: %s was wrong: %s", row["path"], " and ".join(row["wrong"]), row["why"])
 
 
-def _lost(video: Video, loss: Failure) -> Rejected:
-    return Rejected(video.path, loss.reason, loss.detail)
+def _lost(video: Video, loss: Failure) -> RejectedFile:
+    return RejectedFile(video.path, loss.reason, loss.detail)

@@ -21,14 +21,14 @@ from videossr.gates import report
 from videossr.gates.results import Check, GateFailure, GateResult, ValidateParams
 from videossr.gates.tables import StoredFrames
 from videossr.pretext import PretextTask
-from videossr.records import Rejected, Sample, Video
+from videossr.records import RejectedFile, Sample, Video
 
 __all__ = ["Check", "GateFailure", "GateResult", "StoredFrames", "ValidateParams", "validate", "write_gate"]
 
 
 def validate(
     manifest: Sequence[Video],
-    quarantine: Sequence[Rejected],
+    quarantine: Sequence[RejectedFile],
     store: StoredFrames,
     train: Sequence[Sample],
     viubench: Sequence[Sample],

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import pandas as pd
 
 from videossr.gates import edits
-from videossr.gates.tables import GateContext, kind_of
+from videossr.gates.tables import GateContext
 from videossr.records import Sample
 
 # How often chance may make a balanced set fail; the bound below is loose, so in truth more rarely.
@@ -26,7 +26,7 @@ def balance_table(sets: Mapping[str, Sequence[Sample]], source: GateContext) -> 
     for name, samples in sets.items():
         for sample in samples:
             for one in _classes(sample, source):
-                key = (name, kind_of(sample), one.what)
+                key = (name, sample.kind, one.what)
                 counts[key][one.label] += 1
                 fair[key] = one.fair_share
     rows = [_worst(key, tally, fair[key]) for key, tally in sorted(counts.items())]
@@ -34,7 +34,7 @@ def balance_table(sets: Mapping[str, Sequence[Sample]], source: GateContext) -> 
 
 
 def _classes(sample: Sample, source: GateContext) -> list[edits.AnswerClass]:
-    if kind_of(sample) not in source.kinds or sample.task not in edits.CLASSES:
+    if sample.kind not in source.kinds or sample.task not in edits.CLASSES:
         return []
     try:
         return list(edits.CLASSES[sample.task](sample, source.tasks[sample.task]))

@@ -21,7 +21,7 @@ from videossr.gates.tables import (
     source_table,
     store_table,
 )
-from videossr.records import Rejected, Sample, Video
+from videossr.records import RejectedFile, Sample, Video
 
 # A table: its name, its rows, its suite, and the column that names a row.
 Table = tuple[str, pd.DataFrame, suites.Suite, str]
@@ -29,7 +29,7 @@ Table = tuple[str, pd.DataFrame, suites.Suite, str]
 
 def inspect(
     manifest: Sequence[Video],
-    quarantine: Sequence[Rejected],
+    quarantine: Sequence[RejectedFile],
     store: StoredFrames,
     sets: Mapping[str, Sequence[Sample]],
     tasks: Mapping[str, Any],
@@ -37,7 +37,7 @@ def inspect(
     seed: int,
 ) -> GateResult:
     """See `videossr.gates.validate`."""
-    footage = store.footage()
+    footage = store.frame_times()
     source = GateContext.of(manifest, footage, tasks)
     renders = renders_table(sets, store, source, params.perceptibility_samples, np.random.default_rng(seed))
     tables: list[Table] = [

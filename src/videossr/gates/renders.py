@@ -8,7 +8,7 @@ import pandas as pd
 from tqdm import tqdm
 
 from videossr.gates.edits import videos_used
-from videossr.gates.tables import GateContext, StoredFrames, derived_answer, edit_fault, kind_of
+from videossr.gates.tables import GateContext, StoredFrames, derived_answer, edit_fault
 from videossr.records import Sample
 
 _COLUMNS = ("sample_id", "set", "kind", "video_id", "clips", "difference")
@@ -33,7 +33,7 @@ def renders_table(
 def _choose(samples: Sequence[Sample], source: GateContext, num_each: int, rng: np.random.Generator) -> list[Sample]:
     by_kind: dict[str, list[Sample]] = defaultdict(list)
     for sample in samples:
-        by_kind[kind_of(sample)].append(sample)
+        by_kind[sample.kind].append(sample)
     chosen = []
     for kind in sorted(by_kind):
         order = rng.permutation(len(by_kind[kind]))
@@ -44,7 +44,7 @@ def _choose(samples: Sequence[Sample], source: GateContext, num_each: int, rng: 
 
 def _renderable(sample: Sample, source: GateContext) -> bool:
     return (
-        kind_of(sample) in source.kinds
+        sample.kind in source.kinds
         and all(video in source.times_of for video in videos_used(sample))
         and derived_answer(sample, source) is not None
         and edit_fault(sample, source) is None
@@ -55,4 +55,4 @@ def _rendered(name: str, sample: Sample, store: StoredFrames, source: GateContex
     task = source.tasks[sample.task]
     clips = {video: store[video] for video in videos_used(sample)}  # decoded once, not once a look
     num_clips = len(task.render(sample, clips))
-    return sample.sample_id, name, kind_of(sample), sample.video_id, num_clips, task.perceptibility(sample, clips)
+    return sample.sample_id, name, sample.kind, sample.video_id, num_clips, task.perceptibility(sample, clips)

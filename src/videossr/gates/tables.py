@@ -17,7 +17,7 @@ import pandas as pd
 
 from videossr.clip import Clip
 from videossr.gates import edits
-from videossr.records import VIDEO_MARKER, FrameTimes, Rejected, Sample, Video
+from videossr.records import VIDEO_MARKER, FrameTimes, RejectedFile, Sample, Video
 
 SETS = {"train": "train", "viubench": "bench"}  # a set of samples -> the split whose videos it may use
 
@@ -27,7 +27,7 @@ class StoredFrames(Protocol):
 
     def __getitem__(self, video_id: str, /) -> Clip: ...
 
-    def footage(self) -> list[FrameTimes]: ...
+    def frame_times(self) -> list[FrameTimes]: ...
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class GateContext:
 
 
 def manifest_table(
-    manifest: Sequence[Video], footage: Sequence[FrameTimes], quarantine: Sequence[Rejected]
+    manifest: Sequence[Video], footage: Sequence[FrameTimes], quarantine: Sequence[RejectedFile]
 ) -> pd.DataFrame:
     """One row a usable video: the fields of `Video`, and whether it is stored or told why not."""
     stored, refused = {one.video_id for one in footage}, {one.path for one in quarantine}
@@ -60,7 +60,7 @@ def manifest_table(
 
 
 def quarantine_table(
-    quarantine: Sequence[Rejected], manifest: Sequence[Video], footage: Sequence[FrameTimes]
+    quarantine: Sequence[RejectedFile], manifest: Sequence[Video], footage: Sequence[FrameTimes]
 ) -> pd.DataFrame:
     """One row a rejected file, and whether the store has it all the same."""
     ids = {one.video_id for one in footage}
@@ -69,7 +69,7 @@ def quarantine_table(
     return pd.DataFrame(rows, columns=["path", "reason", "detail", "stored"])
 
 
-def source_table(manifest: Sequence[Video], quarantine: Sequence[Rejected]) -> pd.DataFrame:
+def source_table(manifest: Sequence[Video], quarantine: Sequence[RejectedFile]) -> pd.DataFrame:
     """One row: the whole source, and the share of its files that cannot be used."""
     # A video that could not be stored is in both: in the manifest since ingest, in the quarantine since frames.
     num_files = len({video.path for video in manifest} | {one.path for one in quarantine})
@@ -132,7 +132,7 @@ _PUZZLE = (
 def _puzzle(
     sample: Sample, split: str, elsewhere: bool, source: GateContext, clips: Mapping[str, int]
 ) -> dict[str, Any]:
-    kind = kind_of(sample)
+    kind = sample.kind
     used = edits.videos_used(sample)
     return {
         "sample_id": sample.sample_id,
@@ -153,14 +153,10 @@ def _puzzle(
     }
 
 
-def kind_of(sample: Sample) -> str:
-    return f"{sample.task}/{sample.variant}"
-
-
 def derived_answer(sample: Sample, source: GateContext) -> str | None:
     """The answer that follows from the edit and the stored times; None where the edit does not give one."""
     times = source.times_of.get(sample.video_id)
-    if times is None or kind_of(sample) not in source.kinds:
+    if times is None or sample.kind not in source.kinds:
         return sample.answer  # named by the rule on kinds or on the store: one fault, one rule
     try:
         return str(source.tasks[sample.task].answer(sample.edit, times))
@@ -171,7 +167,7 @@ def derived_answer(sample: Sample, source: GateContext) -> str | None:
 def edit_fault(sample: Sample, source: GateContext) -> str | None:
     """What is wrong with the edit under the parameters of its task, in words; None when nothing is."""
     times = source.times_of.get(sample.video_id)
-    if times is None or kind_of(sample) not in source.kinds or sample.task not in edits.FAULTS:
+    if times is None or sample.kind not in source.kinds or sample.task not in edits.FAULTS:
         return None  # named by the rule on kinds or on the store
     task = source.tasks[sample.task]
     try:

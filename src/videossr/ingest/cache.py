@@ -14,12 +14,12 @@ from typing import Any
 from videossr.ingest.inspect_file import examine
 from videossr.ingest.signature import VisualSignature
 from videossr.parallel import Failure, Limits, Workers, parallel_map
-from videossr.records import TRANSIENT_REASONS, Rejected, Video
+from videossr.records import TRANSIENT_REASONS, RejectedFile, Video
 from videossr.storage.atomic import atomic_file
 from videossr.storage.fingerprint import code_fingerprint
 from videossr.storage.jsonl import append_jsonl, read_jsonl
 
-Examined = tuple[Video, VisualSignature] | Rejected
+Examined = tuple[Video, VisualSignature] | RejectedFile
 
 # What decides the result of an examination and the shape of a record, which is of one version of it all.
 CODE = (
@@ -64,8 +64,8 @@ def examine_all(
     next(fresh, None)  # all are examined: the processes end
 
 
-def _lost(path: Path, loss: Failure) -> Rejected:
-    return Rejected(str(path), loss.reason, loss.detail)
+def _lost(path: Path, loss: Failure) -> RejectedFile:
+    return RejectedFile(str(path), loss.reason, loss.detail)
 
 
 def _mark(path: Path) -> list[int] | None:
@@ -78,7 +78,7 @@ def _mark(path: Path) -> list[int] | None:
 
 
 def _append(record: Path, path: Path, mark: list[int] | None, result: Examined) -> None:
-    if mark is None or (isinstance(result, Rejected) and result.reason in TRANSIENT_REASONS):
+    if mark is None or (isinstance(result, RejectedFile) and result.reason in TRANSIENT_REASONS):
         return
     append_jsonl(record, [_row(path, mark, result)])
 
@@ -100,7 +100,7 @@ def _kept(record: Path, header: Mapping[str, Any], marks: Mapping[Path, list[int
 
 def _row(path: Path, mark: list[int] | None, result: Examined) -> dict[str, Any]:
     row: dict[str, Any] = {"path": str(path), "mark": mark}
-    if isinstance(result, Rejected):
+    if isinstance(result, RejectedFile):
         return {**row, "rejected": asdict(result)}
     video, look = result
     return {**row, "video": asdict(video), "look": [look.bits.hex(), look.duration_seconds]}
@@ -108,6 +108,6 @@ def _row(path: Path, mark: list[int] | None, result: Examined) -> dict[str, Any]
 
 def _result(row: Mapping[str, Any]) -> Examined:
     if "rejected" in row:
-        return Rejected(**row["rejected"])
+        return RejectedFile(**row["rejected"])
     bits, duration_seconds = row["look"]
     return Video(**row["video"]), VisualSignature(bytes.fromhex(bits), duration_seconds)

@@ -8,21 +8,21 @@ from videossr.decode.file_guard import require_unchanged
 from videossr.errors import DecodeError
 from videossr.frames.sampling import choose_frames
 from videossr.ingest.signature import VisualSignature, visual_signature
-from videossr.records import Rejected, Video
+from videossr.records import RejectedFile, Video
 
 
-def examine(path: Path, min_frames: int, span: tuple[float, float]) -> tuple[Video, VisualSignature] | Rejected:
+def examine(path: Path, min_frames: int, span: tuple[float, float]) -> tuple[Video, VisualSignature] | RejectedFile:
     """Hash and probe one file; the split is decided later, and the whole hash travels as the id until then."""
     try:
         with require_unchanged(path), path.open("rb") as file:
             if path.stat().st_size == 0:
-                return Rejected(str(path), "not_a_video", "the file is empty")
+                return RejectedFile(str(path), "not_a_video", "the file is empty")
             digest = hashlib.file_digest(file, "sha256").hexdigest()
             return _probed(path, digest, min_frames, span)
     except OSError as error:
-        return Rejected(str(path), "unreadable", error.strerror or "")
+        return RejectedFile(str(path), "unreadable", error.strerror or "")
     except DecodeError as error:
-        return Rejected(str(path), error.reason, error.detail)
+        return RejectedFile(str(path), error.reason, error.detail)
 
 
 def _probed(path: Path, digest: str, min_frames: int, span: tuple[float, float]) -> tuple[Video, VisualSignature]:

@@ -19,7 +19,7 @@ from videossr.ingest.params import IngestParams
 from videossr.ingest.signature import VisualSignature
 from videossr.ingest.sources import listed, require_any
 from videossr.parallel import Workers
-from videossr.records import Rejected, Split, Video
+from videossr.records import RejectedFile, Split, Video
 
 # Outside the graph: DVC would clear an output before each run, so that a kill would cost all of it, and keep a copy.
 FETCHED = Path("work/fetched")
@@ -31,7 +31,7 @@ class Inventory:
     """What a source holds: usable videos in the order of their paths, and the files that cannot be used."""
 
     videos: list[Video]
-    rejected: list[Rejected]
+    rejected: list[RejectedFile]
 
 
 def ingest(
@@ -56,8 +56,8 @@ def ingest(
     record = work_dir / "examined.jsonl" if work_dir else None
     examined = examine_all(paths, min_frames, span, params.limits, workers, record)
     results = list(tqdm(examined, total=len(paths), desc="ingest", unit="file"))
-    rejected += [result for result in results if isinstance(result, Rejected)]
-    seen = [result for result in results if not isinstance(result, Rejected)]
+    rejected += [result for result in results if isinstance(result, RejectedFile)]
+    seen = [result for result in results if not isinstance(result, RejectedFile)]
     unique, duplicates = _without_duplicates([video for video, _ in seen])
     rejected = sorted(rejected + duplicates, key=lambda item: item.path)
     for item in rejected:
@@ -76,14 +76,14 @@ def require_usable(inventory: Inventory, source: str) -> None:
         )
 
 
-def _without_duplicates(videos: Sequence[Video]) -> tuple[list[Video], list[Rejected]]:
+def _without_duplicates(videos: Sequence[Video]) -> tuple[list[Video], list[RejectedFile]]:
     """The first of each content, and the others with the path of the first."""
     first: dict[str, Video] = {}
     duplicates = []
     for video in videos:
         kept = first.setdefault(video.video_id, video)
         if kept is not video:
-            duplicates.append(Rejected(video.path, "duplicate", f"the same bytes as {kept.path}"))
+            duplicates.append(RejectedFile(video.path, "duplicate", f"the same bytes as {kept.path}"))
     return list(first.values()), duplicates
 
 

@@ -22,7 +22,7 @@ from fsspec.callbacks import Callback
 from tqdm import tqdm
 
 from videossr.errors import ConfigError, SourceError
-from videossr.records import Rejected
+from videossr.records import RejectedFile
 from videossr.storage.atomic import explain_full_disk, write_text
 
 _AT_ONCE = 8
@@ -96,7 +96,7 @@ def remotes_below(url: str) -> list[RemoteFile]:
     return sorted(remotes, key=lambda remote: remote.name)
 
 
-def fetch(url: str, remotes: Sequence[RemoteFile], folder: Path) -> dict[str, Rejected]:
+def fetch(url: str, remotes: Sequence[RemoteFile], folder: Path) -> dict[str, RejectedFile]:
     """Bring `remotes`, listed below `url`, to their names in `folder`; returns those that cannot be had, by name.
 
     What lies there in the listed size and version is kept, what is not listed is removed. Raises SourceError where the
@@ -118,11 +118,11 @@ def fetch(url: str, remotes: Sequence[RemoteFile], folder: Path) -> dict[str, Re
 
 def _bring(
     url: str, remotes: Sequence[RemoteFile], folder: Path, record: Path, still_there: Callable[[], object]
-) -> dict[str, Rejected]:
+) -> dict[str, RejectedFile]:
     system, _ = _opened(url)
     unfinished = folder.with_name(folder.name + ".partial")
     unfinished.mkdir(parents=True, exist_ok=True)
-    failed: dict[str, Rejected] = {}
+    failed: dict[str, RejectedFile] = {}
     in_a_row = 0
     num_bytes = sum(remote.size or 0 for remote in remotes)
     with (
@@ -153,7 +153,7 @@ def _get(
     unfinished: Path,
     record: Path,
     progress: Callback,
-) -> Rejected | None:
+) -> RejectedFile | None:
     """Fetch one file; a name of its own keeps half a file apart, and its line in the record comes last."""
     target, half = folder / remote.name, unfinished / hashlib.sha256(remote.name.encode()).hexdigest()
     try:
@@ -168,7 +168,7 @@ def _get(
     except FileNotFoundError:
         return _changed(remote, "it was listed and is gone")
     except _failures() as error:
-        return Rejected(remote.url, "unreadable", f"it cannot be fetched ({_told(error)}): {_AGAIN}")
+        return RejectedFile(remote.url, "unreadable", f"it cannot be fetched ({_told(error)}): {_AGAIN}")
     return None
 
 
@@ -183,8 +183,8 @@ class _Bytes(Callback):
         self.update(inc)
 
 
-def _changed(remote: RemoteFile, what: str) -> Rejected:
-    return Rejected(remote.url, "changed_while_read", f"{what}: {_AGAIN}")
+def _changed(remote: RemoteFile, what: str) -> RejectedFile:
+    return RejectedFile(remote.url, "changed_while_read", f"{what}: {_AGAIN}")
 
 
 def _without_kept(remotes: Sequence[RemoteFile], folder: Path, record: Path) -> list[RemoteFile]:

@@ -17,7 +17,7 @@ from videossr.errors import SourceError
 from videossr.ingest.remote import RemoteFile, fetch, is_url, remotes_below
 from videossr.ingest.synthetic import SyntheticParams, make_videos
 from videossr.parallel import Workers
-from videossr.records import Rejected
+from videossr.records import RejectedFile
 
 SUFFIXES = (".mp4", ".mkv", ".webm", ".mov", ".avi", ".ts")
 LISTS = (".txt", ".parquet")
@@ -37,7 +37,7 @@ class Entry:
 
 def listed(
     source: str, seed: int, made_videos_dir: Path, fetched_dir: Path, workers: Workers
-) -> tuple[list[Path], list[Rejected]]:
+) -> tuple[list[Path], list[RejectedFile]]:
     """The files of a source in order, and those that are refused by their name or kind alone.
 
     Videos that are made are written into `made_videos_dir`, which is left empty otherwise; those behind a URL are
@@ -102,8 +102,8 @@ def videos_below(url: str) -> list[RemoteFile]:
     return [remote for remote in remotes_below(url) if PurePosixPath(remote.name).suffix.lower() in SUFFIXES]
 
 
-def _sorted_out(found: list[Entry]) -> tuple[list[Path], list[Rejected]]:
-    rejected = [Rejected(printable(entry.path), *entry.refusal) for entry in found if entry.refusal]
+def _sorted_out(found: list[Entry]) -> tuple[list[Path], list[RejectedFile]]:
+    rejected = [RejectedFile(printable(entry.path), *entry.refusal) for entry in found if entry.refusal]
     return [entry.path for entry in found if entry.refusal is None], rejected
 
 
@@ -139,11 +139,11 @@ def synth_params(source: Path) -> SyntheticParams:
     return config.build(SyntheticParams, section if isinstance(section, Mapping) else {}, str(source))
 
 
-def _fetched(url: str, folder: Path) -> tuple[list[Path], list[Rejected]]:
+def _fetched(url: str, folder: Path) -> tuple[list[Path], list[RejectedFile]]:
     """Every video below the URL of a folder, brought into `folder`; what is refused goes by its URL."""
     videos = videos_below(url)
     refusals = {remote.name: _bad_name(Path(remote.name)) or _ambiguous(remote.name) for remote in videos}
-    rejected = [Rejected(remote.url, *refusal) for remote in videos if (refusal := refusals[remote.name])]
+    rejected = [RejectedFile(remote.url, *refusal) for remote in videos if (refusal := refusals[remote.name])]
     wanted = [remote for remote in videos if refusals[remote.name] is None]
     failed = fetch(url, wanted, folder)
     return [folder / remote.name for remote in wanted if remote.name not in failed], [*rejected, *failed.values()]

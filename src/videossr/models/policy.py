@@ -1,12 +1,13 @@
 """What answers questions about videos: the protocol, its input, and a scripted fake that is shipped, not mocked."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from videossr.clip import Clip
 from videossr.errors import PolicyError
-from videossr.records import VIDEO_MARKER
+from videossr.pretext import PretextTask
+from videossr.records import VIDEO_MARKER, Sample
 
 
 @dataclass(frozen=True)
@@ -20,6 +21,11 @@ class Prompt:
         markers = self.text.count(VIDEO_MARKER)
         if markers != len(self.clips):
             raise PolicyError(f"a prompt needs one {VIDEO_MARKER} marker a clip, got {markers} for {len(self.clips)}")
+
+
+def render_prompt(sample: Sample, task: PretextTask, store: Mapping[str, Clip]) -> Prompt:
+    """The prompt of a sample: its question, and its clips as `task` renders them from `store`."""
+    return Prompt(sample.question, tuple(task.render(sample, store)))
 
 
 class Policy(Protocol):

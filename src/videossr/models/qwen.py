@@ -1,6 +1,6 @@
 """Qwen-VL as a video policy: chat template, processor with true time stamps, features once a prompt, greedy replies.
 
-Any checkpoint of the family loads by name or folder; `newborn` makes a random one of a few million parameters through
+Any checkpoint of the family loads by name or folder; `tiny-random` makes a random one of a few million parameters through
 the same classes, so that a laptop walks the very path that `Qwen/Qwen3-VL-8B-Instruct` walks.
 """
 

@@ -2,7 +2,7 @@
 
 Three engines, the same results from each: this process, processes of this machine, a Ray cluster. A process works on
 one item at a time, so that an item which hangs, crashes or eats memory is known and costs itself alone: its process is
-killed, the item becomes what `on_loss` makes of it, and a new process takes the next one.
+killed, the item becomes what `on_failure` makes of it, and a new process takes the next one.
 """
 
 import logging
@@ -36,7 +36,7 @@ class ItemFailed(RuntimeError):
     """An item has no result, and no one said what becomes of it."""
 
 
-class _Hand(Protocol):
+class _Executor(Protocol):
     """What works on one pickled item at a time: a process here, or an actor somewhere."""
 
     def run(self, item: bytes) -> bytes | Failure: ...
@@ -49,12 +49,12 @@ def parallel_map(
     items: Iterable[T],
     workers: Workers,
     limits: Limits | None = None,
-    on_loss: Callable[[T, Failure], R] | None = None,
+    on_failure: Callable[[T, Failure], R] | None = None,
 ) -> Iterator[R]:
     """Yield `function(item)` for every item, in order; `function` lies in a module, items and results travel.
 
     `workers` 0 stays in this process, and so does 1 where nothing is limited. Only a few results wait at a time, so
-    memory does not grow with the number of items. An item that is lost becomes `on_loss(item, loss)`; without it,
+    memory does not grow with the number of items. An item that is lost becomes `on_failure(item, failure)`; without it,
     ItemFailed is raised. Under limits an item is also lost where `function` raises anything but VideoSSRError; without
     them, what it raises is raised here (as RuntimeError where its class is neither ours nor Python's own).
     """
@@ -62,39 +62,41 @@ def parallel_map(
         return map(function, items)
     packed = pickle.dumps(function)
     if isinstance(workers, RayCluster):
-        return _spread(ray_executors(workers, packed, limits), items, on_loss)
-    return _spread([Supervisor(packed, limits, Path.cwd(), sys.path) for _ in range(workers)], items, on_loss)
+        return _spread(ray_executors(workers, packed, limits), items, on_failure)
+    return _spread([Supervisor(packed, limits, Path.cwd(), sys.path) for _ in range(workers)], items, on_failure)
 
 
-def _spread(hands: Sequence[_Hand], items: Iterable[T], on_loss: Callable[[T, Failure], R] | None) -> Iterator[R]:
-    free: SimpleQueue[_Hand] = SimpleQueue()
-    for hand in hands:
-        free.put(hand)
+def _spread(
+    executors: Sequence[_Executor], items: Iterable[T], on_failure: Callable[[T, Failure], R] | None
+) -> Iterator[R]:
+    free: SimpleQueue[_Executor] = SimpleQueue()
+    for executor in executors:
+        free.put(executor)
 
     def work(item: T) -> R:
-        hand = free.get()
+        executor = free.get()
         try:
-            result = hand.run(pickle.dumps(item))
+            result = executor.run(pickle.dumps(item))
         finally:
-            free.put(hand)
-        return _taken(item, result, on_loss) if isinstance(result, Failure) else pickle.loads(result)
+            free.put(executor)
+        return _taken(item, result, on_failure) if isinstance(result, Failure) else pickle.loads(result)
 
-    threads = ThreadPoolExecutor(len(hands))
+    threads = ThreadPoolExecutor(len(executors))
     try:
-        yield from _in_order(work, iter(items), threads, _WAITING_PER_HAND * len(hands))
+        yield from _in_order(work, iter(items), threads, _WAITING_PER_HAND * len(executors))
     finally:  # whoever leaves early waits for no further item
         threads.shutdown(wait=False, cancel_futures=True)
-        for hand in hands:
-            hand.end()
+        for executor in executors:
+            executor.end()
         threads.shutdown()
 
 
-def _taken(item: T, loss: Failure, on_loss: Callable[[T, Failure], R] | None) -> R:
-    if on_loss is None:
-        raise ItemFailed(f"{loss.detail}, at {item!r}")
-    if loss.story:  # what no one foresaw costs the item; the log keeps the whole story
-        _log.error("%r raised\n%s", item, loss.story)
-    return on_loss(item, loss)
+def _taken(item: T, failure: Failure, on_failure: Callable[[T, Failure], R] | None) -> R:
+    if on_failure is None:
+        raise ItemFailed(f"{failure.detail}, at {item!r}")
+    if failure.traceback_text:  # what no one foresaw costs the item; the log keeps the whole traceback_text
+        _log.error("%r raised\n%s", item, failure.traceback_text)
+    return on_failure(item, failure)
 
 
 def _in_order(

@@ -24,8 +24,8 @@ class Limits:
 
 @dataclass(frozen=True)
 class Failure:
-    """Why an item has no result: `reason` is timeout, out_of_memory or crashed; `story` a traceback where one is."""
+    """Why an item has no result: `reason` is timeout, out_of_memory or crashed; `traceback_text` a traceback where one is."""
 
     reason: str
     detail: str
-    story: str = ""
+    traceback_text: str = ""

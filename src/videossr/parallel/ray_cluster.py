@@ -64,18 +64,18 @@ class _Job:
     path: tuple[str, ...]
 
 
-def ray_executors(cluster: RayCluster, function: bytes, limits: Limits | None) -> "list[_Hand]":
-    """One hand for every process that may work at a time. Raises ConfigError where there is no Ray or no cluster."""
+def ray_executors(cluster: RayCluster, function: bytes, limits: Limits | None) -> "list[_Executor]":
+    """One executor for every process that may work at a time. Raises ConfigError where there is no Ray or no cluster."""
     ray = _joined(cluster)
     processors = int(ray.cluster_resources().get("CPU", 0))
     if processors < 1:
         raise ConfigError("the Ray cluster has no processor: start a node with `ray start --num-cpus`")
     job = ray.put(_Job(uuid4().hex, function, limits, Path.cwd(), tuple(sys.path)))
     task = ray.remote(num_cpus=1, max_retries=1)(_work)
-    return [_Hand(ray, partial(task.remote, job)) for _ in range(min(cluster.workers or processors, processors))]
+    return [_Executor(ray, partial(task.remote, job)) for _ in range(min(cluster.workers or processors, processors))]
 
 
-class _Hand:
+class _Executor:
     """One item at a time, wherever on the cluster.
 
     What is no longer wanted is left to itself, at most until its time is up, and not cancelled: a cancellation that

@@ -55,7 +55,7 @@ class _Worker:
 
 
 class Supervisor:
-    """Runs a function on one item after the other in a process that is started when needed, and again after a loss.
+    """Runs a function on one item after the other in a process that is started when needed, and again after a failure.
 
     Function, items and results are pickled: a minder in another program, or on another machine, need not know them.
     The process works in `folder`, and searches `path` for modules before its own `sys.path`.
@@ -125,11 +125,11 @@ class Supervisor:
 
     def _failed(self, failed: Failed) -> Failure:
         if self._limits is None or isinstance(failed.error, VideoSSRError):
-            failed.error.add_note(failed.story)
+            failed.error.add_note(failed.traceback_text)
             raise failed.error
         if isinstance(failed.error, MemoryError):
             return Failure("out_of_memory", f"more than {self._limits.megabytes} MB are needed")
-        return Failure("crashed", failed.story.strip().splitlines()[-1], failed.story)
+        return Failure("crashed", failed.traceback_text.strip().splitlines()[-1], failed.traceback_text)
 
     def _started(self) -> _Worker:
         if self._worker is not None:

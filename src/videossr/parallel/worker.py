@@ -43,10 +43,10 @@ class Done:
 
 @dataclass(frozen=True)
 class Failed:
-    """What ended the process; `story` is the traceback."""
+    """What ended the process; `traceback_text` is the traceback."""
 
     error: BaseException
-    story: str
+    traceback_text: str
 
 
 def main(descriptor: int) -> None:
@@ -91,8 +91,8 @@ def _say_last_words(
 ) -> None:
     if isinstance(error, MemoryError):
         traceback.clear_frames(trace)  # what filled the memory lies there
-    story = "".join(traceback.format_exception(kind, error, trace))
-    connection.send(Failed(_that_travels(error), story))
+    traceback_text = "".join(traceback.format_exception(kind, error, trace))
+    connection.send(Failed(_that_travels(error), traceback_text))
 
 
 def _that_travels(error: BaseException) -> BaseException:

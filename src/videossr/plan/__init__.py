@@ -15,7 +15,7 @@ from videossr.clip import Clip
 from videossr.dataset.params import PretextParams
 from videossr.errors import ConfigError
 from videossr.frames.sampling import SIZE_FACTOR, FramesParams
-from videossr.models.policy import Prompt
+from videossr.models.policy import Prompt, render_prompt
 from videossr.plan.architecture import Architecture, lora_parameters, measure, meta_model
 from videossr.plan.costs import Learning, PromptSize, Work, group_work, mean_work, prompt_size
 from videossr.plan.memory import Load, by_kind
@@ -87,7 +87,7 @@ def plan_run(frames: FramesParams, pretext: PretextParams, train: TrainParams, c
             f"(train.grpo.max_completion_tokens), got {completion_tokens}"
         )
     prompts, shares = example_prompts(frames, pretext)
-    model = meta_model(train.policy, train.newborn, [prompt.text for prompt in prompts])
+    model = meta_model(train.policy, train.tiny_random, [prompt.text for prompt in prompts])
     architecture = measure(model, train.policy)
     sizes = [prompt_size(architecture.vision, prompt) for prompt in prompts]
     longest = _longest(sizes, train.grpo.max_prompt_tokens)
@@ -131,7 +131,7 @@ def example_prompts(frames: FramesParams, pretext: PretextParams) -> tuple[list[
         task = pretext.tasks[name]
         footage = FrameTimes("video", tuple(times.tolist()))
         sample = task.generate(footage, variant, np.random.default_rng(0), ("donor",))
-        prompts.append(Prompt(sample.question, tuple(task.render(sample, store))))
+        prompts.append(render_prompt(sample, task, store))
     return prompts, list(kinds.values())
 
 

@@ -75,14 +75,14 @@ class Architecture:
         return self.text.parameters + self.vision.parameters
 
 
-def meta_model(policy: str, infant: TinyRandomParams, texts: Iterable[str]) -> Any:
+def meta_model(policy: str, tiny_random: TinyRandomParams, texts: Iterable[str]) -> Any:
     """The model named `policy` on the meta device: a folder or a cached name, else one of `known()`, or `tiny-random`.
 
-    `infant` and `texts` say what a new-born policy is made of. Raises PolicyError for a name that nothing is known of.
+    `tiny_random` and `texts` say what a tiny random policy is made of. Raises PolicyError for a name that nothing is known of.
     """
     if policy == TINY_RANDOM:
         with tempfile.TemporaryDirectory() as folder:
-            write_tiny_random(infant, texts, 0, Path(folder))
+            write_tiny_random(tiny_random, texts, 0, Path(folder))
             config = AutoConfig.from_pretrained(folder)
     else:
         config = _config(policy)

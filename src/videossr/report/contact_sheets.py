@@ -15,7 +15,7 @@ from videossr.errors import ConfigError
 from videossr.pages import data_uri
 from videossr.pretext import PretextTask
 from videossr.pretext.grounding import edges
-from videossr.records import VIDEO_MARKER, FrameTimes, Sample, Scored
+from videossr.records import VIDEO_MARKER, FrameTimes, Sample, ScoredReply
 
 Frame = NDArray[np.uint8]
 
@@ -53,7 +53,7 @@ class ContactSheet:
     sample: Sample
     clips: tuple[tuple[Cell, ...], ...]
     bars: tuple[Bar, ...]
-    replies: Mapping[str, Scored]
+    replies: Mapping[str, ScoredReply]
 
     @property
     def asked(self) -> str:
@@ -80,7 +80,7 @@ def draw_sheets(
     bench: Sequence[Sample],
     footage: Sequence[FrameTimes],
     store: Mapping[str, Clip],
-    scored: Mapping[str, Sequence[Scored]],
+    scored: Mapping[str, Sequence[ScoredReply]],
     *,
     seed: int,
     frames_per_strip: int,
@@ -108,7 +108,7 @@ def draw_sheet(
     task: PretextTask,
     sample: Sample,
     store: Mapping[str, Clip],
-    replies: Mapping[str, Scored],
+    replies: Mapping[str, ScoredReply],
     frames_per_strip: int,
     thumbnail_pixels: int,
 ) -> ContactSheet:
@@ -185,7 +185,7 @@ def _thumbnail(frame: Frame, pixels: int) -> Frame:
     return np.asarray(cv2.resize(frame, size, interpolation=cv2.INTER_AREA), np.uint8)
 
 
-def _bars(sample: Sample, times: NDArray[np.float64], replies: Mapping[str, Scored]) -> tuple[Bar, ...]:
+def _bars(sample: Sample, times: NDArray[np.float64], replies: Mapping[str, ScoredReply]) -> tuple[Bar, ...]:
     bounds = edges(times, sample.edit)
     start, duration = float(bounds[0]), float(bounds[-1] - bounds[0])
     said = {"answer": sample.answer} | {who: replies[who].reply for who in ("before", "after") if who in replies}

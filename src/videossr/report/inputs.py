@@ -13,7 +13,7 @@ from videossr.evaluation.runner import read_scored
 from videossr.evaluation.viubench import COLUMNS
 from videossr.frames.store import FrameStore
 from videossr.ingest.manifest import read_manifest
-from videossr.records import FrameTimes, Rejected, Sample, Scored, Video
+from videossr.records import FrameTimes, RejectedFile, Sample, ScoredReply, Video
 from videossr.storage.quarantine import read_quarantine
 
 Json = dict[str, Any]
@@ -27,7 +27,7 @@ class ReportInputs:
     """
 
     videos: Sequence[Video]
-    rejected: Sequence[Rejected]
+    rejected: Sequence[RejectedFile]
     train: Sequence[Sample]
     bench: Sequence[Sample]
     footage: Sequence[FrameTimes]
@@ -35,7 +35,7 @@ class ReportInputs:
     gate: Json
     curves: Json
     results: Json
-    scored: Mapping[str, Sequence[Scored]]
+    scored: Mapping[str, Sequence[ScoredReply]]
 
     @property
     def bench_footage(self) -> list[FrameTimes]:
@@ -60,7 +60,7 @@ def load_inputs(root: Path) -> ReportInputs:
         rejected=sorted(rejected, key=lambda item: (item.reason, item.path)),
         train=read_samples(data / "samples" / "train.parquet"),
         bench=read_samples(data / "samples" / "viubench.parquet"),
-        footage=store.footage(),
+        footage=store.frame_times(),
         store=store,
         gate=read_json(reports / "gate.json", ("success",), "validate"),
         curves=curves,

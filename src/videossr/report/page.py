@@ -8,7 +8,7 @@ from typing import Any
 from videossr.evaluation.viubench import COLUMNS, paper_table
 from videossr.pages import data_uri, render_template
 from videossr.pretext.perturbations import PERTURBATIONS
-from videossr.records import Rejected, Sample, Video
+from videossr.records import RejectedFile, Sample, Video
 from videossr.report import charts, text
 from videossr.report.charts import Draw, Panel
 from videossr.report.contact_sheets import ContactSheet, MissingSheet
@@ -91,8 +91,8 @@ def _remarks(results: Mapping[str, Any]) -> list[str]:
     return [text.against_blind(results), text.columns_moved(results), text.unparsed(results)]
 
 
-def _by_reason(rejected: Sequence[Rejected]) -> dict[str, list[Rejected]]:
-    reasons: dict[str, list[Rejected]] = {}
+def _by_reason(rejected: Sequence[RejectedFile]) -> dict[str, list[RejectedFile]]:
+    reasons: dict[str, list[RejectedFile]] = {}
     for item in rejected:
         reasons.setdefault(item.reason, []).append(item)
     return reasons

@@ -131,10 +131,10 @@ def trained(curves: Mapping[str, Any]) -> list[str]:
         )
     else:
         sentences.append("There was no warm start: the policy had been trained before and went straight to GRPO.")
-    if "sight_nats" in curves:
+    if "vision_sensitivity_nats" in curves:
         sentences.append(
             "Before GRPO began it was proved that the loss depends on what is seen: other pixels in the video's place "
-            f"moved the log-probabilities of the right answers by up to {curves['sight_nats']:.2g} nats."
+            f"moved the log-probabilities of the right answers by up to {curves['vision_sensitivity_nats']:.2g} nats."
         )
     reward = series(curves.get("grpo", []), "reward")
     if reward:

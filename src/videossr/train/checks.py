@@ -12,7 +12,7 @@ from videossr.train.prefix import Group, padded_logps, shared_logps
 
 log = logging.getLogger(__name__)
 
-SIGHT_TOLERANCE = 1e-4  # nats; rounding in bf16 moves a log-probability less than a changed picture does
+VISION_TOLERANCE = 1e-4  # nats; rounding in bf16 moves a log-probability less than a changed picture does
 
 
 @torch.no_grad()
@@ -23,7 +23,7 @@ def check_vision_sensitivity(groups: Sequence[Group], logps: Callable[[Sequence[
     would not see the video.
     """
     moved = (logps(groups) - logps([_with_other_pixels(group) for group in groups])).abs().max().item()
-    if not moved > SIGHT_TOLERANCE:
+    if not moved > VISION_TOLERANCE:
         raise TrainingError(
             f"the loss must see the video, but other pixels moved the log-probabilities by {moved:.1e} nats: "
             "the model ignores its videos, choose another train.policy"

@@ -7,7 +7,7 @@ from videossr.errors import ConfigError
 from videossr.models.tiny_random import TinyRandomParams
 from videossr.pretext import TASKS
 
-TINY_RANDOM = "newborn"
+TINY_RANDOM = "tiny-random"
 LOSSES = ("grpo", "bnpo", "dr_grpo", "dapo", "luspo", "cispo", "sapo", "vespo")  # TRL 1.16's
 BITSANDBYTES = ("adamw_8bit", "paged_adamw_8bit", "paged_adamw_32bit")  # need the extra `optimizers` and a GPU
 OPTIMIZERS = ("adamw_torch_fused", "adamw_torch", "adafactor", *BITSANDBYTES)
@@ -41,7 +41,7 @@ def _require_above_zero(params: object, *names: str) -> None:
 
 @dataclass(frozen=True)
 class WarmupParams:
-    """The supervised warm start of a new-born policy: it learns to speak before it is reinforced."""
+    """The supervised warm start of a tiny random policy: it learns to speak before it is reinforced."""
 
     steps: int = 400
     batch_size: int = 16
@@ -187,7 +187,7 @@ class CurriculumParams:
 class TrainParams:
     """Which policy is trained, and how.
 
-    `policy` is `newborn` or a checkpoint by name or folder. `reward` is the paper's smooth reward or its strict,
+    `policy` is `tiny-random` or a checkpoint by name or folder. `reward` is the paper's smooth reward or its strict,
     all-or-nothing variant (Table 4); `reward_by_task` sets it for single tasks. `shared_prefix` computes every prompt
     once a group; `off` repeats it, and `verify` does both once and compares. `freeze_vision` leaves the vision tower as
     it is. More than one of `processes` are started by accelerate, as the file `accelerate` says where it is given;
@@ -204,7 +204,7 @@ class TrainParams:
     curriculum: CurriculumParams | None = None
     processes: int = 1
     accelerate: str | None = None
-    newborn: TinyRandomParams = field(default_factory=TinyRandomParams)
+    tiny_random: TinyRandomParams = field(default_factory=TinyRandomParams)
     warmup: WarmupParams = field(default_factory=WarmupParams)
     grpo: GrpoParams = field(default_factory=GrpoParams)
 

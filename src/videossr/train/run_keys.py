@@ -25,7 +25,7 @@ def run_key(params: TrainParams, samples: Sequence[Sample]) -> str:
 
 def start_key(params: TrainParams, samples: Sequence[Sample]) -> str:
     """The key of the policy that GRPO starts from: no parameter of GRPO changes it but the longest prompt."""
-    decisive = (params.newborn, params.warmup)
+    decisive = (params.tiny_random, params.warmup)
     told = [asdict(part) for part in decisive], params.seed, params.grpo.max_prompt_tokens
     return _key([told, _policy(params)], samples)
 

@@ -1,6 +1,6 @@
-"""The train stage: a policy is born or loaded, warmed up if new-born, then reinforced by GRPO.
+"""The train stage: a policy is born or loaded, warmed up if tiny random, then reinforced by GRPO.
 
-    <work>/<start key>/newborn/ -> warmup.pt -> start/
+    <work>/<start key>/tiny-random/ -> warmup.pt -> start/
     <work>/<run key>/grpo/checkpoint-N/ -> policy/
 
 What a key stands for is in `identity`: a run that was killed finds its own checkpoints and no others, and a run with
@@ -22,7 +22,7 @@ from videossr.clip import Clip
 from videossr.errors import PolicyError, TrainingError
 from videossr.frames.store import FrameStore
 from videossr.models.checkpoint import ADAPTER, POINTER, load_model, load_processor, resolve_checkpoint
-from videossr.models.policy import Prompt
+from videossr.models.policy import Prompt, render_prompt
 from videossr.models.tiny_random import write_tiny_random
 from videossr.pretext import TASKS, PretextTask
 from videossr.records import FrameTimes, Sample
@@ -39,7 +39,7 @@ from videossr.train.warmup import warm_up
 
 log = logging.getLogger(__name__)
 
-SIGHT_PROMPTS = 4  # puzzles on which training proves that its loss sees the video
+VISION_CHECK_PROMPTS = 4  # puzzles on which training proves that its loss sees the video
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,7 +49,7 @@ class TrainReport:
 
     warmup: list[dict[str, float]]
     grpo: list[dict[str, float]]
-    sight_nats: float
+    vision_sensitivity_nats: float
     skipped: dict[str, str]
     work: Path
 
@@ -79,7 +79,7 @@ def train(
     work, born = work_dir / key, work_dir / start_key(params, samples)
 
     def render(sample: Sample) -> Prompt:
-        return Prompt(sample.question, tuple(TASKS[sample.task]().render(sample, store)))
+        return render_prompt(sample, TASKS[sample.task](), store)
 
     with processes.main_process_first():
         work.mkdir(parents=True, exist_ok=True)
@@ -88,7 +88,7 @@ def train(
     curriculum = _curriculum(params, samples, store, tasks)
     trainer = assemble(params, samples, render, resolve_checkpoint(start), work, key, curriculum, log_metrics)
     sight = trainer.check_vision_sensitivity(
-        trainer.train_dataset.select(range(min(SIGHT_PROMPTS, len(samples)))).to_list()
+        trainer.train_dataset.select(range(min(VISION_CHECK_PROMPTS, len(samples)))).to_list()
     )
     if trainer.is_world_process_zero():
         log.info("the loss sees the video: other pixels move its log-probabilities by up to %.2g nats", sight)
@@ -134,7 +134,7 @@ def _curriculum(
         return None
     if tasks is None:
         raise TrainingError("a curriculum needs the tasks as the samples were made with them: pass `tasks` to train")
-    known = {footage.video_id: footage for footage in store.footage()} if isinstance(store, FrameStore) else {}
+    known = {footage.video_id: footage for footage in store.frame_times()} if isinstance(store, FrameStore) else {}
 
     def footage(video_id: str) -> FrameTimes:
         return known.get(video_id) or FrameTimes(video_id, tuple(store[video_id].times.tolist()))
@@ -157,12 +157,12 @@ def _start(
         with atomic_folder(start) as temporary:
             write_json(temporary / POINTER, {"policy": params.policy})
         return start, []
-    infant = work / "newborn"
-    if not (infant / "model.safetensors").exists():
-        with atomic_folder(infant) as temporary:
+    tiny_random = work / "tiny-random"
+    if not (tiny_random / "model.safetensors").exists():
+        with atomic_folder(tiny_random) as temporary:
             texts = [f"{sample.question} {sample.answer}" for sample in samples]
-            write_tiny_random(params.newborn, texts, params.seed, temporary)
-    model, processor = load_model(infant, "float32").to(_device()), load_processor(infant)
+            write_tiny_random(params.tiny_random, texts, params.seed, temporary)
+    model, processor = load_model(tiny_random, "float32").to(_device()), load_processor(tiny_random)
     lessons = PromptBuilder(samples, render, processor, params.grpo.max_prompt_tokens, params.seed)
     curve = warm_up(model, processor, samples, lessons, params.warmup, params.seed, work / "warmup.pt")
     write_json(curve_path, curve)

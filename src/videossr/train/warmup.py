@@ -1,4 +1,4 @@
-"""The supervised warm start: a new-born policy learns the language of the answers before it is reinforced."""
+"""The supervised warm start: a tiny random policy learns the language of the answers before it is reinforced."""
 
 import logging
 from collections.abc import Iterator, Sequence
