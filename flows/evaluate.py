@@ -90,7 +90,7 @@ def _guesses(
         "constant": baselines.constant_answers(bench, examples, footage),
     }
     scored = {
-        name: [judge(sample, reply, tasks) for sample, reply in zip(bench, said, strict=True)]
+        name: [judge(sample, reply) for sample, reply in zip(bench, said, strict=True)]
         for name, said in replies.items()
     }
     for name, items in scored.items():

@@ -32,7 +32,7 @@ def questions() -> list[Sample]:
 
 
 def judged(samples: list[Sample], replies: list[str]) -> list[ScoredReply]:
-    return [judge(sample, reply, TASKS) for sample, reply in zip(samples, replies, strict=True)]
+    return [judge(sample, reply) for sample, reply in zip(samples, replies, strict=True)]
 
 
 def summary(samples: list[Sample], replies: list[str]) -> dict[str, float]:

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from videossr import rewards
 from videossr.clip import Clip
 from videossr.errors import ConfigError
 from videossr.evaluation.runner import EvaluateParams, evaluate, judge, read_scored, samples_digest, write_scored
@@ -91,9 +92,9 @@ def test_a_wrong_reply_in_the_right_form_is_parsed_and_scored_by_the_tasks_own_m
     samples = questions(9)
     for sample in samples:
         reply = {"grounding": "0.0-12.0", "counting": "1,1,1", "jigsaw": "654321"}[sample.task]
-        item = judge(sample, reply, TASK_PARAMS)
+        item = judge(sample, reply)
         assert item.parsed
-        assert item.score == TASK_PARAMS[sample.task].metric(reply, sample.answer) < 1
+        assert item.score == rewards.metric(sample.task, reply, sample.answer) < 1
 
 
 def test_the_policy_sees_the_rendered_puzzle_a_batch_at_a_time(tmp_path: Path) -> None:
@@ -193,7 +194,7 @@ def test_strange_replies_survive_the_file(tmp_path: Path) -> None:
 
 
 def test_scored_items_are_written_and_read_back(tmp_path: Path) -> None:
-    scored = [judge(sample, "1,2,3", TASK_PARAMS) for sample in questions(5)]
+    scored = [judge(sample, "1,2,3") for sample in questions(5)]
     write_scored(tmp_path / "deep" / "random.jsonl", scored, {"policy": "random"})
     assert read_scored(tmp_path / "deep" / "random.jsonl") == scored
 

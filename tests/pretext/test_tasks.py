@@ -70,8 +70,8 @@ def test_the_answer_follows_from_the_stored_edit_and_scores_one(task: PretextTas
     stored = json.loads(json.dumps(sample.edit))
     assert stored == sample.edit
     assert task.answer(stored, FOOTAGE.times) == task.answer(stored, np.array(FOOTAGE.times)) == sample.answer
-    assert task.score(sample.answer, sample.answer) == 1.0
-    assert task.strict(sample.answer, sample.answer) == task.metric(sample.answer, sample.answer) == 1.0
+    for reward in (rewards.score, rewards.strict, rewards.metric):
+        assert reward(sample.task, sample.answer, sample.answer) == 1.0
 
 
 @every_kind
@@ -211,7 +211,8 @@ def test_lengths_and_positions_are_uniform_and_the_whole_clip_as_a_guess_scores_
     assert set(starts) <= set(range(33)) and len(starts) > 30
     bounds = edges(FOOTAGE.times, samples[0].edit)
     whole = f"{bounds[0]:.1f}-{bounds[-1]:.1f}"
-    assert np.mean([task.metric(whole, sample.answer) for sample in samples]) == pytest.approx(0.25, abs=0.01)
+    ious = [rewards.metric("grounding", whole, sample.answer) for sample in samples]
+    assert np.mean(ious) == pytest.approx(0.25, abs=0.01)
 
 
 def test_aligned_intervals_share_no_pair_of_frames_with_clean_ones() -> None:

@@ -74,7 +74,7 @@ GATE: dict[str, Any] = {
 def scored(samples: Sequence[Sample], right: float, seed: int) -> list[ScoredReply]:
     """Answers right with this probability, else nonsense that must be escaped."""
     rng = np.random.default_rng(seed)
-    return [judge(s, s.answer if rng.random() < right else HOSTILE, PARAMS.tasks) for s in samples]
+    return [judge(s, s.answer if rng.random() < right else HOSTILE) for s in samples]
 
 
 def results(by_name: dict[str, list[ScoredReply]]) -> dict[str, Any]:
@@ -94,7 +94,7 @@ def evidence() -> ReportInputs:
     bench = build_viubench(PARAMS, bench_footage)
     guesses = baselines.random_answers(bench, FOOTAGE, 0)
     by_name = {
-        "random": [judge(s, reply, PARAMS.tasks) for s, reply in zip(bench, guesses, strict=True)],
+        "random": [judge(s, reply) for s, reply in zip(bench, guesses, strict=True)],
         "constant": scored(bench, 0.2, 1),
         "before": scored(bench, 0.3, 2),
         "after": scored(bench, 0.8, 3),

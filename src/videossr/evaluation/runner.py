@@ -64,7 +64,7 @@ def evaluate(
     header = {"samples": samples_digest(samples), "policy": policy_id}
     replies = _stored_replies(out, header)
     replies = replies[: len(samples) if len(replies) >= len(samples) else len(replies) // batch_size * batch_size]
-    scored = [judge(sample, reply, tasks) for sample, reply in zip(samples, replies, strict=False)]
+    scored = [judge(sample, reply) for sample, reply in zip(samples, replies, strict=False)]
     write_scored(out, scored, header)
     with tqdm(total=len(samples), initial=len(scored), desc=out.stem, unit="question", disable=not progress) as bar:
         for start in range(len(scored), len(samples), batch_size):
@@ -77,7 +77,7 @@ def evaluate(
     return scored
 
 
-def judge(sample: Sample, reply: str, tasks: Mapping[str, PretextTask]) -> ScoredReply:
+def judge(sample: Sample, reply: str) -> ScoredReply:
     """Score one reply with the task's VIUBench metric, 0..1. An unparsable reply is a wrong one, and is marked."""
     return ScoredReply(
         sample_id=sample.sample_id,
@@ -87,7 +87,7 @@ def judge(sample: Sample, reply: str, tasks: Mapping[str, PretextTask]) -> Score
         answer=sample.answer,
         reply=reply,
         parsed=rewards.parsed(sample.task, reply, sample.answer),
-        score=tasks[sample.task].metric(reply, sample.answer),
+        score=rewards.metric(sample.task, reply, sample.answer),
     )
 
 
@@ -115,7 +115,7 @@ def _ask(
     policy: Policy, batch: Sequence[Sample], store: Mapping[str, Clip], tasks: Mapping[str, PretextTask]
 ) -> list[ScoredReply]:
     prompts = [render_prompt(sample, tasks[sample.task], store) for sample in batch]
-    return [judge(sample, reply, tasks) for sample, reply in zip(batch, policy.respond(prompts), strict=True)]
+    return [judge(sample, reply) for sample, reply in zip(batch, policy.respond(prompts), strict=True)]
 
 
 def _stored_replies(path: Path, header: Mapping[str, str]) -> list[str]:

@@ -13,7 +13,6 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from videossr import rewards
 from videossr.clip import Clip
 from videossr.errors import ConfigError
 from videossr.pretext import shapes
@@ -88,15 +87,6 @@ class Counting:
     def answer(self, edit: Mapping[str, Any], times: ArrayLike) -> str:
         kinds = [shape["kind"] for shape in edit["shapes"]]
         return ",".join(str(kinds.count(kind)) for kind in shapes.KINDS)
-
-    def score(self, completion: str, answer: str) -> float:
-        return rewards.score("counting", completion, answer)
-
-    def strict(self, completion: str, answer: str) -> float:
-        return rewards.strict("counting", completion, answer)
-
-    def metric(self, completion: str, answer: str) -> float:
-        return rewards.metric("counting", completion, answer)
 
     def _frames(self, variant: str, rng: np.random.Generator) -> list[list[int]]:
         """For each kind the shown frames that carry it: no frame twice, the same kind more than `min_gap` apart."""

@@ -111,15 +111,6 @@ class Grounding:
         bounds = edges(times, edit)
         return _spoken(bounds[edit["start"]], bounds[edit["start"] + edit["length"]])
 
-    def score(self, completion: str, answer: str) -> float:
-        return rewards.score("grounding", completion, answer)
-
-    def strict(self, completion: str, answer: str) -> float:
-        return rewards.strict("grounding", completion, answer)
-
-    def metric(self, completion: str, answer: str) -> float:
-        return rewards.metric("grounding", completion, answer)
-
     def _lengths(self) -> list[int]:
         return [length for length in range(self.min_length, self.max_length + 1) if length % self.align == 0]
 

@@ -14,7 +14,6 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import ArrayLike
 
-from videossr import rewards
 from videossr.clip import Clip
 from videossr.errors import ConfigError
 from videossr.pretext.protocol import coarse_difference, shown_indices
@@ -76,15 +75,6 @@ class Jigsaw:
     def answer(self, edit: Mapping[str, Any], times: ArrayLike) -> str:
         order = edit["order"]
         return "".join(str(order.index(part) + 1) for part in range(len(order)))
-
-    def score(self, completion: str, answer: str) -> float:
-        return rewards.score("jigsaw", completion, answer)
-
-    def strict(self, completion: str, answer: str) -> float:
-        return rewards.strict("jigsaw", completion, answer)
-
-    def metric(self, completion: str, answer: str) -> float:
-        return rewards.metric("jigsaw", completion, answer)
 
 
 def _cut(edit: Mapping[str, Any], clip: Clip, order: Sequence[int]) -> list[Clip]:
