@@ -8,7 +8,7 @@ from flows.runtime import params_of, run_stage, section
 from videossr.dataset.params import PretextParams
 from videossr.dataset.samples import read_samples
 from videossr.evaluation import baselines, viubench
-from videossr.evaluation.runner import EvaluateParams, evaluate, judge, samples_digest, write_scored
+from videossr.evaluation.runner import EvaluateParams, evaluate, samples_digest, score_reply, write_scored_replies
 from videossr.frames.store import FrameStore
 from videossr.ingest.manifest import read_manifest
 from videossr.models.checkpoint import load_policy, resolve_checkpoint
@@ -31,14 +31,14 @@ def main() -> None:
     tasks = params_of("pretext", PretextParams).tasks
     bench, store = read_samples(Path("data/samples/viubench.parquet")), FrameStore(Path("data/frames"))
     with stage_run(project_root(), "evaluate", {"evaluate": section("evaluate")}) as run:
-        scored = _guesses(bench, store, tasks, params.seed)
+        scored = _score_blind_baselines(bench, store, tasks, params.seed)
         for name, folder in POLICIES.items():
-            scored[name] = ask(folder, bench, store, tasks, WORK / f"{name}.jsonl", params.batch_size)
+            scored[name] = evaluate_checkpoint(folder, bench, store, tasks, WORK / f"{name}.jsonl", params.batch_size)
         bootstrap = {"bootstrap_samples": params.bootstrap_samples, "seed": params.seed}
         rows = {name: viubench.summarise(items, **bootstrap) for name, items in scored.items()}
         gained = viubench.gain(scored["before"], scored["after"], **bootstrap)
         for name in scored:
-            hand_over(WORK / f"{name}.jsonl", REPLIES / f"{name}.jsonl")
+            copy_to_output(WORK / f"{name}.jsonl", REPLIES / f"{name}.jsonl")
         viubench.write_results(RESULTS, rows, gained)
         for name, row in rows.items():
             run.metrics({f"{name}/{column}": row[column] for column in [*viubench.COLUMNS, "overall"]})
@@ -46,21 +46,21 @@ def main() -> None:
         run.artifacts([RESULTS, REPLIES])
 
 
-def hand_over(source: Path, target: Path) -> None:
+def copy_to_output(source: Path, target: Path) -> None:
     """Copy a file to a new one in place of `target`, which is not written over: DVC's cache may be linked to it."""
     with atomic_file(target) as temporary:
         shutil.copyfile(source, temporary)
 
 
-def ask_viubench(folder: Path, name: str) -> list[ScoredReply]:
+def evaluate_on_viubench(folder: Path, name: str) -> list[ScoredReply]:
     """Put today's VIUBench to another checkpoint, for a comparison outside the graph."""
     params = params_of("evaluate", EvaluateParams)
     tasks = params_of("pretext", PretextParams).tasks
     bench, store = read_samples(Path("data/samples/viubench.parquet")), FrameStore(Path("data/frames"))
-    return ask(folder, bench, store, tasks, WORK / f"{name}.jsonl", params.batch_size)
+    return evaluate_checkpoint(folder, bench, store, tasks, WORK / f"{name}.jsonl", params.batch_size)
 
 
-def ask(
+def evaluate_checkpoint(
     folder: Path,
     samples: Sequence[Sample],
     store: FrameStore,
@@ -73,7 +73,7 @@ def ask(
     return evaluate(policy, samples, store, tasks, out, batch_size=batch_size, policy_id=folder_fingerprint(folder))
 
 
-def _guesses(
+def _score_blind_baselines(
     bench: Sequence[Sample], store: FrameStore, tasks: Mapping[str, PretextTask], seed: int
 ) -> dict[str, list[ScoredReply]]:
     """The blind rows: a random guess, and the best constant answer that the training videos teach."""
@@ -90,11 +90,11 @@ def _guesses(
         "constant": baselines.constant_answers(bench, examples, footage),
     }
     scored = {
-        name: [judge(sample, reply) for sample, reply in zip(bench, said, strict=True)]
+        name: [score_reply(sample, reply) for sample, reply in zip(bench, said, strict=True)]
         for name, said in replies.items()
     }
     for name, items in scored.items():
-        write_scored(WORK / f"{name}.jsonl", items, {"samples": samples_digest(bench), "policy": name})
+        write_scored_replies(WORK / f"{name}.jsonl", items, {"samples": samples_digest(bench), "policy": name})
     return scored
 
 

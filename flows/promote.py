@@ -24,7 +24,7 @@ from flows.server import running
 from videossr import tracking
 from videossr.errors import VideoSSRError
 from videossr.evaluation import viubench
-from videossr.evaluation.runner import EvaluateParams, read_scored
+from videossr.evaluation.runner import EvaluateParams, read_scored_replies
 from videossr.records import ScoredReply
 from videossr.tracking import Version
 from videossr.workspace import project_root
@@ -60,9 +60,9 @@ def compare(version: Version) -> tuple[bool, str]:
     present = tracking.champion(project)
     if present == version:
         return False, f"version {version.number} is the champion already"
-    after = read_scored(REPLIES / "after.jsonl")
+    after = read_scored_replies(REPLIES / "after.jsonl")
     if present is None:
-        other, name = read_scored(REPLIES / "constant.jsonl"), "the best answer that needs no eyes"
+        other, name = read_scored_replies(REPLIES / "constant.jsonl"), "the best answer that needs no eyes"
     else:
         other, name = _replies_of(present), f"the champion, version {present.number}"
     params = runtime.params_of("evaluate", EvaluateParams)
@@ -78,10 +78,10 @@ def _replies_of(version: Version) -> list[ScoredReply]:
     project = project_root()
     stored = tracking.load_artifact(project, version, KEPT)
     if stored is not None and _questions(stored) == _questions(REPLIES / "after.jsonl"):
-        return read_scored(stored)
-    from flows.evaluate import ask_viubench
+        return read_scored_replies(stored)
+    from flows.evaluate import evaluate_on_viubench
 
-    return ask_viubench(tracking.checkpoint_folder(project, version), f"version-{version.number}")
+    return evaluate_on_viubench(tracking.checkpoint_folder(project, version), f"version-{version.number}")
 
 
 def _questions(path: Path) -> str:

@@ -8,7 +8,7 @@ import pytest
 from videossr.dataset.build import build_viubench
 from videossr.dataset.params import VIUBENCH, BenchSet, PretextParams
 from videossr.evaluation import baselines, viubench
-from videossr.evaluation.runner import judge
+from videossr.evaluation.runner import score_reply
 from videossr.evaluation.viubench import COLUMNS
 from videossr.records import FrameTimes, Sample, ScoredReply
 
@@ -32,7 +32,7 @@ def questions() -> list[Sample]:
 
 
 def judged(samples: list[Sample], replies: list[str]) -> list[ScoredReply]:
-    return [judge(sample, reply) for sample, reply in zip(samples, replies, strict=True)]
+    return [score_reply(sample, reply) for sample, reply in zip(samples, replies, strict=True)]
 
 
 def summary(samples: list[Sample], replies: list[str]) -> dict[str, float]:

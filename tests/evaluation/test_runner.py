@@ -11,7 +11,14 @@ import pytest
 from videossr import rewards
 from videossr.clip import Clip
 from videossr.errors import ConfigError
-from videossr.evaluation.runner import EvaluateParams, evaluate, judge, read_scored, samples_digest, write_scored
+from videossr.evaluation.runner import (
+    EvaluateParams,
+    evaluate,
+    read_scored_replies,
+    samples_digest,
+    score_reply,
+    write_scored_replies,
+)
 from videossr.models.policy import Prompt, ScriptedPolicy
 from videossr.pretext import TASKS, Counting, Grounding, Jigsaw, PretextTask
 from videossr.records import FrameTimes, Sample
@@ -92,7 +99,7 @@ def test_a_wrong_reply_in_the_right_form_is_parsed_and_scored_by_the_tasks_own_m
     samples = questions(9)
     for sample in samples:
         reply = {"grounding": "0.0-12.0", "counting": "1,1,1", "jigsaw": "654321"}[sample.task]
-        item = judge(sample, reply)
+        item = score_reply(sample, reply)
         assert item.parsed
         assert item.score == rewards.metric(sample.task, reply, sample.answer) < 1
 
@@ -116,7 +123,7 @@ def test_a_killed_run_goes_on_after_its_last_batch_and_ends_the_same(tmp_path: P
     out = tmp_path / "killed.jsonl"
     with pytest.raises(KeyboardInterrupt):
         run(Counted(answers, stop_after_batches=2), samples, out)
-    assert len(read_scored(out)) == 8
+    assert len(read_scored_replies(out)) == 8
     rest = Counted(answers[8:])
     assert run(rest, samples, out) == whole
     assert [len(batch) for batch in rest.batches] == [2]
@@ -131,7 +138,7 @@ def test_a_file_cut_anywhere_is_mended_and_batches_keep_their_borders(tmp_path: 
     run(Counted(answers), samples, out)
     whole = out.read_bytes()
     out.write_bytes(whole[:-cut])
-    kept = len(read_scored(out)) // 4 * 4
+    kept = len(read_scored_replies(out)) // 4 * 4
     rest = Counted(answers[kept:])
     run(rest, samples, out)
     assert out.read_bytes() == whole
@@ -146,9 +153,9 @@ def test_a_damaged_line_drops_what_follows_it(tmp_path: Path) -> None:
     lines = out.read_bytes().splitlines(keepends=True)
     lines[6] = b"\x00" * 40 + b"\n"
     out.write_bytes(b"".join(lines))
-    assert len(read_scored(out)) == 5
+    assert len(read_scored_replies(out)) == 5
     run(Counted(answers[4:]), samples, out)
-    assert len(read_scored(out)) == 10
+    assert len(read_scored_replies(out)) == 10
 
 
 def test_a_finished_run_asks_nothing_again(tmp_path: Path) -> None:
@@ -169,7 +176,7 @@ def test_replies_of_another_policy_or_to_other_questions_are_never_taken(tmp_pat
         samples = [replace(samples[0], answer="0.0-1.0"), *samples[1:]]
     scored = run(ScriptedPolicy(lambda prompt: "new"), samples, out, "other" if change == "policy" else "p")
     assert {item.reply for item in scored} == {"new"}
-    assert {item.reply for item in read_scored(out)} == {"new"}
+    assert {item.reply for item in read_scored_replies(out)} == {"new"}
 
 
 def test_stored_scores_are_computed_again_and_not_believed(tmp_path: Path) -> None:
@@ -190,13 +197,13 @@ def test_strange_replies_survive_the_file(tmp_path: Path) -> None:
     reply = 'line\nbreak \u2028 "quotes" \ud800 lone surrogate \x00'
     samples = questions(4)
     run(ScriptedPolicy(lambda prompt: reply), samples, tmp_path / "out.jsonl")
-    assert {item.reply for item in read_scored(tmp_path / "out.jsonl")} == {reply}
+    assert {item.reply for item in read_scored_replies(tmp_path / "out.jsonl")} == {reply}
 
 
 def test_scored_items_are_written_and_read_back(tmp_path: Path) -> None:
-    scored = [judge(sample, "1,2,3") for sample in questions(5)]
-    write_scored(tmp_path / "deep" / "random.jsonl", scored, {"policy": "random"})
-    assert read_scored(tmp_path / "deep" / "random.jsonl") == scored
+    scored = [score_reply(sample, "1,2,3") for sample in questions(5)]
+    write_scored_replies(tmp_path / "deep" / "random.jsonl", scored, {"policy": "random"})
+    assert read_scored_replies(tmp_path / "deep" / "random.jsonl") == scored
 
 
 def test_any_change_of_a_sample_or_of_a_policys_folder_changes_its_digest(tmp_path: Path) -> None:

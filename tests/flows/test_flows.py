@@ -203,7 +203,7 @@ def test_replies_are_handed_over_as_new_files_and_the_cache_that_the_old_are_lin
     replies = tmp_path / "reports" / "now.jsonl"
     replies.parent.mkdir()
     replies.hardlink_to(tmp_path / "cached")
-    evaluate.hand_over(tmp_path / "now.jsonl", replies)
+    evaluate.copy_to_output(tmp_path / "now.jsonl", replies)
     assert replies.read_text() == "of this run"
     assert (tmp_path / "cached").read_text() == "of an earlier run"
     assert [path.name for path in replies.parent.iterdir()] == ["now.jsonl"]

@@ -17,7 +17,7 @@ from videossr.dataset.params import BenchSet, PretextParams, TrainSet
 from videossr.dataset.samples import write_samples
 from videossr.errors import ConfigError, VideoSSRError
 from videossr.evaluation import baselines, viubench
-from videossr.evaluation.runner import judge, write_scored
+from videossr.evaluation.runner import score_reply, write_scored_replies
 from videossr.frames.sampling import FramesParams
 from videossr.frames.writing import write_store
 from videossr.ingest.inventory import ingest
@@ -74,7 +74,7 @@ GATE: dict[str, Any] = {
 def scored(samples: Sequence[Sample], right: float, seed: int) -> list[ScoredReply]:
     """Answers right with this probability, else nonsense that must be escaped."""
     rng = np.random.default_rng(seed)
-    return [judge(s, s.answer if rng.random() < right else HOSTILE) for s in samples]
+    return [score_reply(s, s.answer if rng.random() < right else HOSTILE) for s in samples]
 
 
 def results(by_name: dict[str, list[ScoredReply]]) -> dict[str, Any]:
@@ -94,7 +94,7 @@ def evidence() -> ReportInputs:
     bench = build_viubench(PARAMS, bench_footage)
     guesses = baselines.random_answers(bench, FOOTAGE, 0)
     by_name = {
-        "random": [judge(s, reply) for s, reply in zip(bench, guesses, strict=True)],
+        "random": [score_reply(s, reply) for s, reply in zip(bench, guesses, strict=True)],
         "constant": scored(bench, 0.2, 1),
         "before": scored(bench, 0.3, 2),
         "after": scored(bench, 0.8, 3),
@@ -375,7 +375,7 @@ def project(evidence: ReportInputs, tmp_path_factory: pytest.TempPathFactory) ->
     write_samples(root / "data" / "samples" / "train.parquet", evidence.train)
     write_samples(root / "data" / "samples" / "viubench.parquet", evidence.bench)
     for name, items in evidence.scored.items():
-        write_scored(root / "reports" / "evaluate" / f"{name}.jsonl", items, {"policy": name})
+        write_scored_replies(root / "reports" / "evaluate" / f"{name}.jsonl", items, {"policy": name})
     for name, content in (("viubench", evidence.results), ("train", CURVES), ("gate", GATE)):
         (root / "reports" / f"{name}.json").write_text(json.dumps(content))
     return root

@@ -17,7 +17,7 @@ from tests.support import ROOT, tiny_policy
 from tests.support.videos import write_video
 from videossr import tracking
 from videossr.errors import PolicyError
-from videossr.evaluation.runner import write_scored
+from videossr.evaluation.runner import write_scored_replies
 from videossr.evaluation.viubench import COLUMNS
 from videossr.records import ScoredReply
 
@@ -246,7 +246,9 @@ def leave(folder: Path, policy: str, share: float, questions: str = "q") -> None
     outs = [{"path": "models/policy", "md5": policy}, {"path": "data/samples/train.parquet", "md5": "5a3"}]
     (folder / "dvc.lock").write_text(yaml.safe_dump({"stages": {"train": {"outs": outs}}}))
     for name, right in (("constant", 0.25), ("after", share)):
-        write_scored(folder / f"reports/evaluate/{name}.jsonl", scored(right), {"samples": questions, "policy": name})
+        write_scored_replies(
+            folder / f"reports/evaluate/{name}.jsonl", scored(right), {"samples": questions, "policy": name}
+        )
     row = dict.fromkeys([*COLUMNS, "overall"], 100 * share)
     (folder / "reports/viubench.json").write_text(json.dumps({"columns": list(COLUMNS), "rows": {"after": row}}))
 

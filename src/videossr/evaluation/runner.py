@@ -64,8 +64,8 @@ def evaluate(
     header = {"samples": samples_digest(samples), "policy": policy_id}
     replies = _stored_replies(out, header)
     replies = replies[: len(samples) if len(replies) >= len(samples) else len(replies) // batch_size * batch_size]
-    scored = [judge(sample, reply) for sample, reply in zip(samples, replies, strict=False)]
-    write_scored(out, scored, header)
+    scored = [score_reply(sample, reply) for sample, reply in zip(samples, replies, strict=False)]
+    write_scored_replies(out, scored, header)
     with tqdm(total=len(samples), initial=len(scored), desc=out.stem, unit="question", disable=not progress) as bar:
         for start in range(len(scored), len(samples), batch_size):
             batch = samples[start : start + batch_size]
@@ -77,7 +77,7 @@ def evaluate(
     return scored
 
 
-def judge(sample: Sample, reply: str) -> ScoredReply:
+def score_reply(sample: Sample, reply: str) -> ScoredReply:
     """Score one reply with the task's VIUBench metric, 0..1. An unparsable reply is a wrong one, and is marked."""
     return ScoredReply(
         sample_id=sample.sample_id,
@@ -100,13 +100,13 @@ def samples_digest(samples: Sequence[Sample]) -> str:
     return digest.hexdigest()
 
 
-def write_scored(path: Path, scored: Sequence[ScoredReply], header: Mapping[str, str]) -> None:
+def write_scored_replies(path: Path, scored: Sequence[ScoredReply], header: Mapping[str, str]) -> None:
     """Write a whole evaluation at once: a temporary file beside it, then a rename."""
     with atomic_file(path) as temporary:
         append_jsonl(temporary, [{"header": dict(header)}, *map(dataclasses.asdict, scored)], sync=True)
 
 
-def read_scored(path: Path) -> list[ScoredReply]:
+def read_scored_replies(path: Path) -> list[ScoredReply]:
     """Read the finished or unfinished file of an evaluation; a torn last line is left out."""
     return [ScoredReply(**row) for row in read_jsonl(path)[1:]]
 
@@ -115,7 +115,7 @@ def _ask(
     policy: Policy, batch: Sequence[Sample], store: Mapping[str, Clip], tasks: Mapping[str, PretextTask]
 ) -> list[ScoredReply]:
     prompts = [render_prompt(sample, tasks[sample.task], store) for sample in batch]
-    return [judge(sample, reply) for sample, reply in zip(batch, policy.respond(prompts), strict=True)]
+    return [score_reply(sample, reply) for sample, reply in zip(batch, policy.respond(prompts), strict=True)]
 
 
 def _stored_replies(path: Path, header: Mapping[str, str]) -> list[str]:

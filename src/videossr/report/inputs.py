@@ -9,7 +9,7 @@ from typing import Any
 from videossr.clip import Clip
 from videossr.dataset.samples import read_samples
 from videossr.errors import VideoSSRError
-from videossr.evaluation.runner import read_scored
+from videossr.evaluation.runner import read_scored_replies
 from videossr.evaluation.viubench import COLUMNS
 from videossr.frames.store import FrameStore
 from videossr.ingest.manifest import read_manifest
@@ -65,7 +65,7 @@ def load_inputs(root: Path) -> ReportInputs:
         gate=read_json(reports / "gate.json", ("success",), "validate"),
         curves=curves,
         results=results,
-        scored={path.stem: read_scored(path) for path in sorted((reports / "evaluate").glob("*.jsonl"))},
+        scored={path.stem: read_scored_replies(path) for path in sorted((reports / "evaluate").glob("*.jsonl"))},
     )
 
 
