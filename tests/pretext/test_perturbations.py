@@ -21,14 +21,14 @@ def some_frames(shape: tuple[int, ...] = (6, 64, 96, 3)) -> np.ndarray:
 
 def changed(name: str, frames: np.ndarray, seed: int = 0) -> np.ndarray:
     perturbation = PERTURBATIONS[name]
-    return perturbation.apply(frames, perturbation.draw(np.random.default_rng(seed), len(frames)))
+    return perturbation.apply(frames, perturbation.draw_params(np.random.default_rng(seed), len(frames)))
 
 
 def test_there_are_the_seventeen_of_the_paper() -> None:
     assert list(PERTURBATIONS) == NAMES
     assert {name: row.name for name, row in PERTURBATIONS.items()} == {name: name for name in NAMES}
     for kind, names in (("fine", FINE), ("spatial", SPATIAL), ("temporal", TEMPORAL)):
-        assert [name for name, row in PERTURBATIONS.items() if row.kind == kind] == names
+        assert [name for name, row in PERTURBATIONS.items() if row.category == kind] == names
 
 
 @pytest.mark.parametrize("shape", SHAPES)
@@ -47,7 +47,7 @@ def test_size_and_type_stay_and_the_input_is_left_alone(name: str, shape: tuple[
 @pytest.mark.parametrize("name", NAMES)
 def test_what_is_drawn_is_plain_json_and_decides_everything(name: str) -> None:
     perturbation, frames = PERTURBATIONS[name], some_frames()
-    params = perturbation.draw(np.random.default_rng(3), len(frames))
+    params = perturbation.draw_params(np.random.default_rng(3), len(frames))
     again = json.loads(json.dumps(params))
     assert again == params
     assert np.array_equal(perturbation.apply(frames, again), perturbation.apply(frames, params))
@@ -89,7 +89,7 @@ def test_grey_has_no_colour_and_saturation_doubles_it() -> None:
 
 def test_noise_is_gaussian_of_the_drawn_strength() -> None:
     frames = np.full((4, 64, 64, 3), 128, np.uint8)
-    params = PERTURBATIONS["noise"].draw(np.random.default_rng(0), 4)
+    params = PERTURBATIONS["noise"].draw_params(np.random.default_rng(0), 4)
     assert 35 <= params["sigma"] <= 70
     noise = PERTURBATIONS["noise"].apply(frames, {**params, "sigma": 35.0}).astype(float) - 128
     assert noise.mean() == pytest.approx(0, abs=1)
@@ -101,7 +101,7 @@ def test_zoom_enlarges_or_shrinks_about_the_centre_by_the_drawn_factor() -> None
     frames = np.zeros((1, 96, 96, 3), np.uint8)
     frames[:, 36:60, 36:60] = 255
     for name, low, high in (("zoom_in", 1.3, 1.5), ("zoom_out", 1.2, 1.4)):
-        params = PERTURBATIONS[name].draw(np.random.default_rng(1), 1)
+        params = PERTURBATIONS[name].draw_params(np.random.default_rng(1), 1)
         assert low <= params["factor"] <= high
         after = PERTURBATIONS[name].apply(frames, params)[0, ..., 0].astype(float) / 255
         scale = params["factor"] if name == "zoom_in" else 1 / params["factor"]
@@ -114,7 +114,7 @@ def test_zoom_enlarges_or_shrinks_about_the_centre_by_the_drawn_factor() -> None
 @pytest.mark.parametrize("length", range(2, 17))
 @pytest.mark.parametrize("seed", range(5))
 def test_a_shuffle_moves_both_ends_and_keeps_every_frame(length: int, seed: int) -> None:
-    order = PERTURBATIONS["shuffle"].draw(np.random.default_rng(seed), length)["order"]
+    order = PERTURBATIONS["shuffle"].draw_params(np.random.default_rng(seed), length)["order"]
     assert sorted(order) == list(range(length))
     assert order[0] != 0 and order[-1] != length - 1
 
@@ -122,7 +122,7 @@ def test_a_shuffle_moves_both_ends_and_keeps_every_frame(length: int, seed: int)
 @pytest.mark.parametrize("length", range(2, 17))
 @pytest.mark.parametrize("seed", range(5))
 def test_a_stutter_holds_frames_for_two_or_more_and_reaches_the_last(length: int, seed: int) -> None:
-    order = PERTURBATIONS["stutter_hold"].draw(np.random.default_rng(seed), length)["order"]
+    order = PERTURBATIONS["stutter_hold"].draw_params(np.random.default_rng(seed), length)["order"]
     runs = [order.count(place) for place in sorted(set(order))]
     assert order == sorted(order) and len(order) == length
     assert all(place <= i for i, place in enumerate(order))

@@ -17,7 +17,7 @@ from videossr.errors import ConfigError, SourceError
 from videossr.models.policy import Prompt
 from videossr.pretext import TASKS, Counting, Grounding, Jigsaw, PretextTask, shapes
 from videossr.pretext.baselines import blind_floors
-from videossr.pretext.grounding import edges, with_end
+from videossr.pretext.grounding import append_end, frame_edges
 from videossr.pretext.perturbations import PERTURBATIONS
 from videossr.records import FrameTimes, Sample
 
@@ -104,7 +104,7 @@ def test_the_question_shows_every_clip_and_tells_nothing_of_the_answer(task: Pre
 @every_kind
 def test_clean_and_rendered_clips_are_alike_but_for_the_edit(task: PretextTask, variant: str) -> None:
     sample = made(task, variant)
-    for seen, clean in zip(task.render(sample, STORE), task.clean(sample, STORE), strict=True):
+    for seen, clean in zip(task.render(sample, STORE), task.render_clean(sample, STORE), strict=True):
         assert seen.frames.shape == clean.frames.shape
         if sample.task != "jigsaw":
             assert np.array_equal(seen.times, clean.times)
@@ -165,7 +165,7 @@ def test_the_interval_lies_inside_the_clip_and_within_the_footage(variant: str, 
     sample = SMALL["grounding"].generate(footage, variant, np.random.default_rng(seed), ("bb",))
     interval = rewards.parse_interval(sample.answer)
     assert interval is not None
-    bounds = edges(footage.times, sample.edit)
+    bounds = frame_edges(footage.times, sample.edit)
     assert bounds[0] - 0.051 <= interval[0] < interval[1] <= bounds[-1] + 0.051
     assert bounds[0] >= 0 and bounds[-1] <= seconds
 
@@ -173,7 +173,7 @@ def test_the_interval_lies_inside_the_clip_and_within_the_footage(variant: str, 
 def test_the_answer_is_told_by_the_shown_times_themselves() -> None:
     sample = made(PAPER["grounding"], "mirror")
     clip = PAPER["grounding"].render(sample, STORE)[0]
-    bounds = with_end(clip.times)
+    bounds = append_end(clip.times)
     start, end = sample.edit["start"], sample.edit["start"] + sample.edit["length"]
     assert sample.answer == f"{bounds[start]:.1f}-{bounds[end]:.1f}"
     assert np.array_equal(clip.times, STORE["aa"].times)
@@ -209,7 +209,7 @@ def test_lengths_and_positions_are_uniform_and_the_whole_clip_as_a_guess_scores_
     assert set(lengths) == set(range(8, 17)) and min(lengths.values()) > 2000 / 9 * 0.75
     starts = Counter(sample.edit["start"] for sample in samples if sample.edit["length"] == 16)
     assert set(starts) <= set(range(33)) and len(starts) > 30
-    bounds = edges(FOOTAGE.times, samples[0].edit)
+    bounds = frame_edges(FOOTAGE.times, samples[0].edit)
     whole = f"{bounds[0]:.1f}-{bounds[-1]:.1f}"
     ious = [rewards.metric("grounding", whole, sample.answer) for sample in samples]
     assert np.mean(ious) == pytest.approx(0.25, abs=0.01)
@@ -271,7 +271,7 @@ def test_the_answer_counts_what_is_drawn_and_only_there_pixels_change() -> None:
     task, sample = PAPER["counting"], made(PAPER["counting"], "hard", 3)
     kinds = Counter(shape["kind"] for shape in sample.edit["shapes"])
     assert sample.answer == ",".join(str(kinds[kind]) for kind in shapes.KINDS)
-    seen, clean = task.render(sample, STORE)[0], task.clean(sample, STORE)[0]
+    seen, clean = task.render(sample, STORE)[0], task.render_clean(sample, STORE)[0]
     changed = {i for i in range(48) if not np.array_equal(seen.frames[i], clean.frames[i])}
     assert changed == {shape["frame"] for shape in sample.edit["shapes"]}
 
@@ -383,7 +383,7 @@ def test_noise_alone_makes_neither_a_still_video_nor_a_symmetric_or_a_grey_one_p
     unseen = [("grounding", name) for name in ("mirror", "slow", "fast", "shuffle", "stutter_hold", "channel_swap")]
     for task, variant in (*unseen, ("jigsaw", "6")):
         sample = made(SMALL[task], variant)
-        seen, clean = (draw(sample, store)[0].frames for draw in (SMALL[task].render, SMALL[task].clean))
+        seen, clean = (draw(sample, store)[0].frames for draw in (SMALL[task].render, SMALL[task].render_clean))
         assert SMALL[task].perceptibility(sample, store) < 1.0 and (seen != clean).any()
     for variant in ("noise", "blur", "invert"):
         assert SMALL["grounding"].perceptibility(made(SMALL["grounding"], variant), store) > 2.0

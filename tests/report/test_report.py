@@ -195,7 +195,7 @@ def test_every_variant_of_every_task_is_drawn_with_its_answer(sheets: list[Conta
 
 def test_the_framed_frames_are_the_touched_ones(sheets: list[ContactSheet]) -> None:
     for sheet in sheets:
-        clean = PARAMS.tasks[sheet.sample.task].clean(sheet.sample, STORE)
+        clean = PARAMS.tasks[sheet.sample.task].render_clean(sheet.sample, STORE)
         if sheet.sample.task == "jigsaw":
             continue
         cells = sheet.clips[0]
@@ -213,7 +213,7 @@ def _late(sheet: ContactSheet) -> bool:
 
 def test_a_jigsaw_is_shown_solved_beside_the_puzzle(sheets: list[ContactSheet]) -> None:
     for sheet in (sheet for sheet in sheets if sheet.sample.task == "jigsaw"):
-        clean = PARAMS.jigsaw.clean(sheet.sample, STORE)
+        clean = PARAMS.jigsaw.render_clean(sheet.sample, STORE)
         solved = [cells for _, cells in sheet.in_order]
         assert all((cells[0].frame == clip.frames[0]).all() for cells, clip in zip(solved, clean, strict=True))
 

@@ -10,7 +10,7 @@ from videossr import rewards
 from videossr.audit.features import ShownSample
 from videossr.audit.probe import Choice
 from videossr.pretext import Counting, Grounding, PretextTask
-from videossr.pretext.grounding import with_end
+from videossr.pretext.grounding import append_end
 from videossr.records import Sample
 
 Floats = NDArray[np.float64]
@@ -55,7 +55,7 @@ def _interval(task: Grounding, shown: ShownSample) -> ProbePuzzle:
     same_length = np.array([(lengths == length).sum() for length in lengths])
     right = spans.index((sample.edit["start"], sample.edit["start"] + sample.edit["length"]))
     choice = Choice(contrasts(frames, spans), -np.log(same_length), right, sample.video_id)
-    bounds = with_end(shown.times)
+    bounds = append_end(shown.times)
 
     def reply(found: Sequence[Floats]) -> str:
         start, end = _best_span(spans, found[0], task.num_frames)

@@ -41,7 +41,7 @@ def rewritten(frames: NDArray[np.uint8], quality: int) -> NDArray[np.uint8]:
 def edited_frames(sample: Sample) -> list[int]:
     """Which shown frames an edit paints anew; one that only chooses or orders frames paints none."""
     edit = sample.edit
-    if sample.task == "grounding" and PERTURBATIONS[sample.variant].kind != "temporal":
+    if sample.task == "grounding" and PERTURBATIONS[sample.variant].category != "temporal":
         return list(range(edit["start"], edit["start"] + edit["length"]))
     if sample.task == "counting":
         return sorted({shape["frame"] for shape in edit["shapes"]})

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from videossr import rewards
 from videossr.evaluation.viubench import COLUMNS
 from videossr.pretext import PretextTask
-from videossr.pretext.grounding import edges
+from videossr.pretext.grounding import frame_edges
 from videossr.records import FrameTimes, Sample
 
 _LARGEST_COUNT = {"easy": 9, "hard": 16}
@@ -108,7 +108,7 @@ def _best_interval(truths: NDArray[np.float64]) -> tuple[float, float]:
 
 
 def _fractions(sample: Sample, clocks: Clocks) -> tuple[float, float]:
-    bounds = edges(clocks[sample.video_id], sample.edit)
+    bounds = frame_edges(clocks[sample.video_id], sample.edit)
     place = sample.edit["start"], sample.edit["start"] + sample.edit["length"]
     start, end = (float(bounds[i] - bounds[0]) / float(bounds[-1] - bounds[0]) for i in place)
     return start, end
@@ -119,6 +119,6 @@ def _said(constant: str | tuple[float, float], sample: Sample, clocks: Clocks) -
 
 
 def _interval_said(fractions: tuple[float, float], sample: Sample, clocks: Clocks) -> str:
-    bounds = edges(clocks[sample.video_id], sample.edit)
+    bounds = frame_edges(clocks[sample.video_id], sample.edit)
     start, end = (float(bounds[0] + fraction * (bounds[-1] - bounds[0])) for fraction in fractions)
     return f"{start:.1f}-{end:.1f}"

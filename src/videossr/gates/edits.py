@@ -50,8 +50,8 @@ def _grounding_faults(sample: Sample, task: Grounding, num_stored: int) -> Itera
         yield f"start {start} and length {length} are not both multiples of {task.align}"
     if not 0 <= start <= num_frames - length:
         yield f"interval {start}..{start + length} is outside the {num_frames} shown frames"
-    yield from _pace_faults(edit, perturbation.pace, num_stored)
-    if perturbation.donor and edit["params"].get("donor") in (None, sample.video_id):
+    yield from _pace_faults(edit, perturbation.stride_ratio, num_stored)
+    if perturbation.needs_donor and edit["params"].get("donor") in (None, sample.video_id):
         yield "names no other video as donor"
     if "order" in edit["params"]:
         yield from _order_faults(edit["params"]["order"], length)
@@ -108,13 +108,13 @@ def _shape_faults(shape: Mapping[str, Any], num_frames: int) -> Iterator[str]:
     where = f"the {shape['kind']} on frame {shape['frame']}"
     if not 0 <= shape["frame"] < num_frames:
         yield f"{where} is outside the {num_frames} shown frames"
-    if not shapes.SIZE[0] - _ROUNDING <= shape["size"] <= shapes.SIZE[1] + _ROUNDING:
-        yield f"{where} has size {shape['size']}, outside {shapes.SIZE[0]}..{shapes.SIZE[1]}"
-    edge = max((1 - shapes.CENTRAL) / 2, shapes.reach(shape["kind"], shape["size"])) - _ROUNDING
+    if not shapes.SIZE_RANGE[0] - _ROUNDING <= shape["size"] <= shapes.SIZE_RANGE[1] + _ROUNDING:
+        yield f"{where} has size {shape['size']}, outside {shapes.SIZE_RANGE[0]}..{shapes.SIZE_RANGE[1]}"
+    edge = max((1 - shapes.CENTRAL_FRACTION) / 2, shapes.bounding_radius(shape["kind"], shape["size"])) - _ROUNDING
     if not all(edge <= place <= 1 - edge for place in (shape["cx"], shape["cy"])):
         yield f"{where} is centred at {shape['cx']}, {shape['cy']} and leaves the frame or its central part"
-    if not all(shapes.CHANNEL[0] <= channel <= shapes.CHANNEL[1] for channel in shape["rgb"]):
-        yield f"{where} has colour {shape['rgb']}, outside {shapes.CHANNEL[0]}..{shapes.CHANNEL[1]}"
+    if not all(shapes.CHANNEL_RANGE[0] <= channel <= shapes.CHANNEL_RANGE[1] for channel in shape["rgb"]):
+        yield f"{where} has colour {shape['rgb']}, outside {shapes.CHANNEL_RANGE[0]}..{shapes.CHANNEL_RANGE[1]}"
 
 
 def _crowd_faults(frame: int, crowd: Sequence[Mapping[str, Any]], max_instances: int) -> Iterator[str]:
@@ -129,7 +129,7 @@ def _crowd_faults(frame: int, crowd: Sequence[Mapping[str, Any]], max_instances:
 def _overlap(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
     # Centres are fractions of width and height, sizes of the short side: other frames only pull shapes further apart.
     apart = math.hypot(one["cx"] - other["cx"], one["cy"] - other["cy"])
-    return apart < sum(shapes.reach(shape["kind"], shape["size"]) for shape in (one, other)) - _ROUNDING
+    return apart < sum(shapes.bounding_radius(shape["kind"], shape["size"]) for shape in (one, other)) - _ROUNDING
 
 
 def _jigsaw_faults(sample: Sample, task: Jigsaw, num_stored: int) -> Iterator[str]:

@@ -69,19 +69,19 @@ class Counting:
         return Sample("", "counting", variant, footage.video_id, edit, _QUESTION, self.answer(edit, footage.times))
 
     def render(self, sample: Sample, store: Mapping[str, Clip]) -> list[Clip]:
-        clip = self.clean(sample, store)[0]
+        clip = self.render_clean(sample, store)[0]
         for shape in sample.edit["shapes"]:
             shapes.draw(clip.frames[shape["frame"]], shape)
         return [clip]
 
-    def clean(self, sample: Sample, store: Mapping[str, Clip]) -> list[Clip]:
+    def render_clean(self, sample: Sample, store: Mapping[str, Clip]) -> list[Clip]:
         clip = store[sample.video_id]
         indices = shown_indices(len(clip), sample.edit["num_frames"])
         return [Clip(clip.frames[indices], clip.times[indices])]
 
     def perceptibility(self, sample: Sample, store: Mapping[str, Clip]) -> float:
         """The least visible shape counts: one that cannot be seen makes the answer wrong."""
-        clean = self.clean(sample, store)[0].frames
+        clean = self.render_clean(sample, store)[0].frames
         return min(_visibility(clean[shape["frame"]], shape) for shape in sample.edit["shapes"])
 
     def answer(self, edit: Mapping[str, Any], times: ArrayLike) -> str:

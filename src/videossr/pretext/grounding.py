@@ -21,12 +21,12 @@ from numpy.typing import ArrayLike, NDArray
 from videossr import rewards
 from videossr.clip import Clip
 from videossr.errors import ConfigError, SourceError
-from videossr.pretext.perturbations import PERTURBATIONS, Perturbation, at_strength
+from videossr.pretext.perturbations import PERTURBATIONS, Perturbation, scale_strength
 from videossr.pretext.protocol import coarse_difference, mean_difference, shown_indices
 from videossr.records import FrameTimes, Sample
 
 _QUESTION = (
-    "<video>\nDuring one part of this video {says}{clock}. When? "
+    "<video>\nDuring one part of this video {description}{clock}. When? "
     "Answer with its start and end in seconds and nothing else, for example 3.5-7.2."
 )
 _EVEN_CLOCK = ", while the time stamps stay evenly spaced"
@@ -67,7 +67,7 @@ class Grounding:
             raise ConfigError(f"strength must be above 0, where a perturbation cannot be seen, got {self.strength}")
 
     def fits(self, footage: FrameTimes, variant: str) -> bool:
-        bounds = edges(footage.times, self._layout(len(footage.times), PERTURBATIONS[variant]))
+        bounds = frame_edges(footage.times, self._layout(len(footage.times), PERTURBATIONS[variant]))
         longest = self._lengths()[-1]
         return bool(np.min(bounds[longest:] - bounds[:-longest]) >= _SHORTEST_SECONDS)
 
@@ -77,12 +77,12 @@ class Grounding:
         perturbation = PERTURBATIONS[variant]
         layout = self._layout(len(footage.times), perturbation, rng)
         start, length = self._interval(footage, layout, rng)
-        params = at_strength(perturbation.draw(rng, length), self.strength)
-        if perturbation.donor:
+        params = scale_strength(perturbation.draw_params(rng, length), self.strength)
+        if perturbation.needs_donor:
             params["donor"] = _donor(footage.video_id, donors, rng)
         edit = {"perturbation": variant, **layout, "start": start, "length": length, "params": params}
-        clock = "" if perturbation.pace == (1, 1) else _EVEN_CLOCK
-        question = _QUESTION.format(says=perturbation.says, clock=clock)
+        clock = "" if perturbation.stride_ratio == (1, 1) else _EVEN_CLOCK
+        question = _QUESTION.format(description=perturbation.description, clock=clock)
         return Sample("", "grounding", variant, footage.video_id, edit, question, self.answer(edit, footage.times))
 
     def render(self, sample: Sample, store: Mapping[str, Clip]) -> list[Clip]:
@@ -94,21 +94,21 @@ class Grounding:
             frames[inside] = _resized(store[params["donor"]].frames[_indices(edit)[inside]], frames.shape[1:3])
         else:
             frames[inside] = PERTURBATIONS[edit["perturbation"]].apply(frames[inside], params)
-        return [Clip(frames, edges(clip.times, edit)[:-1])]
+        return [Clip(frames, frame_edges(clip.times, edit)[:-1])]
 
-    def clean(self, sample: Sample, store: Mapping[str, Clip]) -> list[Clip]:
+    def render_clean(self, sample: Sample, store: Mapping[str, Clip]) -> list[Clip]:
         edit, clip = sample.edit, store[sample.video_id]
         even = {**edit, "stride": [edit["stride"][0]] * 2}
-        return [Clip(clip.frames[_indices(even)], edges(clip.times, edit)[:-1])]
+        return [Clip(clip.frames[_indices(even)], frame_edges(clip.times, edit)[:-1])]
 
     def perceptibility(self, sample: Sample, store: Mapping[str, Clip]) -> float:
         inside = slice(sample.edit["start"], sample.edit["start"] + sample.edit["length"])
-        seen, clean = self.render(sample, store)[0], self.clean(sample, store)[0]
+        seen, clean = self.render(sample, store)[0], self.render_clean(sample, store)[0]
         difference = mean_difference if sample.variant in _FINE_GRAINED else coarse_difference
         return difference(seen.frames[inside], clean.frames[inside])
 
     def answer(self, edit: Mapping[str, Any], times: ArrayLike) -> str:
-        bounds = edges(times, edit)
+        bounds = frame_edges(times, edit)
         return _spoken(bounds[edit["start"]], bounds[edit["start"] + edit["length"]])
 
     def _lengths(self) -> list[int]:
@@ -119,7 +119,7 @@ class Grounding:
     ) -> dict[str, Any]:
         """Which stored frames are shown: their number, the strides (outside, inside) and the first one's index."""
         shown_indices(num_stored, self.num_frames)
-        outside, inside = perturbation.pace
+        outside, inside = perturbation.stride_ratio
         # The longest way through the stored frames, whatever the interval: the offset then tells nothing about it.
         reach = self.num_frames * outside + max(0, inside - outside) * self.max_length
         unit = num_stored // reach
@@ -133,7 +133,7 @@ class Grounding:
 
     def _interval(self, footage: FrameTimes, layout: Mapping[str, Any], rng: np.random.Generator) -> tuple[int, int]:
         """Draw (start, length) in shown frames, again while the interval rounds to nothing."""
-        bounds, lengths = edges(footage.times, layout), self._lengths()
+        bounds, lengths = frame_edges(footage.times, layout), self._lengths()
         for _ in range(_TRIES):
             length = lengths[int(rng.integers(len(lengths)))]
             start = self.align * int(rng.integers((self.num_frames - length) // self.align + 1))
@@ -146,7 +146,7 @@ class Grounding:
         )
 
 
-def edges(times: ArrayLike, edit: Mapping[str, Any]) -> NDArray[np.float64]:
+def frame_edges(times: ArrayLike, edit: Mapping[str, Any]) -> NDArray[np.float64]:
     """Start times of the shown frames and the end of the last, in seconds [num_frames + 1].
 
     `times` are the stored times [T]. Where the pace changes inside (slow, fast) the clock is even, at the true mean
@@ -157,10 +157,10 @@ def edges(times: ArrayLike, edit: Mapping[str, Any]) -> NDArray[np.float64]:
     if outside != inside:
         step = outside * (stored[-1] - stored[0]) / (len(stored) - 1)
         return stored[offset] + step * np.arange(num_frames + 1)
-    return with_end(stored[offset : offset + num_frames * outside : outside])
+    return append_end(stored[offset : offset + num_frames * outside : outside])
 
 
-def with_end(shown: ArrayLike) -> NDArray[np.float64]:
+def append_end(shown: ArrayLike) -> NDArray[np.float64]:
     """Shown times in seconds [T >= 2] and, after them, the clip's end: one mean step after its last frame [T + 1]."""
     starts = np.asarray(shown, np.float64)
     return np.append(starts, starts[-1] + (starts[-1] - starts[0]) / (len(starts) - 1))

@@ -64,12 +64,12 @@ class Jigsaw:
     def render(self, sample: Sample, store: Mapping[str, Clip]) -> list[Clip]:
         return _cut(sample.edit, store[sample.video_id], sample.edit["order"])
 
-    def clean(self, sample: Sample, store: Mapping[str, Clip]) -> list[Clip]:
+    def render_clean(self, sample: Sample, store: Mapping[str, Clip]) -> list[Clip]:
         return _cut(sample.edit, store[sample.video_id], sorted(sample.edit["order"]))
 
     def perceptibility(self, sample: Sample, store: Mapping[str, Clip]) -> float:
         """The least different pair of clips counts: two that look the same cannot be put in order."""
-        clips = self.clean(sample, store)
+        clips = self.render_clean(sample, store)
         return min(coarse_difference(one.frames, other.frames) for one, other in zip(clips, clips[1:], strict=False))
 
     def answer(self, edit: Mapping[str, Any], times: ArrayLike) -> str:

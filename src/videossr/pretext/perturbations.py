@@ -34,23 +34,23 @@ _GREY = np.tile(np.array([0.299, 0.587, 0.114], np.float32), (3, 1))  # the luma
 class Perturbation:
     """One way to tamper with an interval of frames.
 
-    `says` completes "During one part of this video ..." in the question. `draw(rng, length)` returns the JSON-ready
+    `description` completes "During one part of this video ..." in the question. `draw_params(rng, length)` returns the JSON-ready
     parameters of an interval of `length` >= 2 frames; `apply(frames, params)` returns the tampered frames, uint8
-    [T,H,W,3] like its input, which it leaves alone. `pace` is how densely stored frames are shown (outside, inside) the
-    interval, and `donor` tells that the frames inside come from another video: these two are what `slow`, `fast` and
+    [T,H,W,3] like its input, which it leaves alone. `stride_ratio` is how densely stored frames are shown (outside, inside) the
+    interval, and `needs_donor` tells that the frames inside come from another video: these two are what `slow`, `fast` and
     `swap` do, so their `apply` changes nothing.
     """
 
     name: str
-    kind: Literal["fine", "spatial", "temporal"]
-    says: str
-    draw: Callable[[np.random.Generator, int], dict[str, Any]]
+    category: Literal["fine", "spatial", "temporal"]
+    description: str
+    draw_params: Callable[[np.random.Generator, int], dict[str, Any]]
     apply: Callable[[Frames, Params], Frames]
-    pace: tuple[int, int] = (1, 1)
-    donor: bool = False
+    stride_ratio: tuple[int, int] = (1, 1)
+    needs_donor: bool = False
 
 
-def at_strength(params: Params, strength: float) -> dict[str, Any]:
+def scale_strength(params: Params, strength: float) -> dict[str, Any]:
     """Drawn parameters with their strength multiplied: the spread of noise or blur, how far a factor is from 1.
 
     What a perturbation without a strength draws (a mirror, an order) stays as it is.
@@ -207,11 +207,11 @@ _ROWS = (
     Perturbation("rotate_90", "spatial", "the picture is turned a quarter to the left", _nothing, _turn(1)),
     Perturbation("rotate_270", "spatial", "the picture is turned a quarter to the right", _nothing, _turn(3)),
     Perturbation("mirror", "spatial", "left and right are exchanged", _nothing, _flip(1)),
-    Perturbation("slow", "temporal", "things move at half speed", _nothing, _unchanged, pace=(2, 1)),
-    Perturbation("fast", "temporal", "things move at double speed", _nothing, _unchanged, pace=(1, 2)),
+    Perturbation("slow", "temporal", "things move at half speed", _nothing, _unchanged, stride_ratio=(2, 1)),
+    Perturbation("fast", "temporal", "things move at double speed", _nothing, _unchanged, stride_ratio=(1, 2)),
     Perturbation("stutter_hold", "temporal", "the picture freezes again and again", _draw_hold, _reorder),
     Perturbation("shuffle", "temporal", "the frames are in a wrong order", _draw_shuffle, _reorder),
-    Perturbation("swap", "temporal", "another video is shown", _nothing, _unchanged, donor=True),
+    Perturbation("swap", "temporal", "another video is shown", _nothing, _unchanged, needs_donor=True),
 )
 
 PERTURBATIONS: dict[str, Perturbation] = {row.name: row for row in _ROWS}

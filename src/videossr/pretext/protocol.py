@@ -36,7 +36,7 @@ class PretextTask(Protocol):
         """Draw the puzzle from its edit alone, one clip for each `<video>` of its question; decides nothing."""
         ...
 
-    def clean(self, sample: Sample, store: Mapping[str, Clip]) -> list[Clip]:
+    def render_clean(self, sample: Sample, store: Mapping[str, Clip]) -> list[Clip]:
         """What `render` would return had nothing been edited: same clips, same shapes, same shown times."""
         ...
 

@@ -16,9 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 KINDS = ("circle", "square", "triangle")
-SIZE = (0.2, 0.4)
-CHANNEL = (50, 255)
-CENTRAL = 0.7
+SIZE_RANGE = (0.2, 0.4)
+CHANNEL_RANGE = (50, 255)
+CENTRAL_FRACTION = 0.7
 # Channels start at 50, so a black rim shows wherever the fill happens to be the colour of what lies behind it.
 RIM_RGB = (0, 0, 0)
 _RIM_WIDTH = 0.02
@@ -39,7 +39,7 @@ def place(rng: np.random.Generator, kind: str, count: int) -> list[dict[str, Any
     """
     for attempt in range(_TRIES_PER_CROWD):
         # Large shapes may block each other: each new attempt draws smaller ones.
-        largest = SIZE[1] - (SIZE[1] - SIZE[0]) * attempt / (_TRIES_PER_CROWD - 1)
+        largest = SIZE_RANGE[1] - (SIZE_RANGE[1] - SIZE_RANGE[0]) * attempt / (_TRIES_PER_CROWD - 1)
         crowd: list[dict[str, Any]] = []
         while len(crowd) < count:
             shape = _fitting(rng, kind, largest, crowd)
@@ -55,23 +55,23 @@ def _fitting(
     rng: np.random.Generator, kind: str, largest: float, crowd: Sequence[Mapping[str, Any]]
 ) -> dict[str, Any] | None:
     for chance in rng.random((_TRIES_PER_SHAPE, 3)).tolist():
-        size = round(SIZE[0] + chance[0] * (largest - SIZE[0]), 4)
-        edge = max((1 - CENTRAL) / 2, reach(kind, size) + _GAP / 2)
+        size = round(SIZE_RANGE[0] + chance[0] * (largest - SIZE_RANGE[0]), 4)
+        edge = max((1 - CENTRAL_FRACTION) / 2, bounding_radius(kind, size) + _GAP / 2)
         cx, cy = (round(edge + place * (1 - 2 * edge), 4) for place in chance[1:])
         if all(_apart(kind, size, cx, cy, other) for other in crowd):
             angle = round(float(rng.uniform(0, 360)), 1)
-            rgb = rng.integers(CHANNEL[0], CHANNEL[1] + 1, 3).tolist()
+            rgb = rng.integers(CHANNEL_RANGE[0], CHANNEL_RANGE[1] + 1, 3).tolist()
             return {"kind": kind, "cx": cx, "cy": cy, "size": size, "angle": angle, "rgb": rgb}
     return None
 
 
-def reach(kind: str, size: float) -> float:
+def bounding_radius(kind: str, size: float) -> float:
     """The radius, in fractions of the short side, of the smallest circle around a shape."""
     return _REACH[kind] * size
 
 
 def _apart(kind: str, size: float, cx: float, cy: float, other: Mapping[str, Any]) -> bool:
-    needed = reach(kind, size) + reach(other["kind"], other["size"]) + _GAP
+    needed = bounding_radius(kind, size) + bounding_radius(other["kind"], other["size"]) + _GAP
     return math.hypot(cx - other["cx"], cy - other["cy"]) >= needed
 
 
@@ -80,7 +80,7 @@ def draw(frame: NDArray[np.uint8], shape: Mapping[str, Any]) -> None:
     height, width = frame.shape[:2]
     short = min(height, width)
     centre = np.array([shape["cx"] * width, shape["cy"] * height]) - 0.5
-    radius = reach(shape["kind"], shape["size"]) * short
+    radius = bounding_radius(shape["kind"], shape["size"]) * short
     corners = _CORNERS[shape["kind"]]
     # OpenCV's antialiasing lays half a pixel around what it fills.
     for rgb, inset in ((RIM_RGB, 0.5), (shape["rgb"], 0.5 + max(1.0, _RIM_WIDTH * short))):

@@ -14,7 +14,7 @@ from videossr.clip import Clip
 from videossr.errors import ConfigError
 from videossr.pages import data_uri
 from videossr.pretext import PretextTask
-from videossr.pretext.grounding import edges
+from videossr.pretext.grounding import frame_edges
 from videossr.records import VIDEO_MARKER, FrameTimes, Sample, ScoredReply
 
 Frame = NDArray[np.uint8]
@@ -186,7 +186,7 @@ def _thumbnail(frame: Frame, pixels: int) -> Frame:
 
 
 def _bars(sample: Sample, times: NDArray[np.float64], replies: Mapping[str, ScoredReply]) -> tuple[Bar, ...]:
-    bounds = edges(times, sample.edit)
+    bounds = frame_edges(times, sample.edit)
     start, duration = float(bounds[0]), float(bounds[-1] - bounds[0])
     said = {"answer": sample.answer} | {who: replies[who].reply for who in ("before", "after") if who in replies}
     bars = []
