@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from videossr.evaluation import viubench
+from videossr.evaluation.intervals import MIN_VIDEOS
 from videossr.records import ScoredReply
 
 QUICK = {"bootstrap_samples": 400, "seed": 0}
@@ -81,7 +82,7 @@ def test_questions_about_one_video_are_drawn_together() -> None:
     assert _width(viubench.summarise(tenfold, **QUICK), "mirror") == _width(alone, "mirror")
 
 
-@pytest.mark.parametrize("num_videos", [1, viubench.MIN_VIDEOS - 1])
+@pytest.mark.parametrize("num_videos", [1, MIN_VIDEOS - 1])
 def test_too_few_videos_leave_everything_open_however_well_they_agree(num_videos: int) -> None:
     row = viubench.summarise(everywhere([1.0] * num_videos), **QUICK)
     assert row["ci95"]["overall"] == [0, 100]

@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from videossr.evaluation.viubench import MIN_VIDEOS
+from videossr.evaluation.intervals import MIN_VIDEOS
 
 FEW_VIDEOS = 20  # below it, percentile intervals are noticeably too narrow
 
