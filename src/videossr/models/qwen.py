@@ -24,12 +24,12 @@ MILLISECONDS = 1000  # the clock handed to the processor: whole milliseconds kee
 class VisionFeatures:
     """What a vision tower made of one prompt's clips.
 
-    `clips` holds one float [tokens, width] a clip; `deep` the same for every layer that feeds the language model anew
+    `clips` holds one float [tokens, width] a clip; `deepstack` the same for every layer that feeds the language model anew
     (none in families without DeepStack).
     """
 
     clips: tuple[torch.Tensor, ...]
-    deep: tuple[tuple[torch.Tensor, ...], ...]
+    deepstack: tuple[tuple[torch.Tensor, ...], ...]
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class EncodedPrompt:
     """One prompt as tensors, its videos included.
 
     `input_ids` and `mm_token_type_ids` are int64 [P] (type 2 marks video tokens); `pixel_values_videos` is float32
-    [patches, channels * temporal * patch * patch]; `video_grid_thw` is int64 [clips, 3]. `sight`, where it is given,
+    [patches, channels * temporal * patch * patch]; `video_grid_thw` is int64 [clips, 3]. `vision`, where it is given,
     spares the vision tower: it must be the tower's of the very model that is asked.
     """
 
@@ -46,7 +46,7 @@ class EncodedPrompt:
     pixel_values_videos: torch.Tensor
     video_grid_thw: torch.Tensor
     second_per_grid_ts: torch.Tensor | None = None
-    sight: VisionFeatures | None = None
+    vision: VisionFeatures | None = None
 
     def __len__(self) -> int:
         return len(self.input_ids)
@@ -127,14 +127,14 @@ def video_inputs(model: Any, encoded: Sequence[EncodedPrompt]) -> dict[str, Any]
     device = unwrap(model).device
     grids = torch.cat([item.video_grid_thw for item in encoded]).to(device)
     clips = {"video_grid_thw": grids, **_seconds(encoded, device)}
-    sights = [item.sight for item in encoded if item.sight is not None]
-    if len(sights) < len(encoded):
+    features = [item.vision for item in encoded if item.vision is not None]
+    if len(features) < len(encoded):
         return {"pixel_values_videos": torch.cat([item.pixel_values_videos for item in encoded]).to(device), **clips}
     seen = SimpleNamespace(
-        pooler_output=[clip.to(device) for sight in sights for clip in sight.clips],
+        pooler_output=[clip.to(device) for item in features for clip in item.clips],
         deepstack_features=[
             [clip.to(device) for clips in layer for clip in clips]
-            for layer in zip(*(sight.deep for sight in sights), strict=True)
+            for layer in zip(*(item.deepstack for item in features), strict=True)
         ],
     )
     return {"mm_encoder_outputs": {"video": seen}, **clips}
@@ -158,14 +158,14 @@ def prompt_positions(model: Any, prompt: EncodedPrompt) -> torch.Tensor:
 
 @torch.no_grad()
 def encode_vision(model: Any, encoded: Sequence[EncodedPrompt]) -> list[EncodedPrompt]:
-    """The same prompts with their `sight`, from one pass of the vision tower over the clips of each.
+    """The same prompts with their `vision`, from one pass of the vision tower over the clips of each.
 
     Good for as long as the tower stays as it is, and for passes that need no gradient of it.
     """
-    return [replace(item, sight=_sight(model, item)) for item in encoded]
+    return [replace(item, vision=_vision_features(model, item)) for item in encoded]
 
 
-def _sight(model: Any, item: EncodedPrompt) -> VisionFeatures:
+def _vision_features(model: Any, item: EncodedPrompt) -> VisionFeatures:
     device = unwrap(model).device
     out = backbone(model).get_video_features(
         item.pixel_values_videos.to(device), item.video_grid_thw.to(device), return_dict=True
