@@ -1,4 +1,4 @@
-"""Stage evaluate: VIUBench for the policy before and after training, and for those who answer without looking."""
+"""Stage evaluate: VIUBench scores of the policy before and after training, and of two baselines without video."""
 
 import shutil
 from collections.abc import Mapping, Sequence
@@ -19,7 +19,7 @@ from videossr.storage.fingerprint import folder_fingerprint
 from videossr.tracking import stage_run
 from videossr.workspace import project_root
 
-# DVC clears a stage's outputs before it runs: what a killed run had answered waits here.
+# DVC deletes a stage's outputs before the stage runs. Replies are stored here, so that a killed run can continue.
 WORK = Path("work/evaluate")
 REPLIES = Path("reports/evaluate")
 RESULTS = Path("reports/viubench.json")
@@ -36,24 +36,30 @@ def main() -> None:
             scored[name] = evaluate_checkpoint(folder, bench, store, tasks, WORK / f"{name}.jsonl", params.batch_size)
         bootstrap = {"bootstrap_samples": params.bootstrap_samples, "seed": params.seed}
         rows = {name: viubench.summarise(items, **bootstrap) for name, items in scored.items()}
-        gained = viubench.gain(scored["before"], scored["after"], **bootstrap)
+        gain_row = viubench.gain(scored["before"], scored["after"], **bootstrap)
         for name in scored:
             copy_to_output(WORK / f"{name}.jsonl", REPLIES / f"{name}.jsonl")
-        viubench.write_results(RESULTS, rows, gained)
+        viubench.write_results(RESULTS, rows, gain_row)
         for name, row in rows.items():
             run.metrics({f"{name}/{column}": row[column] for column in [*viubench.COLUMNS, "overall"]})
-        run.metrics({"gain": gained["overall"]})
+        run.metrics({"gain": gain_row["overall"]})
         run.artifacts([RESULTS, REPLIES])
 
 
 def copy_to_output(source: Path, target: Path) -> None:
-    """Copy a file to a new one in place of `target`, which is not written over: DVC's cache may be linked to it."""
+    """Replace `target` by a new file with the bytes of `source`.
+
+    The old file is not overwritten: it may be a link into DVC's cache.
+    """
     with atomic_file(target) as temporary:
         shutil.copyfile(source, temporary)
 
 
 def evaluate_on_viubench(folder: Path, name: str) -> list[ScoredReply]:
-    """Put today's VIUBench to another checkpoint, for a comparison outside the graph."""
+    """Score the checkpoint in `folder` on the present VIUBench, for a comparison that is not a DVC stage.
+
+    `name` is the stem of the file of replies below `work/evaluate`.
+    """
     params = params_of("evaluate", EvaluateParams)
     tasks = params_of("pretext", PretextParams).tasks
     bench, store = read_samples(Path("data/samples/viubench.parquet")), FrameStore(Path("data/frames"))
@@ -68,7 +74,7 @@ def evaluate_checkpoint(
     out: Path,
     batch_size: int,
 ) -> list[ScoredReply]:
-    """Put every question to the checkpoint in `folder`; answers that `out` already holds are not asked again."""
+    """Score the checkpoint in `folder` on `samples`; replies of this checkpoint that `out` already holds are reused."""
     policy = load_policy(resolve_checkpoint(folder))
     return evaluate(policy, samples, store, tasks, out, batch_size=batch_size, policy_id=folder_fingerprint(folder))
 
@@ -76,22 +82,22 @@ def evaluate_checkpoint(
 def _score_blind_baselines(
     bench: Sequence[Sample], store: FrameStore, tasks: Mapping[str, PretextTask], seed: int
 ) -> dict[str, list[ScoredReply]]:
-    """The blind rows: a random guess, and the best constant answer that the training videos teach."""
-    training = {video.video_id for video in read_manifest(Path("data/manifest.parquet")) if video.split == "train"}
-    footage = store.frame_times()
+    """Score the two baselines: a random guess, and the constant answer that is best on the training videos."""
+    train_ids = {video.video_id for video in read_manifest(Path("data/manifest.parquet")) if video.split == "train"}
+    frame_times = store.frame_times()
     examples = baselines.training_examples(
         read_samples(Path("data/samples/train.parquet")),
-        [item for item in footage if item.video_id in training],
+        [item for item in frame_times if item.video_id in train_ids],
         tasks,
         seed,
     )
     replies = {
-        "random": baselines.random_answers(bench, footage, seed),
-        "constant": baselines.constant_answers(bench, examples, footage),
+        "random": baselines.random_answers(bench, frame_times, seed),
+        "constant": baselines.constant_answers(bench, examples, frame_times),
     }
     scored = {
-        name: [score_reply(sample, reply) for sample, reply in zip(bench, said, strict=True)]
-        for name, said in replies.items()
+        name: [score_reply(sample, reply) for sample, reply in zip(bench, answers, strict=True)]
+        for name, answers in replies.items()
     }
     for name, items in scored.items():
         write_scored_replies(WORK / f"{name}.jsonl", items, {"samples": samples_digest(bench), "policy": name})

@@ -1,1 +1,1 @@
-"""Measuring a policy: the runner that puts questions, VIUBench and its intervals, and answers that need no video."""
+"""Measuring a policy: the evaluation runner, VIUBench with intervals over videos, and baselines without video."""

@@ -1,8 +1,9 @@
-"""A policy put to its questions: asked in batches, judged by the tasks' own metrics, stored as the replies come.
+"""Evaluation of a policy on samples: generate replies in batches, score them, store every batch as it comes.
 
-The file of an evaluation is JSON Lines: a header that says which samples were put to which policy, then one reply a
-line in the samples' order. A run that is killed goes on after its last whole batch; a file that belongs to other
-samples or to another policy is begun anew. Only replies are trusted on the way back in: scores are computed again.
+The file of an evaluation is JSON Lines: a header that identifies the samples and the policy, then one reply a line, in
+the order of the samples. A run that was killed continues after its last complete batch. If the header names other
+samples or another policy, the run starts from the first question. Stored scores are ignored: every stored reply is
+scored again.
 """
 
 import dataclasses
@@ -29,7 +30,10 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class EvaluateParams:
-    """Params section `evaluate`: questions a batch; resamples and seed of the bootstrap and of the random guess."""
+    """Params section `evaluate`: questions per batch, resamples of the bootstrap, and the seed.
+
+    The bootstrap and the random guess share the seed.
+    """
 
     batch_size: int = 16
     bootstrap_samples: int = 10_000
@@ -55,30 +59,32 @@ def evaluate(
     policy_id: str,
     progress: bool = True,
 ) -> list[ScoredReply]:
-    """Ask `policy` every sample's question and judge every reply; one `ScoredReply` a sample, in the samples' order.
+    """Generate and score the reply of `policy` to every sample; returns one `ScoredReply` a sample, in their order.
 
-    Clips are rendered a batch at a time. Each batch is on disk in `out` before the next is asked. `policy_id` tells
-    one policy from another (`folder_digest` of its folder). A reply that does not parse scores 0 and stays.
-    Batches begin at multiples of `batch_size` also after a kill, so padding, and with it every reply, is the same.
+    Clips are rendered one batch at a time. Each batch is on disk in `out` before the next one starts. `policy_id`
+    identifies the policy (`folder_fingerprint` of its checkpoint folder). A reply that does not parse scores 0 and
+    stays in the results.
     """
     header = {"samples": samples_digest(samples), "policy": policy_id}
-    replies = _stored_replies(out, header)
-    replies = replies[: len(samples) if len(replies) >= len(samples) else len(replies) // batch_size * batch_size]
+    replies = _read_replies(out, header)
+    if len(replies) < len(samples):
+        # Continue at a multiple of `batch_size`: the same batches give the same padding, and so the same replies.
+        replies = replies[: len(replies) // batch_size * batch_size]
     scored = [score_reply(sample, reply) for sample, reply in zip(samples, replies, strict=False)]
     write_scored_replies(out, scored, header)
     with tqdm(total=len(samples), initial=len(scored), desc=out.stem, unit="question", disable=not progress) as bar:
         for start in range(len(scored), len(samples), batch_size):
             batch = samples[start : start + batch_size]
-            judged = _ask(policy, batch, store, tasks)
-            append_jsonl(out, map(dataclasses.asdict, judged), sync=True)
-            scored += judged
+            scored_batch = _evaluate_batch(policy, batch, store, tasks)
+            append_jsonl(out, map(dataclasses.asdict, scored_batch), sync=True)
+            scored += scored_batch
             bar.update(len(batch))
-    _log_unparsed(out.stem, scored)
+    _log_unparsed_replies(out.stem, scored)
     return scored
 
 
 def score_reply(sample: Sample, reply: str) -> ScoredReply:
-    """Score one reply with the task's VIUBench metric, 0..1. An unparsable reply is a wrong one, and is marked."""
+    """Score one reply with the task's VIUBench metric, 0..1; a reply that does not parse scores 0."""
     return ScoredReply(
         sample_id=sample.sample_id,
         task=sample.task,
@@ -92,7 +98,7 @@ def score_reply(sample: Sample, reply: str) -> ScoredReply:
 
 
 def samples_digest(samples: Sequence[Sample]) -> str:
-    """Hex SHA-256 over every field of every sample, in order: other questions, another digest."""
+    """Hex SHA-256 over every field of every sample, in order."""
     digest = hashlib.sha256()
     for sample in samples:
         digest.update(json.dumps(dataclasses.asdict(sample), sort_keys=True).encode())
@@ -101,34 +107,35 @@ def samples_digest(samples: Sequence[Sample]) -> str:
 
 
 def write_scored_replies(path: Path, scored: Sequence[ScoredReply], header: Mapping[str, str]) -> None:
-    """Write a whole evaluation at once: a temporary file beside it, then a rename."""
+    """Replace the file of an evaluation atomically by `header` and the replies `scored`."""
     with atomic_file(path) as temporary:
         append_jsonl(temporary, [{"header": dict(header)}, *map(dataclasses.asdict, scored)], sync=True)
 
 
 def read_scored_replies(path: Path) -> list[ScoredReply]:
-    """Read the finished or unfinished file of an evaluation; a torn last line is left out."""
+    """Read a complete or incomplete file of an evaluation, up to the first damaged line."""
     return [ScoredReply(**row) for row in read_jsonl(path)[1:]]
 
 
-def _ask(
+def _evaluate_batch(
     policy: Policy, batch: Sequence[Sample], store: Mapping[str, Clip], tasks: Mapping[str, PretextTask]
 ) -> list[ScoredReply]:
     prompts = [render_prompt(sample, tasks[sample.task], store) for sample in batch]
     return [score_reply(sample, reply) for sample, reply in zip(batch, policy.respond(prompts), strict=True)]
 
 
-def _stored_replies(path: Path, header: Mapping[str, str]) -> list[str]:
+def _read_replies(path: Path, header: Mapping[str, str]) -> list[str]:
+    """The replies in `path`; none if the file is missing or has another header."""
     lines = read_jsonl(path)
     if not lines:
         return []
     if lines[0].get("header") != header:
-        logger.warning("%s holds replies of another policy or to other questions: it is begun anew", path)
+        logger.warning("%s holds replies of another policy or to other samples: all questions are asked again", path)
         return []
     return [row["reply"] for row in lines[1:]]
 
 
-def _log_unparsed(name: str, scored: Sequence[ScoredReply]) -> None:
-    unparsed = sum(not item.parsed for item in scored)
-    if unparsed:
-        logger.info("%s: %d of %d replies did not parse and scored 0", name, unparsed, len(scored))
+def _log_unparsed_replies(name: str, scored: Sequence[ScoredReply]) -> None:
+    num_unparsed = sum(not item.parsed for item in scored)
+    if num_unparsed:
+        logger.info("%s: %d of %d replies did not parse and scored 0", name, num_unparsed, len(scored))
