@@ -26,17 +26,18 @@ import numpy as np
 import torch
 from transformers import AutoModelForImageTextToText, GenerationConfig, TrainerCallback
 from trl.trainer.utils import add_fused_lm_head, get_peak_flops
+from videossr.train.assembly import assemble
 
 from bench.rows import Row, put, show
 from videossr.clip import Clip
 from videossr.models.checkpoint import load_model, load_processor
+from videossr.models.encode_prompt import EncodedPrompt, encode
+from videossr.models.model_inputs import backbone
 from videossr.models.policy import Prompt, render_prompt
-from videossr.models.qwen import EncodedPrompt, backbone, encode
 from videossr.models.tiny_random import TinyRandomParams, write_tiny_random
 from videossr.plan.architecture import meta_model
 from videossr.pretext import Grounding
 from videossr.records import FrameTimes, Sample
-from videossr.train.assembly import assemble
 from videossr.train.attention import attend_by_branches
 from videossr.train.params import GrpoParams, TrainParams
 from videossr.train.prefix import Group, padded_logps, shared_logps

@@ -192,7 +192,7 @@ def export(
     from videossr.dataset.samples import read_samples
     from videossr.dataset.verl import export_samples
     from videossr.frames.store import FrameStore
-    from videossr.models.qwen import SYSTEM_PROMPT
+    from videossr.models.encode_prompt import SYSTEM_PROMPT
     from videossr.recipe import load_recipe
 
     chosen, tasks = read_samples(_existing(samples)), load_recipe(PARAMS).pretext.tasks

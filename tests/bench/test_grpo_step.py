@@ -9,8 +9,8 @@ from transformers import AutoConfig
 import bench.grpo_step as grpo_step
 from tests.support import tiny_policy
 from videossr.models.checkpoint import load_processor
+from videossr.models.encode_prompt import encode
 from videossr.models.policy import Prompt
-from videossr.models.qwen import encode
 
 
 def test_a_synthetic_prompt_is_laid_out_as_the_processor_lays_it_out(tmp_path):

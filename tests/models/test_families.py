@@ -13,8 +13,9 @@ from transformers import (
 
 from tests.support import tiny_policy, tiny_training
 from videossr.models.checkpoint import load_model, load_policy, load_processor
+from videossr.models.encode_prompt import encode
+from videossr.models.model_inputs import encode_vision, prompt_positions
 from videossr.models.policy import Prompt
-from videossr.models.qwen import encode, encode_vision, prompt_positions
 from videossr.models.tiny_random import CHAT_TEMPLATE, VISION, train_tokenizer
 from videossr.train.attention import attend_by_branches
 from videossr.train.params import LoraParams

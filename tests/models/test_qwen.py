@@ -7,8 +7,10 @@ from tests.support import tiny_policy
 from videossr.clip import Clip
 from videossr.errors import PolicyError
 from videossr.models.checkpoint import load_model, load_policy, load_processor
+from videossr.models.encode_prompt import chat_messages, encode
+from videossr.models.model_inputs import vision_token_ids
 from videossr.models.policy import Prompt
-from videossr.models.qwen import QwenPolicy, chat, encode, vision_token_ids
+from videossr.models.qwen import QwenPolicy
 
 
 @pytest.fixture(scope="module")

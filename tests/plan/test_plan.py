@@ -13,8 +13,8 @@ from tests.support import ROOT, tiny_policy
 from videossr.cli import app
 from videossr.errors import ConfigError, PolicyError
 from videossr.models.checkpoint import load_model, load_processor
+from videossr.models.encode_prompt import encode
 from videossr.models.policy import Prompt
-from videossr.models.qwen import encode
 from videossr.plan import plan_run
 from videossr.plan.architecture import known, lora_parameters, measure, meta_model
 from videossr.plan.costs import Grid, Learning, PromptSize, group_work, prompt_size, text_forward, vision_forward

@@ -9,13 +9,13 @@ import pytest
 import torch
 import trl
 from transformers import GenerationConfig
+from videossr.train.assembly import assemble
 
 from tests.support import tiny_policy, tiny_training
 from videossr.errors import ConfigError, PolicyError
 from videossr.models.checkpoint import ADAPTER, load_model, load_policy, load_processor, resolve_checkpoint
+from videossr.models.encode_prompt import encode
 from videossr.models.policy import Prompt
-from videossr.models.qwen import encode
-from videossr.train.assembly import assemble
 from videossr.train.params import LOSSES, GrpoParams, LoraParams
 from videossr.train.rollout import shared_rollout
 

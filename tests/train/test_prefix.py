@@ -8,8 +8,9 @@ from trl.trainer.utils import add_fused_lm_head
 
 from tests.support import tiny_policy
 from videossr.models.checkpoint import load_model, load_processor
+from videossr.models.encode_prompt import encode
+from videossr.models.model_inputs import encode_vision
 from videossr.models.policy import Prompt
-from videossr.models.qwen import encode, encode_vision
 from videossr.pretext import TASKS
 from videossr.train.attention import attend_by_branches
 from videossr.train.prefix import Group, pack, padded_logps, shared_logps

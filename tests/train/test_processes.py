@@ -105,7 +105,7 @@ from transformers import GenerationConfig
 from trl.trainer.utils import add_fused_lm_head
 from videossr.models.checkpoint import load_model, load_processor
 from videossr.models.policy import Prompt
-from videossr.models.qwen import encode
+from videossr.models.encode_prompt import encode
 from videossr.train.prefix import Group, shared_logps
 from videossr.train.rollout import shared_rollout
 

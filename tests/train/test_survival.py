@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from videossr.train.assembly import assemble
 
 from tests.support import tiny_policy, tiny_training
 from videossr.errors import TrainingError
 from videossr.models.checkpoint import load_processor
+from videossr.models.encode_prompt import encode
 from videossr.models.policy import Prompt
-from videossr.models.qwen import encode
-from videossr.train.assembly import assemble
 from videossr.train.params import CurriculumParams, Level
 
 

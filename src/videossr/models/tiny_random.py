@@ -18,7 +18,7 @@ from transformers import (
     Qwen3VLVideoProcessor,
 )
 
-from videossr.models.qwen import SYSTEM_PROMPT
+from videossr.models.encode_prompt import SYSTEM_PROMPT
 
 END, BEGIN, PAD = "<|im_end|>", "<|im_start|>", "<|endoftext|>"
 VISION = ("<|vision_start|>", "<|vision_end|>", "<|image_pad|>", "<|video_pad|>")

@@ -10,8 +10,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from math import ceil
 
+from videossr.models.encode_prompt import SYSTEM_PROMPT
 from videossr.models.policy import Prompt
-from videossr.models.qwen import SYSTEM_PROMPT
 from videossr.plan.architecture import Architecture, Vision
 from videossr.records import VIDEO_MARKER
 

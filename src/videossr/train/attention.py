@@ -11,7 +11,7 @@ from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
-from videossr.models.qwen import backbone
+from videossr.models.model_inputs import backbone
 
 BRANCHED = "branched"
 

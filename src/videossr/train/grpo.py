@@ -18,7 +18,8 @@ from trl import GRPOTrainer
 from trl.models.utils import unwrap_model_for_generation
 
 from videossr.errors import TrainingError
-from videossr.models.qwen import EncodedPrompt, backbone, encode_vision
+from videossr.models.encode_prompt import EncodedPrompt
+from videossr.models.model_inputs import backbone, encode_vision
 from videossr.train.attention import attend_by_branches
 from videossr.train.batching import chunks, concatenate_padded, split_groups, truncate_at_end
 from videossr.train.checks import check_shared_prefix, check_vision_sensitivity

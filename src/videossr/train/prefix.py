@@ -17,7 +17,8 @@ from typing import Any
 import torch
 from torch.nn.functional import pad
 
-from videossr.models.qwen import EncodedPrompt, backbone, pad_left, prompt_positions, unwrap, video_inputs
+from videossr.models.encode_prompt import EncodedPrompt
+from videossr.models.model_inputs import backbone, pad_left, prompt_positions, unwrap, video_inputs
 from videossr.train.attention import attends_by_branches
 
 IGNORED = -100  # a label that is not scored

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from videossr.errors import StoreError, TrainingError
+from videossr.models.encode_prompt import EncodedPrompt, encode
 from videossr.models.policy import Prompt
-from videossr.models.qwen import EncodedPrompt, encode
 from videossr.records import Sample
 from videossr.train.curriculum import Curriculum
 

@@ -7,7 +7,8 @@ from typing import Any
 import torch
 from transformers import GenerationConfig, LogitsProcessor
 
-from videossr.models.qwen import EncodedPrompt, backbone, pad_left
+from videossr.models.encode_prompt import EncodedPrompt
+from videossr.models.model_inputs import backbone, pad_left
 
 
 def shared_rollout(

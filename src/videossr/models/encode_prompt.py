@@ -1,0 +1,116 @@
+"""Turn a prompt into tensors: chat template, tokenizer and video processor, with the true time of every frame.
+
+Any Qwen-VL checkpoint loads by hub name or folder. The tiny random policy uses the same classes, so a laptop runs the
+code path that `Qwen/Qwen3-VL-8B-Instruct` runs.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from transformers.video_utils import VideoMetadata
+
+from videossr.clip import Clip
+from videossr.models.policy import Prompt
+from videossr.records import VIDEO_MARKER
+
+SYSTEM_PROMPT = "Answer directly, in the format asked for."
+# The processor computes the time of a frame as index / fps. At 1000 fps an index is a whole number of milliseconds, so
+# that uneven presentation times stay true.
+_METADATA_FPS = 1000
+
+
+@dataclass(frozen=True)
+class VisionFeatures:
+    """The output of the vision tower for the clips of one prompt.
+
+    `clips` holds one float tensor [visual tokens, width] per clip. `deepstack` holds, for every DeepStack layer, one
+    such tensor per clip; it is empty for families without DeepStack.
+    """
+
+    clips: tuple[torch.Tensor, ...]
+    deepstack: tuple[tuple[torch.Tensor, ...], ...]
+
+
+@dataclass(frozen=True)
+class EncodedPrompt:
+    """One prompt as tensors, its videos included.
+
+    `input_ids` and `mm_token_type_ids` are int64 [P] (type 2 marks video tokens). `pixel_values_videos` is float32
+    [patches, channels * temporal * patch * patch]. `video_grid_thw` is int64 [clips, 3]. `second_per_grid_ts` is float32
+    [clips], for families that need it. `vision`, when given, replaces a pass of the vision tower; it must come from the
+    vision tower of the model that receives the prompt.
+    """
+
+    input_ids: torch.Tensor
+    mm_token_type_ids: torch.Tensor
+    pixel_values_videos: torch.Tensor
+    video_grid_thw: torch.Tensor
+    second_per_grid_ts: torch.Tensor | None = None
+    vision: VisionFeatures | None = None
+
+    def __len__(self) -> int:
+        return len(self.input_ids)
+
+
+def chat_messages(text: str) -> list[dict[str, Any]]:
+    """The system prompt and one user turn, with a video block at each `<video>` marker and text blocks between."""
+    blocks: list[dict[str, str]] = []
+    for i, piece in enumerate(text.split(VIDEO_MARKER)):
+        blocks += [{"type": "video"}] if i else []
+        blocks += [{"type": "text", "text": piece}] if piece else []
+    return [
+        {"role": "system", "content": [{"type": "text", "text": SYSTEM_PROMPT}]},
+        {"role": "user", "content": blocks},
+    ]
+
+
+def encode(processor: Any, prompt: Prompt) -> EncodedPrompt:
+    """Run chat template, tokenizer and video processor on one prompt, with the presentation times of its clips.
+
+    Frames are not resampled in time. They keep their size where both sides fit the model's grid (multiples of 32 for
+    Qwen3-VL); otherwise they are resized to the nearest sides that fit.
+    """
+    text = processor.apply_chat_template(chat_messages(prompt.text), add_generation_prompt=True, tokenize=False)
+    out = processor(
+        text=[text],
+        videos=[torch.from_numpy(clip.frames).permute(0, 3, 1, 2) for clip in prompt.clips],
+        video_metadata=[_metadata(clip) for clip in prompt.clips],
+        do_sample_frames=False,
+        return_tensors="pt",
+        **_resize_options(processor.video_processor, prompt.clips),
+    )
+    return EncodedPrompt(
+        out["input_ids"][0],
+        out["mm_token_type_ids"][0],
+        out["pixel_values_videos"],
+        out["video_grid_thw"],
+        _seconds_per_temporal_patch(processor, prompt.clips) if "second_per_grid_ts" in out else None,
+    )
+
+
+def _resize_options(video_processor: Any, clips: Sequence[Clip]) -> dict[str, Any]:
+    """Options of the video processor that keep the frames' size, or only round it to the model's grid."""
+    cell = video_processor.patch_size * video_processor.merge_size
+    sizes = [clip.frames.shape[1:3] for clip in clips]
+    if all(side % cell == 0 for size in sizes for side in size):
+        return {"do_resize": False, "cap_pixels_per_frame": False}
+    largest = max(height * width * len(clip) for (height, width), clip in zip(sizes, clips, strict=True))
+    pixel_limits = {"shortest_edge": cell * cell, "longest_edge": 4 * largest}  # too wide to apply: rounding alone acts
+    return {"do_resize": True, "size": pixel_limits, "cap_pixels_per_frame": False}
+
+
+def _seconds_per_temporal_patch(processor: Any, clips: Sequence[Clip]) -> torch.Tensor:
+    """Duration of one temporal patch (the frames that share their tokens) by presentation times, float32 [clips]."""
+    patch_frames = processor.video_processor.temporal_patch_size
+    steps = [(clip.times[-1] - clip.times[0]) / max(len(clip) - 1, 1) for clip in clips]
+    return torch.tensor([patch_frames * step for step in steps], dtype=torch.float32)
+
+
+def _metadata(clip: Clip) -> VideoMetadata:
+    indices = [round(seconds * _METADATA_FPS) for seconds in clip.times]
+    height, width = clip.frames.shape[1:3]
+    return VideoMetadata(
+        total_num_frames=indices[-1] + 1, fps=_METADATA_FPS, frames_indices=indices, height=height, width=width
+    )

@@ -1,0 +1,112 @@
+"""Encoded prompts as keyword arguments of a Qwen-VL model, and the parts of the model that this needs."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from types import SimpleNamespace
+from typing import Any
+
+import torch
+
+from videossr.models.encode_prompt import EncodedPrompt, VisionFeatures
+
+
+@dataclass(frozen=True)
+class PaddedPrompts:
+    """Left-padded prompts as keyword arguments of the model: `tokens` hold int64 [B, P], `videos` the clips."""
+
+    tokens: dict[str, torch.Tensor]
+    videos: dict[str, Any]
+
+
+def pad_left(model: Any, encoded: Sequence[EncodedPrompt], pad_token_id: int) -> PaddedPrompts:
+    """Stack prompts of different lengths, padded on the left because generation continues on the right."""
+    width = max(len(item) for item in encoded)
+    ids = torch.full((len(encoded), width), pad_token_id)
+    types = torch.zeros(len(encoded), width, dtype=torch.long)
+    mask = torch.zeros(len(encoded), width, dtype=torch.long)
+    for row, item in enumerate(encoded):
+        ids[row, width - len(item) :] = item.input_ids
+        types[row, width - len(item) :] = item.mm_token_type_ids
+        mask[row, width - len(item) :] = 1
+    tokens = {"input_ids": ids, "attention_mask": mask, "mm_token_type_ids": types}
+    return PaddedPrompts(
+        tokens={name: tensor.to(unwrap(model).device) for name, tensor in tokens.items()},
+        videos=video_inputs(model, encoded),
+    )
+
+
+def video_inputs(model: Any, encoded: Sequence[EncodedPrompt]) -> dict[str, Any]:
+    """Keyword arguments of the model for the clips of several prompts.
+
+    Vision features where every prompt has them, pixels otherwise.
+    """
+    device = unwrap(model).device
+    grids = torch.cat([item.video_grid_thw for item in encoded]).to(device)
+    inputs = {"video_grid_thw": grids, **_temporal_patch_seconds(encoded, device)}
+    features = [item.vision for item in encoded if item.vision is not None]
+    if len(features) < len(encoded):
+        return {"pixel_values_videos": torch.cat([item.pixel_values_videos for item in encoded]).to(device), **inputs}
+    return {"mm_encoder_outputs": {"video": _encoder_output(features, device)}, **inputs}
+
+
+def _encoder_output(features: Sequence[VisionFeatures], device: torch.device) -> SimpleNamespace:
+    """The features of several prompts, in the form that the model's own vision tower returns."""
+    return SimpleNamespace(
+        pooler_output=[clip.to(device) for item in features for clip in item.clips],
+        deepstack_features=[
+            [clip.to(device) for clips in layer for clip in clips]
+            for layer in zip(*(item.deepstack for item in features), strict=True)
+        ],
+    )
+
+
+def _temporal_patch_seconds(encoded: Sequence[EncodedPrompt], device: torch.device) -> dict[str, torch.Tensor]:
+    seconds = [item.second_per_grid_ts for item in encoded if item.second_per_grid_ts is not None]
+    return {"second_per_grid_ts": torch.cat(seconds).to(device)} if seconds else {}
+
+
+@torch.no_grad()
+def encode_vision(model: Any, encoded: Sequence[EncodedPrompt]) -> list[EncodedPrompt]:
+    """The same prompts with their vision features, from one pass of the vision tower per prompt.
+
+    The features carry no gradient, and are valid only while the weights of the vision tower do not change.
+    """
+    return [replace(item, vision=_vision_features(model, item)) for item in encoded]
+
+
+def _vision_features(model: Any, prompt: EncodedPrompt) -> VisionFeatures:
+    device = unwrap(model).device
+    out = backbone(model).get_video_features(
+        prompt.pixel_values_videos.to(device), prompt.video_grid_thw.to(device), return_dict=True
+    )
+    return VisionFeatures(
+        tuple(out.pooler_output), tuple(tuple(layer) for layer in getattr(out, "deepstack_features", ()))
+    )
+
+
+def prompt_positions(model: Any, prompt: EncodedPrompt) -> torch.Tensor:
+    """Position ids int64 [4, P] of a prompt: the text position, then the three of multimodal rotary embedding."""
+    rope, _ = backbone(model).get_rope_index(
+        prompt.input_ids[None],
+        mm_token_type_ids=prompt.mm_token_type_ids[None],
+        video_grid_thw=prompt.video_grid_thw,
+        **({} if prompt.second_per_grid_ts is None else {"second_per_grid_ts": prompt.second_per_grid_ts}),
+    )
+    return torch.cat([torch.arange(len(prompt))[None], rope[:, 0].cpu()])
+
+
+def unwrap(model: Any) -> Any:
+    """The model without the wrapper of data-parallel training, if it has one."""
+    return getattr(model, "module", model)
+
+
+def backbone(model: Any) -> Any:
+    """The module that holds the vision tower and the language model, without head, adapters or wrapper."""
+    inner = unwrap(model)
+    return (inner.get_base_model() if hasattr(inner, "get_base_model") else inner).model
+
+
+def vision_token_ids(model: Any) -> list[int]:
+    """Ids of the tokens that stand for pixels. Generation must suppress them: a reply has no features to match them."""
+    names = ("image_token_id", "video_token_id", "vision_start_token_id", "vision_end_token_id")
+    return [getattr(model.config, name) for name in names if getattr(model.config, name, None) is not None]
