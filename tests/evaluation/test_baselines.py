@@ -112,7 +112,7 @@ def test_the_constant_interval_is_the_best_of_all_on_the_grid() -> None:
     clocks = {item.video_id: item.times for item in BENCH}
     for first in range(0, 48, 3):
         for last in range(first + 3, 49, 3):
-            others = [baselines._interval_said((first / 48, last / 48), sample, clocks) for sample in examples]
+            others = [baselines._format_answer((first / 48, last / 48), sample, clocks) for sample in examples]
             assert np.mean([item.score for item in judged(examples, others)]) <= best + 0.004
 
 

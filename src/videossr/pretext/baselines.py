@@ -1,66 +1,88 @@
-"""What the smooth rewards pay an answerer who never looks: skill begins above it.
+"""The best constant answer to a kind of sample: what a policy can score without looking at the video.
 
-The floor of a kind of puzzle is the mean smooth reward of the one constant answer that pays best on the given samples.
-With the paper's parameters: grounding 0.31, counting 0.58, jigsaw 0.35.
+`blind_floors` gives the smooth reward of that answer, the floor above which skill begins. With the paper's parameters:
+grounding 0.31, counting 0.58, jigsaw 0.35.
 """
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
+from typing import TypeVar
 
 from videossr import rewards
 from videossr.records import Sample
+from videossr.rewards import Interval
 
-_MOST = 400  # samples of a kind that are looked at: the floor then stands to about a hundredth
+Candidate = TypeVar("Candidate")
+Answer = TypeVar("Answer")
+
+_MAX_SAMPLES = 400  # samples read for each kind: the floor is then known to about a hundredth
+_NUM_ORDERS = 20
+
+
+def best_constant(
+    candidates: Iterable[Candidate], answers: Sequence[Answer], score: Callable[[Candidate, Answer], float]
+) -> tuple[Candidate, float]:
+    """The candidate with the highest mean score over all `answers`, and that mean. The first candidate wins a tie."""
+    means = ((candidate, _mean_score(candidate, answers, score)) for candidate in candidates)
+    return max(means, key=lambda candidate_and_mean: candidate_and_mean[1])
+
+
+def grid_intervals(num_steps: int) -> list[Interval]:
+    """Every interval that starts and ends on a multiple of 1 / num_steps of the clip, as (start, end) fractions."""
+    grid = [step / num_steps for step in range(num_steps + 1)]
+    return [(start, end) for i, start in enumerate(grid) for end in grid[i + 1 :]]
 
 
 def blind_floors(samples: Sequence[Sample]) -> dict[str, float]:
-    """The floor of each task that `samples` hold, over its variants as they are mixed there.
-
-    A constant interval is a pair of fractions of the clip, in steps of its shown frames.
-    """
-    kinds: dict[tuple[str, str], list[Sample]] = defaultdict(list)
+    """The smooth reward of the best constant answer, by task: the mean over its variants, weighted by their samples."""
+    by_kind: dict[tuple[str, str], list[Sample]] = defaultdict(list)
     for sample in samples:
-        kinds[sample.task, sample.variant].append(sample)
-    paid: dict[str, list[tuple[float, int]]] = defaultdict(list)
-    for (task, _), alike in kinds.items():
-        paid[task].append((_FLOORS[task](alike[:_MOST]), len(alike)))
-    return {task: sum(f * n for f, n in parts) / sum(n for _, n in parts) for task, parts in paid.items()}
+        by_kind[sample.task, sample.variant].append(sample)
+    floors: dict[str, list[tuple[float, int]]] = defaultdict(list)
+    for (task, _), of_kind in by_kind.items():
+        floors[task].append((_FLOORS[task](of_kind[:_MAX_SAMPLES]), len(of_kind)))
+    return {
+        task: sum(floor * count for floor, count in pairs) / sum(count for _, count in pairs)
+        for task, pairs in floors.items()
+    }
 
 
 def _grounding_floor(samples: Sequence[Sample]) -> float:
-    num_frames = max(sample.edit["num_frames"] for sample in samples)
-    truths = [
-        (edit["start"] / edit["num_frames"], (edit["start"] + edit["length"]) / edit["num_frames"])
-        for edit in (sample.edit for sample in samples)
+    edits = [sample.edit for sample in samples]
+    answers = [
+        (edit["start"] / edit["num_frames"], (edit["start"] + edit["length"]) / edit["num_frames"]) for edit in edits
     ]
-    grid = [place / num_frames for place in range(num_frames + 1)]
-    constants = [(start, end) for i, start in enumerate(grid) for end in grid[i + 1 :]]
-    return _best(_mean(rewards.interval_iou(constant, truth) for truth in truths) for constant in constants)
+    candidates = grid_intervals(max(edit["num_frames"] for edit in edits))
+    return best_constant(candidates, answers, rewards.interval_iou)[1]
 
 
 def _counting_floor(samples: Sequence[Sample]) -> float:
-    # The three shapes are drawn alike, so one number serves for all of them.
-    most = max(int(count) for sample in samples for count in sample.answer.split(","))
-    return _best(_paid("counting", f"{count},{count},{count}", samples) for count in range(most + 1))
+    # The counts of the three shapes have the same distribution, so one number serves for all three.
+    answers = [sample.answer for sample in samples]
+    largest = max(int(count) for answer in answers for count in answer.split(","))
+    candidates = [f"{count},{count},{count}" for count in range(largest + 1)]
+    return best_constant(candidates, answers, _counting_score)[1]
 
 
 def _jigsaw_floor(samples: Sequence[Sample]) -> float:
-    # Every order is as likely as another, so any pays the same: the average over a few is surer than the luckiest.
-    tried = sorted({sample.answer for sample in samples})[:20]
-    return _mean(_paid("jigsaw", order, samples) for order in tried)
+    # All orders are equally likely and have the same expected reward. The mean over several of them estimates it better
+    # than the best one, which is best by chance.
+    answers = [sample.answer for sample in samples]
+    orders = sorted(set(answers))[:_NUM_ORDERS]
+    means = [_mean_score(order, answers, _jigsaw_score) for order in orders]
+    return sum(means) / len(means)
 
 
-def _paid(task: str, constant: str, samples: Sequence[Sample]) -> float:
-    return _mean(rewards.score(task, constant, sample.answer) for sample in samples)
+def _counting_score(completion: str, answer: str) -> float:
+    return rewards.score("counting", completion, answer)
 
 
-def _mean(values: Iterable[float]) -> float:
-    listed = list(values)
-    return sum(listed) / len(listed)
+def _jigsaw_score(completion: str, answer: str) -> float:
+    return rewards.score("jigsaw", completion, answer)
 
 
-def _best(values: Iterable[float]) -> float:
-    return max(values)
+def _mean_score(candidate: Candidate, answers: Sequence[Answer], score: Callable[[Candidate, Answer], float]) -> float:
+    return sum(score(candidate, answer) for answer in answers) / len(answers)
 
 
 _FLOORS: dict[str, Callable[[Sequence[Sample]], float]] = {

@@ -109,7 +109,7 @@ class Grounding:
 
     def answer(self, edit: Mapping[str, Any], times: ArrayLike) -> str:
         bounds = frame_edges(times, edit)
-        return _spoken(bounds[edit["start"]], bounds[edit["start"] + edit["length"]])
+        return format_interval(bounds[edit["start"]], bounds[edit["start"] + edit["length"]])
 
     def _lengths(self) -> list[int]:
         return [length for length in range(self.min_length, self.max_length + 1) if length % self.align == 0]
@@ -137,7 +137,7 @@ class Grounding:
         for _ in range(_TRIES):
             length = lengths[int(rng.integers(len(lengths)))]
             start = self.align * int(rng.integers((self.num_frames - length) // self.align + 1))
-            said = rewards.parse_interval(_spoken(bounds[start], bounds[start + length]))
+            said = rewards.parse_interval(format_interval(bounds[start], bounds[start + length]))
             if said is not None and said[1] > said[0]:
                 return start, length
         raise SourceError(
@@ -173,7 +173,7 @@ def _indices(edit: Mapping[str, Any]) -> NDArray[np.intp]:
     return edit["offset"] + np.concatenate([[0], np.cumsum(steps[:-1])])
 
 
-def _spoken(start_seconds: float, end_seconds: float) -> str:
+def format_interval(start_seconds: float, end_seconds: float) -> str:
     return f"{start_seconds:.1f}-{end_seconds:.1f}"
 
 
