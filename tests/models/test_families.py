@@ -16,7 +16,7 @@ from videossr.models.checkpoint import load_model, load_policy, load_processor
 from videossr.models.encode_prompt import encode
 from videossr.models.model_inputs import encode_vision, prompt_positions
 from videossr.models.policy import Prompt
-from videossr.models.tiny_random import CHAT_TEMPLATE, VISION, train_tokenizer
+from videossr.models.tiny_random import CHAT_TEMPLATE, VISION_TOKENS, train_tokenizer
 from videossr.train.attention import attend_by_branches
 from videossr.train.params import LoraParams
 from videossr.train.prefix import Group, padded_logps, shared_logps
@@ -28,7 +28,7 @@ def folder(tmp_path_factory):
     """A random Qwen2.5-VL of a few hundred thousand parameters, as its checkpoints lie on disk."""
     folder = tmp_path_factory.mktemp("qwen2_5")
     tokenizer = train_tokenizer([f"{s.question} {s.answer}" for s in tiny_policy.samples(32)], 512)
-    start, end, image, video = (tokenizer.convert_tokens_to_ids(token) for token in VISION)
+    start, end, image, video = (tokenizer.convert_tokens_to_ids(token) for token in VISION_TOKENS)
     config = Qwen2_5_VLConfig(
         text_config={
             "vocab_size": len(tokenizer),

@@ -13,7 +13,7 @@ from videossr.train.assembly import assemble
 
 from tests.support import tiny_policy, tiny_training
 from videossr.errors import ConfigError, PolicyError
-from videossr.models.checkpoint import ADAPTER, load_model, load_policy, load_processor, resolve_checkpoint
+from videossr.models.checkpoint import ADAPTER_CONFIG, load_model, load_policy, load_processor, resolve_checkpoint
 from videossr.models.encode_prompt import encode
 from videossr.models.policy import Prompt
 from videossr.train.params import LOSSES, GrpoParams, LoraParams
@@ -134,7 +134,7 @@ def test_adapters_are_saved_with_their_base_and_answer_as_they_were_trained(tmp_
         tmp_path, replace(tiny_training.PARAMS, lora=LORA, grpo=replace(tiny_training.GRPO, learning_rate=1e-2))
     )
     policy = tmp_path / "policy"
-    assert (policy / ADAPTER).exists() and resolve_checkpoint(policy) == str(policy)
+    assert (policy / ADAPTER_CONFIG).exists() and resolve_checkpoint(policy) == str(policy)
     shutil.rmtree(tmp_path / "work")  # the folder stands on its own, and elsewhere
     policy = policy.rename(tmp_path / "moved")
     prompts = [render(sample) for sample in tiny_training.COUNTING[:3]]
@@ -152,7 +152,7 @@ def test_adapters_are_saved_with_their_base_and_answer_as_they_were_trained(tmp_
 def test_adapters_on_a_named_policy_point_to_it(start, tmp_path):
     tiny_training.run(tmp_path, tiny_training.changed(start, lora=LORA))
     assert not (tmp_path / "policy" / "base").exists()
-    assert f'"base_model_name_or_path": "{start}"' in (tmp_path / "policy" / ADAPTER).read_text()
+    assert f'"base_model_name_or_path": "{start}"' in (tmp_path / "policy" / ADAPTER_CONFIG).read_text()
     load_policy(tmp_path / "policy")
     with pytest.raises(PolicyError, match="must be a whole checkpoint, .* holds adapters"):
         tiny_training.run(tmp_path / "again", tiny_training.changed(tmp_path / "policy"))

@@ -1,1 +1,1 @@
-"""Video policies: what answers prompts, Qwen-VL models, the tiny random one, and checkpoints on disk."""
+"""Policies that answer prompts about videos: Qwen-VL models, the tiny random policy, and their checkpoints on disk."""

@@ -1,4 +1,4 @@
-"""Checkpoints on disk and by name: which one a folder stands for, and loading it as model, processor or policy."""
+"""Find a checkpoint by folder or by hub name, and load it as a model, a processor or a policy."""
 
 import json
 from pathlib import Path
@@ -9,54 +9,58 @@ from transformers import AutoModelForImageTextToText, AutoProcessor, PreTrainedM
 from videossr.errors import PolicyError
 from videossr.models.qwen import QwenPolicy
 
-ADAPTER = "adapter_config.json"  # in the folder of a policy that is an adapter on another checkpoint
-POINTER = "policy.json"  # in the start folder of a policy that was loaded by name
+ADAPTER_CONFIG = "adapter_config.json"  # marks a folder of adapter weights for another checkpoint
+POLICY_POINTER = "policy.json"  # in models/start, holds the name of a policy that is loaded from elsewhere
 
 
 def resolve_checkpoint(folder: Path) -> str:
-    """The checkpoint a policy folder stands for: itself, or the name its pointer holds."""
-    pointer = folder / POINTER
+    """The checkpoint of a policy folder: the folder itself, or the name in its `POLICY_POINTER`.
+
+    Raises PolicyError when the folder holds neither.
+    """
+    pointer = folder / POLICY_POINTER
     if pointer.exists():
         return json.loads(pointer.read_text())["policy"]
-    if not (folder / "config.json").exists() and not (folder / ADAPTER).exists():
+    if not (folder / "config.json").exists() and not (folder / ADAPTER_CONFIG).exists():
         raise PolicyError(f"{folder} must hold a checkpoint (config.json): run the train stage first")
     return str(folder)
 
 
 def load_processor(name_or_path: str | Path) -> ProcessorMixin:
-    """Load the processor beside a checkpoint.
+    """Load the processor of a checkpoint.
 
-    Raises PolicyError when there is none by that name, or when it cannot take videos.
+    Raises PolicyError when it cannot be loaded, or when it does not accept videos.
     """
     try:
         processor = AutoProcessor.from_pretrained(str(name_or_path), trust_remote_code=False)
     except (OSError, ValueError) as error:
-        raise PolicyError(_not_loadable(name_or_path, error)) from None
+        raise PolicyError(_load_failure(name_or_path, error)) from None
     if getattr(processor, "video_processor", None) is None:
         raise PolicyError(f"{name_or_path} has no video processor: choose a video model such as Qwen3-VL or Qwen2.5-VL")
     return processor
 
 
 def load_model(name_or_path: str | Path, dtype: str = "auto") -> PreTrainedModel:
-    """Load a video-language model by hub name or folder; its code never comes from the checkpoint.
+    """Load a video-language model by hub name or folder. Code inside the checkpoint is never executed.
 
-    A folder of adapters is loaded on the base that it names, inside the folder or elsewhere. Raises PolicyError when
-    there is none by that name.
+    For a folder of adapters, the base model is loaded first: from a subfolder or from the name in the adapter's
+    configuration. Raises PolicyError when the model cannot be loaded.
     """
-    adapter = Path(name_or_path) / ADAPTER
-    if adapter.exists():
-        base = json.loads(adapter.read_text(encoding="utf-8"))["base_model_name_or_path"]
-        inside = adapter.parent / base
-        from peft import PeftModel  # no other checkpoint needs it
+    adapter_config = Path(name_or_path) / ADAPTER_CONFIG
+    if adapter_config.exists():
+        base = json.loads(adapter_config.read_text(encoding="utf-8"))["base_model_name_or_path"]
+        subfolder = adapter_config.parent / base
+        from peft import PeftModel  # only adapters need this import
 
-        return PeftModel.from_pretrained(load_model(inside if inside.exists() else base, dtype), str(name_or_path))
+        base_model = load_model(subfolder if subfolder.exists() else base, dtype)
+        return PeftModel.from_pretrained(base_model, str(name_or_path))
     try:
         return AutoModelForImageTextToText.from_pretrained(str(name_or_path), dtype=dtype, trust_remote_code=False)
     except (OSError, ValueError) as error:
-        raise PolicyError(_not_loadable(name_or_path, error)) from None
+        raise PolicyError(_load_failure(name_or_path, error)) from None
 
 
-def _not_loadable(name_or_path: str | Path, error: Exception) -> str:
+def _load_failure(name_or_path: str | Path, error: Exception) -> str:
     reason = str(error).strip().splitlines()[0]
     return (
         f"no model can be loaded from '{name_or_path}' ({reason}): "
@@ -65,9 +69,9 @@ def _not_loadable(name_or_path: str | Path, error: Exception) -> str:
 
 
 def load_policy(name_or_path: str | Path, max_new_tokens: int = 32) -> QwenPolicy:
-    """Load a checkpoint as a policy that answers questions.
+    """Load a checkpoint as a policy, on the GPU if there is one.
 
-    Raises PolicyError when the name is unknown or the model takes no video.
+    Raises PolicyError when it cannot be loaded, or when it does not accept videos.
     """
     processor = load_processor(name_or_path)
     model = load_model(name_or_path)

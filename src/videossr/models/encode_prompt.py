@@ -38,9 +38,9 @@ class EncodedPrompt:
     """One prompt as tensors, its videos included.
 
     `input_ids` and `mm_token_type_ids` are int64 [P] (type 2 marks video tokens). `pixel_values_videos` is float32
-    [patches, channels * temporal * patch * patch]. `video_grid_thw` is int64 [clips, 3]. `second_per_grid_ts` is float32
-    [clips], for families that need it. `vision`, when given, replaces a pass of the vision tower; it must come from the
-    vision tower of the model that receives the prompt.
+    [patches, channels * temporal * patch * patch]. `video_grid_thw` is int64 [clips, 3]. `second_per_grid_ts` is
+    float32 [clips] for Qwen2.5-VL, which derives positions from it, and None for Qwen3-VL. `vision`, when given,
+    replaces the pass of the vision tower; it must come from the model that receives the prompt.
     """
 
     input_ids: torch.Tensor

@@ -1,4 +1,4 @@
-"""What answers questions about videos: the protocol, its input, and a scripted fake that is shipped, not mocked."""
+"""The policy protocol, its input (a prompt), and a policy that replies by a function of the prompt."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from videossr.records import VIDEO_MARKER, Sample
 
 @dataclass(frozen=True)
 class Prompt:
-    """One question: `text` holds one `<video>` marker for each of `clips`, in order."""
+    """One question about videos: `text` holds one `<video>` marker per clip, in the order of `clips`."""
 
     text: str
     clips: tuple[Clip, ...]
@@ -24,19 +24,19 @@ class Prompt:
 
 
 def render_prompt(sample: Sample, task: PretextTask, store: Mapping[str, Clip]) -> Prompt:
-    """The prompt of a sample: its question, and its clips as `task` renders them from `store`."""
+    """The prompt of a sample: its question, and the clips that `task` renders from the stored videos."""
     return Prompt(sample.question, tuple(task.render(sample, store)))
 
 
 class Policy(Protocol):
-    """Anything that replies to prompts, one reply a prompt, in order."""
+    """Replies to prompts: `respond` returns one reply per prompt, in order."""
 
     def respond(self, prompts: Sequence[Prompt]) -> list[str]: ...
 
 
 @dataclass(frozen=True)
 class ScriptedPolicy:
-    """A policy that answers by a function of the prompt: for tests, demonstrations and blind baselines."""
+    """A policy that replies with `answer(prompt)`: for tests, demonstrations and blind baselines."""
 
     answer: Callable[[Prompt], str]
 

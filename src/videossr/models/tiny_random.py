@@ -1,6 +1,7 @@
-"""A random Qwen3-VL of a few million parameters with its own small tokenizer: the embedded default's policy.
+"""The tiny random policy: a small untrained Qwen3-VL with its own small tokenizer.
 
-The classes, the processor and the files on disk are those of the published checkpoints; only the sizes differ.
+It is the policy of the default run. Classes, processor and files on disk are those of the published checkpoints; only
+the sizes differ.
 """
 
 from collections.abc import Iterable
@@ -20,8 +21,8 @@ from transformers import (
 
 from videossr.models.encode_prompt import SYSTEM_PROMPT
 
-END, BEGIN, PAD = "<|im_end|>", "<|im_start|>", "<|endoftext|>"
-VISION = ("<|vision_start|>", "<|vision_end|>", "<|image_pad|>", "<|video_pad|>")
+END_TOKEN, BEGIN_TOKEN, PAD_TOKEN = "<|im_end|>", "<|im_start|>", "<|endoftext|>"
+VISION_TOKENS = ("<|vision_start|>", "<|vision_end|>", "<|image_pad|>", "<|video_pad|>")
 CHAT_TEMPLATE = (
     "{% for message in messages %}<|im_start|>{{ message.role }}\n"
     "{% for block in message.content %}"
@@ -33,7 +34,7 @@ CHAT_TEMPLATE = (
 
 @dataclass(frozen=True)
 class TinyRandomParams:
-    """Sizes of the random policy; the defaults give about 1.5 million parameters."""
+    """Sizes of the tiny random policy. The defaults give about 1.5 million parameters."""
 
     text_width: int = 128
     text_layers: int = 4
@@ -45,12 +46,11 @@ class TinyRandomParams:
 def write_tiny_random(params: TinyRandomParams, texts: Iterable[str], seed: int, folder: Path) -> None:
     """Write a random checkpoint (model, tokenizer, processor) to `folder`.
 
-    `texts` are questions and answers the tokenizer's merges are learned from; digits always stay single, so that a
-    number is spelled as a person would spell it. The same arguments write the same bytes.
+    The tokenizer learns its merges from `texts` (questions and answers). The same arguments write the same bytes.
     """
     tokenizer = train_tokenizer(texts, params.vocabulary)
     torch.manual_seed(seed)
-    model = Qwen3VLForConditionalGeneration(_config(params, tokenizer))
+    model = Qwen3VLForConditionalGeneration(_model_config(params, tokenizer))
     model.generation_config.eos_token_id = tokenizer.eos_token_id
     model.generation_config.pad_token_id = tokenizer.pad_token_id
     model.save_pretrained(folder)
@@ -63,7 +63,10 @@ def write_tiny_random(params: TinyRandomParams, texts: Iterable[str], seed: int,
 
 
 def train_tokenizer(texts: Iterable[str], vocabulary: int) -> PreTrainedTokenizerFast:
-    """Learn a byte-level BPE of at most `vocabulary` tokens in which every digit stands alone."""
+    """Train a byte-level BPE tokenizer of at most `vocabulary` tokens.
+
+    Every digit is its own token, so that a number is always a sequence of the same ten tokens.
+    """
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
@@ -71,25 +74,25 @@ def train_tokenizer(texts: Iterable[str], vocabulary: int) -> PreTrainedTokenize
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
         vocab_size=vocabulary,
-        special_tokens=[PAD, BEGIN, END, *VISION],
+        special_tokens=[PAD_TOKEN, BEGIN_TOKEN, END_TOKEN, *VISION_TOKENS],
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
     tokenizer.train_from_iterator([SYSTEM_PROMPT, "system user assistant", " seconds>" * 8, *texts], trainer)
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
-        eos_token=END,
-        pad_token=PAD,
+        eos_token=END_TOKEN,
+        pad_token=PAD_TOKEN,
         padding_side="left",
         extra_special_tokens=dict(
-            zip(("vision_start_token", "vision_end_token", "image_token", "video_token"), VISION, strict=True)
+            zip(("vision_start_token", "vision_end_token", "image_token", "video_token"), VISION_TOKENS, strict=True)
         ),
     )
 
 
-def _config(params: TinyRandomParams, tokenizer: PreTrainedTokenizerFast) -> Qwen3VLConfig:
+def _model_config(params: TinyRandomParams, tokenizer: PreTrainedTokenizerFast) -> Qwen3VLConfig:
     head_width = 32
-    start, end, image, video = (tokenizer.convert_tokens_to_ids(token) for token in VISION)
+    start, end, image, video = (tokenizer.convert_tokens_to_ids(token) for token in VISION_TOKENS)
     return Qwen3VLConfig(
         text_config={
             "vocab_size": len(tokenizer),

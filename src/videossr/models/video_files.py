@@ -1,4 +1,4 @@
-"""Questions about video files: read as the frame store reads them, so that a policy sees what it was trained on."""
+"""Prompts about video files. Frames are chosen and scaled as in the frame store, so that they match the training data."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,16 +12,19 @@ from videossr.records import VIDEO_MARKER
 
 
 def prompt_about_files(question: str, videos: Sequence[Path], frames: FramesParams) -> Prompt:
-    """A prompt about video files. A question without `<video>` markers is put after its videos."""
+    """A prompt about video files. Without `<video>` markers in the question, all videos come before it.
+
+    Raises DecodeError when a file cannot be read, PolicyError when markers and videos differ in number.
+    """
     markers = question.count(VIDEO_MARKER)
     text = question if markers else VIDEO_MARKER * len(videos) + question
     return Prompt(text, tuple(read_clip(video, frames) for video in videos))
 
 
 def read_clip(path: Path, frames: FramesParams) -> Clip:
-    """Evenly spaced frames of a video file, read as the frame store reads them.
+    """Evenly spaced frames of a video file, chosen and scaled as in the frame store.
 
-    Raises DecodeError when the file is no usable video, or too short.
+    Raises DecodeError when the file cannot be read or is too short.
     """
     probed = probe(path)
     index = choose_frames(probed.times, frames.num_frames, frames.span)

@@ -17,17 +17,17 @@ from typing import Any
 
 import torch
 from accelerate import PartialState
+from videossr.train.assembly import assemble
 
 from videossr.clip import Clip
 from videossr.errors import PolicyError, TrainingError
 from videossr.frames.store import FrameStore
-from videossr.models.checkpoint import ADAPTER, POINTER, load_model, load_processor, resolve_checkpoint
+from videossr.models.checkpoint import ADAPTER_CONFIG, POLICY_POINTER, load_model, load_processor, resolve_checkpoint
 from videossr.models.policy import Prompt, render_prompt
 from videossr.models.tiny_random import write_tiny_random
 from videossr.pretext import TASKS, PretextTask
 from videossr.records import FrameTimes, Sample
 from videossr.storage.atomic import atomic_folder, write_json
-from videossr.train.assembly import assemble
 from videossr.train.checkpoints import last_whole_checkpoint, publish, remove_torn
 from videossr.train.curriculum import Curriculum
 from videossr.train.faults import explain_out_of_memory
@@ -152,10 +152,10 @@ def _start(
         return start, json.loads(curve_path.read_text()) if curve_path.exists() else []
     if params.policy != TINY_RANDOM:
         load_processor(params.policy)
-        if (Path(params.policy) / ADAPTER).exists():
+        if (Path(params.policy) / ADAPTER_CONFIG).exists():
             raise PolicyError(f"train.policy must be a whole checkpoint, {params.policy} holds adapters: name its base")
         with atomic_folder(start) as temporary:
-            write_json(temporary / POINTER, {"policy": params.policy})
+            write_json(temporary / POLICY_POINTER, {"policy": params.policy})
         return start, []
     tiny_random = work / "tiny-random"
     if not (tiny_random / "model.safetensors").exists():
