@@ -1,4 +1,4 @@
-"""Qwen2.5-VL through the same code: its own grid, its own clock, the same shared prefix, the same training."""
+"""Qwen2.5-VL runs through the same code as Qwen3-VL, with its own pixel grid and its own time positions."""
 
 import pytest
 import torch
@@ -17,15 +17,15 @@ from videossr.models.encode_prompt import encode
 from videossr.models.model_inputs import encode_vision, prompt_positions
 from videossr.models.policy import Prompt
 from videossr.models.tiny_random import CHAT_TEMPLATE, VISION_TOKENS, train_tokenizer
-from videossr.train.attention import attend_by_branches
+from videossr.train.attention import use_branched_attention
 from videossr.train.params import LoraParams
-from videossr.train.prefix import Group, padded_logps, shared_logps
+from videossr.train.prefix import Group, repeated_logps, shared_logps
 from videossr.train.rollout import repeated_rollout, shared_rollout
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """A random Qwen2.5-VL of a few hundred thousand parameters, as its checkpoints lie on disk."""
+    """A checkpoint folder of a random Qwen2.5-VL with a few hundred thousand parameters."""
     folder = tmp_path_factory.mktemp("qwen2_5")
     tokenizer = train_tokenizer([f"{s.question} {s.answer}" for s in tiny_policy.samples(32)], 512)
     start, end, image, video = (tokenizer.convert_tokens_to_ids(token) for token in VISION_TOKENS)
@@ -74,59 +74,60 @@ def render(sample):
 
 def prompts(folder):
     processor = load_processor(folder)
-    return [encode(processor, render(tiny_policy.samples(4)[place])) for place in (0, 3)]
+    return [encode(processor, render(tiny_policy.samples(4)[i])) for i in (0, 3)]
 
 
 def test_frames_are_scaled_to_the_nearest_sides_of_its_grid(folder):
-    one, eight = prompts(folder)
-    assert one.video_grid_thw.tolist() == [[4, 4, 4]], "64 pixels are 56: two cells of 28 in patches of 14"
-    assert eight.video_grid_thw.tolist() == [[1, 4, 4]] * 8
-    assert (one.mm_token_type_ids == 2).sum() == 16
+    one_clip, eight_clips = prompts(folder)
+    assert one_clip.video_grid_thw.tolist() == [[4, 4, 4]], "64 pixels become 56: two cells of 28, in patches of 14"
+    assert eight_clips.video_grid_thw.tolist() == [[1, 4, 4]] * 8
+    assert (one_clip.mm_token_type_ids == 2).sum() == 16
 
 
-def test_its_tokens_stand_at_their_presentation_times(folder):
-    one, _ = prompts(folder)
-    # Two frames a slice, a third of a second apart; stored frames are shown every second one: 4/3 s a slice.
+def test_position_ids_follow_presentation_times(folder):
+    prompt, _ = prompts(folder)
+    # A temporal patch holds two frames. Every second stored frame is shown, at 3 stored frames per second: 4/3 s.
     step = 2 * (tiny_policy.clips()["video0"].times[2] - tiny_policy.clips()["video0"].times[0])
-    assert one.second_per_grid_ts.tolist() == pytest.approx([step])
-    positions = prompt_positions(load_model(folder, "float32"), one)[1][one.mm_token_type_ids == 2]
-    slices = positions.view(4, 4)[:, 0] - positions[0]
-    assert slices.tolist() == [int(i * 2 * step) for i in range(4)], "two positions a second"
+    assert prompt.second_per_grid_ts.tolist() == pytest.approx([step])
+    positions = prompt_positions(load_model(folder, "float32"), prompt)[1][prompt.mm_token_type_ids == 2]
+    temporal = positions.view(4, 4)[:, 0] - positions[0]
+    assert temporal.tolist() == [int(i * 2 * step) for i in range(4)], "two positions per second"
 
 
 @pytest.mark.parametrize("attention", ["branched", "dense"])
 @pytest.mark.parametrize("checkpointing", [False, True], ids=["stored", "recomputed"])
-def test_the_shared_prefix_is_exact_for_it_too(folder, checkpointing, attention):
+def test_the_shared_prefix_equals_repeated_prompts_in_value_and_gradient(folder, checkpointing, attention):
     model = load_model(folder, "float64").train()
     if attention == "branched":
-        attend_by_branches(model)
+        use_branched_attention(model)
     if checkpointing:
         model.gradient_checkpointing_enable({"use_reentrant": False})
     generator = torch.Generator().manual_seed(0)
     groups = [Group(p, [torch.randint(7, 300, (n,), generator=generator) for n in (3, 9, 1)]) for p in prompts(folder)]
-    told = []
-    for logps in (shared_logps, padded_logps):
+    results = []
+    for logps in (shared_logps, repeated_logps):
         model.zero_grad()
         values, _ = logps(model, groups, 0)
         (values * torch.linspace(0.1, 1, values.numel()).view_as(values)).sum().backward()
-        told.append((values.detach(), torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None])))
-    (shared, shared_gradient), (padded, padded_gradient) = told
-    torch.testing.assert_close(shared, padded, rtol=0, atol=1e-9)
-    assert (shared_gradient - padded_gradient).norm() <= 1e-6 * padded_gradient.norm()
+        gradient = torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None])
+        results.append((values.detach(), gradient))
+    (shared, shared_gradient), (repeated, repeated_gradient) = results
+    torch.testing.assert_close(shared, repeated, rtol=0, atol=1e-9)
+    assert (shared_gradient - repeated_gradient).norm() <= 1e-6 * repeated_gradient.norm()
 
 
-def test_its_shared_rollout_is_the_rollout_of_every_row(folder):
+def test_the_shared_rollout_gives_the_completions_of_repeated_prompts(folder):
     model = load_model(folder, "float32").eval()
     config = GenerationConfig(max_new_tokens=8, do_sample=False, eos_token_id=None, pad_token_id=0)
-    asked = prompts(folder)
+    encoded = prompts(folder)
     with torch.no_grad():
-        repeated = repeated_rollout(model, asked, 3, config, 0)
-        assert torch.equal(shared_rollout(model, asked, 3, config, 0), repeated)
-        assert torch.equal(shared_rollout(model, encode_vision(model, asked), 3, config, 0), repeated)
+        repeated = repeated_rollout(model, encoded, 3, config, 0)
+        assert torch.equal(shared_rollout(model, encoded, 3, config, 0), repeated)
+        assert torch.equal(shared_rollout(model, encode_vision(model, encoded), 3, config, 0), repeated)
 
 
 @pytest.mark.parametrize("lora", [None, LoraParams(rank=4)], ids=["full", "lora"])
-def test_it_trains_proves_its_sight_and_answers(folder, tmp_path, lora):
+def test_training_passes_the_vision_check_and_writes_a_policy_that_answers(folder, tmp_path, lora):
     report = tiny_training.run(
         tmp_path, tiny_training.changed(folder, {"kl_coefficient": 1e-3, "steps": 1}, lora=lora), tiny_policy.samples(8)
     )

@@ -1,4 +1,4 @@
-"""The video policy: true time stamps in the prompt, one marker a clip, a reply a prompt, plain errors."""
+"""The video policy: true time stamps in the prompt, one marker per clip, one reply per prompt, plain errors."""
 
 import numpy as np
 import pytest
@@ -22,64 +22,64 @@ def grey_clip(times):
     return Clip(np.full((len(times), 32, 32, 3), 127, np.uint8), np.array(times, np.float64))
 
 
-def test_the_rendered_prompt_is_this_one(folder):
-    """Golden: a transformers release that moves a token or a time stamp must be noticed."""
+def test_the_encoded_prompt_equals_the_golden_text(folder):
+    """A transformers release that moves a token or a time stamp fails here."""
     processor = load_processor(folder)
     prompt = Prompt(
         "Clip 1: <video>\nClip 2: <video>\nOrder?", (grey_clip([0, 0.5, 1.1, 2.0]), grey_clip([0.25, 0.75]))
     )
     ids = encode(processor, prompt).input_ids
-    picture = "<|vision_start|><|video_pad|><|vision_end|>"
+    patch = "<|vision_start|><|video_pad|><|vision_end|>"
     assert processor.tokenizer.decode(ids) == (
         "<|im_start|>system\nAnswer directly, in the format asked for.<|im_end|>\n"
         "<|im_start|>user\n"
-        f"Clip 1: <|vision_start|><0.2 seconds>{picture}<1.6 seconds>{picture}<|vision_end|>\n"
-        f"Clip 2: <|vision_start|><0.5 seconds>{picture}<|vision_end|>\n"
+        f"Clip 1: <|vision_start|><0.2 seconds>{patch}<1.6 seconds>{patch}<|vision_end|>\n"
+        f"Clip 2: <|vision_start|><0.5 seconds>{patch}<|vision_end|>\n"
         "Order?<|im_end|>\n"
         "<|im_start|>assistant\n"
     )
 
 
-def test_uneven_presentation_times_reach_the_prompt_as_they_are(folder):
+def test_uneven_presentation_times_reach_the_prompt_unchanged(folder):
     processor = load_processor(folder)
     ids = encode(processor, Prompt("<video>?", (grey_clip([1.0, 1.4, 7.5, 9.7]),))).input_ids
     text = processor.tokenizer.decode(ids)
     assert "<1.2 seconds>" in text and "<8.6 seconds>" in text
 
 
-def test_a_longer_video_has_more_patches_and_only_its_tokens_are_marked(folder):
+def test_a_video_of_twice_the_length_has_twice_the_patches_and_video_tokens(folder):
     processor = load_processor(folder)
     short, long = (encode(processor, Prompt("<video>?", (grey_clip(np.arange(n)),))) for n in (4, 8))
     assert long.pixel_values_videos.shape[0] == 2 * short.pixel_values_videos.shape[0]
     assert (short.mm_token_type_ids == 2).sum() == 2 and (long.mm_token_type_ids == 2).sum() == 4
 
 
-def test_chat_puts_a_video_block_at_every_marker():
-    blocks = chat("a <video> b <video>")[1]["content"]
+def test_every_video_marker_becomes_a_video_block():
+    blocks = chat_messages("a <video> b <video>")[1]["content"]
     assert [block["type"] for block in blocks] == ["text", "video", "text", "video"]
 
 
-def test_a_prompt_with_fewer_clips_than_markers_is_refused():
+def test_a_prompt_with_fewer_clips_than_markers_raises():
     with pytest.raises(PolicyError, match="one <video> marker a clip"):
         Prompt("<video> and <video>", (grey_clip([0, 1]),))
 
 
-def test_every_prompt_gets_its_own_reply_whatever_stands_beside_it(folder):
+def test_a_reply_does_not_depend_on_the_other_prompts_of_the_batch(folder):
     policy = load_policy(folder, max_new_tokens=6)
     prompts = [Prompt("<video>?", (grey_clip(np.arange(n)),)) for n in (2, 6)]
     together = policy.respond(prompts)
     assert together == [policy.respond([prompt])[0] for prompt in prompts]
 
 
-def test_a_policy_never_says_a_vision_token(folder):
+def test_a_reply_never_contains_a_vision_token(folder):
     model, processor = load_model(folder, "float32"), load_processor(folder)
-    banned = vision_token_ids(model)
-    model.lm_head.weight.data[banned] += 10.0 * model.lm_head.weight.data.sign()[banned]
+    suppressed = vision_token_ids(model)
+    model.lm_head.weight.data[suppressed] += 10.0 * model.lm_head.weight.data.sign()[suppressed]
     (reply,) = QwenPolicy(model, processor, 6).respond([Prompt("<video>?", (grey_clip([0, 1]),))])
-    assert not any(token in reply for token in processor.tokenizer.convert_ids_to_tokens(banned))
+    assert not any(token in reply for token in processor.tokenizer.convert_ids_to_tokens(suppressed))
 
 
-def test_the_tiny_random_policy_is_the_same_bytes_every_time(folder, tmp_path):
+def test_writing_the_tiny_random_policy_twice_gives_the_same_bytes(folder, tmp_path):
     again = tiny_policy.write_tiny(tmp_path)
     for name in ("model.safetensors", "tokenizer.json", "config.json"):
         assert (folder / name).read_bytes() == (again / name).read_bytes()
@@ -90,7 +90,7 @@ def test_the_tiny_random_policy_spells_numbers_digit_by_digit(folder):
     assert [tokenizer.decode(i) for i in tokenizer("12.5-304").input_ids] == ["1", "2", ".", "5", "-", "3", "0", "4"]
 
 
-def test_an_unknown_model_is_one_sentence(monkeypatch):
+def test_an_unknown_model_raises_one_sentence(monkeypatch):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     for load in (load_model, load_processor):
         with pytest.raises(PolicyError, match="no model can be loaded from 'no/such-model'") as caught:

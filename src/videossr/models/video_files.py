@@ -1,4 +1,4 @@
-"""Prompts about video files. Frames are chosen and scaled as in the frame store, so that they match the training data."""
+"""Prompts about video files, with frames chosen and scaled as in the frame store: inference matches training."""
 
 from collections.abc import Sequence
 from pathlib import Path
