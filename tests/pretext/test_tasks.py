@@ -234,7 +234,7 @@ def test_swapped_frames_come_from_another_video_at_the_same_place_in_the_right_s
 def test_swap_never_takes_the_video_itself_and_needs_another() -> None:
     assert {made(SMALL["grounding"], "swap", seed).edit["params"]["donor"] for seed in range(40)} == {"bb", "cc"}
     for donors in ((), ("aa",)):
-        with pytest.raises(SourceError, match="'swap' needs another video"):
+        with pytest.raises(SourceError, match="'swap' needs a video other than"):
             SMALL["grounding"].generate(FOOTAGE, "swap", np.random.default_rng(0), donors)
 
 
@@ -242,7 +242,7 @@ def test_a_video_too_short_for_tenths_of_a_second_does_not_fit_and_says_why() ->
     blink = FrameTimes("blink", tuple(np.linspace(0, 0.2, STORED)))
     assert not SMALL["grounding"].fits(blink, "mirror")
     assert SMALL["grounding"].fits(FOOTAGE, "mirror")
-    with pytest.raises(SourceError, match="video blink spans only"):
+    with pytest.raises(SourceError, match="video blink span only"):
         Grounding(16, 2, 2).generate(FrameTimes("blink", tuple(np.linspace(0.01, 0.03, STORED))), "mirror", _rng())
 
 
@@ -361,7 +361,7 @@ def test_parameters_that_contradict_each_other_are_refused_with_the_rule(cls: ty
 def test_stored_frames_must_be_a_multiple_of_the_shown(task: PretextTask) -> None:
     variant = "mirror" if isinstance(task, Grounding) else task.variants[0]
     for ask in (task.fits, lambda footage, kind: task.generate(footage, kind, _rng())):
-        with pytest.raises(ConfigError, match="must be a multiple of the frames a puzzle shows, got 48 stored"):
+        with pytest.raises(ConfigError, match="must be a multiple of the frames that a sample shows, got 48 stored"):
             ask(FOOTAGE, variant)
 
 

@@ -1,4 +1,4 @@
-"""The pretext tasks: puzzles cut out of raw videos, whose answers arithmetic can check. A new task is one line here."""
+"""The pretext tasks: questions about raw videos whose answers are computed, not annotated. Register a task in TASKS."""
 
 from videossr.pretext.counting import Counting
 from videossr.pretext.grounding import Grounding

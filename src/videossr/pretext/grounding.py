@@ -1,13 +1,13 @@
 """Anomaly grounding: when was the video tampered with? (paper, section 3.2)
 
-The shown frames are evenly strided over the stored ones. Their edges are the presentation time of each shown frame and,
-for the last, one mean step more; the answer is the half-open interval between the edges of the perturbed frames, in
-seconds with one decimal, so that the whole clip as a guess scores length / num_frames.
+The shown frames are every k-th of the stored ones. Their edges are their presentation times and the end of the clip,
+one mean step after the last frame. The answer is the half-open interval between the edges of the perturbed frames, in
+seconds with one decimal. The whole clip as a guess therefore scores length / num_frames.
 
-Qwen-VL merges frames in pairs (temporal_patch_size 2): an interval that starts or ends on an odd frame shares a visual
-token with a clean frame. `align: 2` keeps intervals to whole pairs.
+Qwen-VL merges frames in pairs (temporal_patch_size 2): if an interval starts or ends on an odd frame, a perturbed and a
+clean frame share visual tokens. `align: 2` keeps intervals to whole pairs.
 
-Differs: time comes from presentation timestamps, not from a rate that ignores the cut at both ends.
+Differs: times are presentation timestamps, not computed from a rate that ignores the cut at both ends.
 """
 
 from collections.abc import Mapping, Sequence
@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from videossr import rewards
-from videossr.clip import Clip
+from videossr.clip import Clip, Pixels
 from videossr.errors import ConfigError, SourceError
 from videossr.pretext.perturbations import PERTURBATIONS, Perturbation, scale_strength
 from videossr.pretext.protocol import coarse_difference, mean_difference, shown_indices
@@ -30,18 +30,17 @@ _QUESTION = (
     "Answer with its start and end in seconds and nothing else, for example 3.5-7.2."
 )
 _EVEN_CLOCK = ", while the time stamps stay evenly spaced"
-_SHORTEST_SECONDS = 0.2  # twice the rounding of one decimal: an interval this long never rounds to nothing
-_TRIES = 100
-_FINE_GRAINED = ("noise", "blur")  # what they do is seen in single pixels
+_MIN_SECONDS = 0.2  # twice the rounding step of one decimal: an interval this long never rounds to an empty one
+_MAX_ATTEMPTS = 100
+_CHANGE_SINGLE_PIXELS = ("noise", "blur")  # means over blocks would hide these
 
 
 @dataclass(frozen=True)
 class Grounding:
-    """Parameters: frames shown, and the perturbed interval's length in shown frames (inclusive bounds).
+    """Parameters: the number of shown frames, and the inclusive bounds of the interval's length in shown frames.
 
-    `align` keeps start and length to multiples of it. `strength` multiplies how strong noise, blur, saturation and zoom
-    are; the other perturbations have no degrees. `slow` and `fast` need at least twice as many stored frames as shown
-    ones.
+    Start and length are multiples of `align`. `strength` multiplies the strength of noise, blur, saturation and zoom;
+    the other perturbations have none. `slow` and `fast` need at least twice as many stored frames as shown ones.
     """
 
     num_frames: int = 48
@@ -56,101 +55,103 @@ class Grounding:
         if not 2 <= self.min_length <= self.max_length < self.num_frames:
             raise ConfigError(
                 "2 <= min_length <= max_length < num_frames must hold (a shuffle needs two frames, an anomaly a clean "
-                f"one beside it), got {self.min_length}, {self.max_length} and {self.num_frames}"
+                f"frame beside it), got {self.min_length}, {self.max_length} and {self.num_frames}"
             )
-        if self.align < 1 or not self._lengths():
+        if self.align < 1 or not self._allowed_lengths():
             raise ConfigError(
                 f"align must be at least 1 with a multiple of it in min_length..max_length, got {self.align}"
             )
-
         if not self.strength > 0:
-            raise ConfigError(f"strength must be above 0, where a perturbation cannot be seen, got {self.strength}")
+            raise ConfigError(f"strength must be above 0 (at 0 nothing is perturbed), got {self.strength}")
 
-    def fits(self, footage: FrameTimes, variant: str) -> bool:
-        bounds = frame_edges(footage.times, self._layout(len(footage.times), PERTURBATIONS[variant]))
-        longest = self._lengths()[-1]
-        return bool(np.min(bounds[longest:] - bounds[:-longest]) >= _SHORTEST_SECONDS)
+    def fits(self, video: FrameTimes, variant: str) -> bool:
+        edges = frame_edges(video.times, self._select_frames(len(video.times), PERTURBATIONS[variant]))
+        longest = self._allowed_lengths()[-1]
+        return bool(np.min(edges[longest:] - edges[:-longest]) >= _MIN_SECONDS)
 
-    def generate(
-        self, footage: FrameTimes, variant: str, rng: np.random.Generator, donors: Sequence[str] = ()
-    ) -> Sample:
+    def generate(self, video: FrameTimes, variant: str, rng: np.random.Generator, donors: Sequence[str] = ()) -> Sample:
         perturbation = PERTURBATIONS[variant]
-        layout = self._layout(len(footage.times), perturbation, rng)
-        start, length = self._interval(footage, layout, rng)
+        selection = self._select_frames(len(video.times), perturbation, rng)
+        start, length = self._draw_interval(video, selection, rng)
         params = scale_strength(perturbation.draw_params(rng, length), self.strength)
         if perturbation.needs_donor:
-            params["donor"] = _donor(footage.video_id, donors, rng)
-        edit = {"perturbation": variant, **layout, "start": start, "length": length, "params": params}
+            params["donor"] = _draw_donor(video.video_id, donors, rng)
+        edit = {"perturbation": variant, **selection, "start": start, "length": length, "params": params}
         clock = "" if perturbation.stride_ratio == (1, 1) else _EVEN_CLOCK
         question = _QUESTION.format(description=perturbation.description, clock=clock)
-        return Sample("", "grounding", variant, footage.video_id, edit, question, self.answer(edit, footage.times))
+        return Sample("", "grounding", variant, video.video_id, edit, question, self.answer(edit, video.times))
 
     def render(self, sample: Sample, store: Mapping[str, Clip]) -> list[Clip]:
-        edit, clip = sample.edit, store[sample.video_id]
-        frames = clip.frames[_indices(edit)]
-        inside = slice(edit["start"], edit["start"] + edit["length"])
-        params = edit["params"]
+        edit, params, clip = sample.edit, sample.edit["params"], store[sample.video_id]
+        indices, inside = _stored_indices(edit), _interval_slice(edit)
+        frames = clip.frames[indices]
         if "donor" in params:
-            frames[inside] = _resized(store[params["donor"]].frames[_indices(edit)[inside]], frames.shape[1:3])
+            frames[inside] = _resize(store[params["donor"]].frames[indices[inside]], frames.shape[1:3])
         else:
             frames[inside] = PERTURBATIONS[edit["perturbation"]].apply(frames[inside], params)
         return [Clip(frames, frame_edges(clip.times, edit)[:-1])]
 
     def render_clean(self, sample: Sample, store: Mapping[str, Clip]) -> list[Clip]:
         edit, clip = sample.edit, store[sample.video_id]
-        even = {**edit, "stride": [edit["stride"][0]] * 2}
-        return [Clip(clip.frames[_indices(even)], frame_edges(clip.times, edit)[:-1])]
+        one_stride = {**edit, "stride": [edit["stride"][0]] * 2}
+        return [Clip(clip.frames[_stored_indices(one_stride)], frame_edges(clip.times, edit)[:-1])]
 
     def perceptibility(self, sample: Sample, store: Mapping[str, Clip]) -> float:
-        inside = slice(sample.edit["start"], sample.edit["start"] + sample.edit["length"])
-        seen, clean = self.render(sample, store)[0], self.render_clean(sample, store)[0]
-        difference = mean_difference if sample.variant in _FINE_GRAINED else coarse_difference
-        return difference(seen.frames[inside], clean.frames[inside])
+        inside = _interval_slice(sample.edit)
+        rendered, clean = self.render(sample, store)[0], self.render_clean(sample, store)[0]
+        difference = mean_difference if sample.variant in _CHANGE_SINGLE_PIXELS else coarse_difference
+        return difference(rendered.frames[inside], clean.frames[inside])
 
     def answer(self, edit: Mapping[str, Any], times: ArrayLike) -> str:
-        bounds = frame_edges(times, edit)
-        return format_interval(bounds[edit["start"]], bounds[edit["start"] + edit["length"]])
+        edges = frame_edges(times, edit)
+        return format_interval(edges[edit["start"]], edges[edit["start"] + edit["length"]])
 
-    def _lengths(self) -> list[int]:
+    def _allowed_lengths(self) -> list[int]:
         return [length for length in range(self.min_length, self.max_length + 1) if length % self.align == 0]
 
-    def _layout(
+    def _select_frames(
         self, num_stored: int, perturbation: Perturbation, rng: np.random.Generator | None = None
     ) -> dict[str, Any]:
-        """Which stored frames are shown: their number, the strides (outside, inside) and the first one's index."""
+        """The part of the edit that selects stored frames: their number, [outside, inside] strides, first index.
+
+        Without `rng` the first index is 0.
+        """
         shown_indices(num_stored, self.num_frames)
         outside, inside = perturbation.stride_ratio
-        # The longest way through the stored frames, whatever the interval: the offset then tells nothing about it.
-        reach = self.num_frames * outside + max(0, inside - outside) * self.max_length
-        unit = num_stored // reach
+        # The most stored frames that any interval can span. Were it the span of the drawn interval, the range of the
+        # offset would reveal the interval's length.
+        span = self.num_frames * outside + max(0, inside - outside) * self.max_length
+        unit = num_stored // span
         if unit < 1:
             raise ConfigError(
-                f"'{perturbation.name}' needs {reach} stored frames to show {self.num_frames}, got {num_stored}: raise "
+                f"'{perturbation.name}' needs {span} stored frames to show {self.num_frames}, got {num_stored}: raise "
                 "frames.num_frames, show fewer, or leave this perturbation out of the mixture"
             )
-        offset = 0 if rng is None else int(rng.integers(num_stored - unit * reach + 1))
+        offset = 0 if rng is None else int(rng.integers(num_stored - unit * span + 1))
         return {"num_frames": self.num_frames, "stride": [unit * outside, unit * inside], "offset": offset}
 
-    def _interval(self, footage: FrameTimes, layout: Mapping[str, Any], rng: np.random.Generator) -> tuple[int, int]:
-        """Draw (start, length) in shown frames, again while the interval rounds to nothing."""
-        bounds, lengths = frame_edges(footage.times, layout), self._lengths()
-        for _ in range(_TRIES):
+    def _draw_interval(
+        self, video: FrameTimes, selection: Mapping[str, Any], rng: np.random.Generator
+    ) -> tuple[int, int]:
+        """Draw (start, length) in shown frames; draw again if the interval is empty after rounding to one decimal."""
+        edges, lengths = frame_edges(video.times, selection), self._allowed_lengths()
+        for _ in range(_MAX_ATTEMPTS):
             length = lengths[int(rng.integers(len(lengths)))]
             start = self.align * int(rng.integers((self.num_frames - length) // self.align + 1))
-            said = rewards.parse_interval(format_interval(bounds[start], bounds[start + length]))
-            if said is not None and said[1] > said[0]:
+            rounded = rewards.parse_interval(format_interval(edges[start], edges[start + length]))
+            if rounded is not None and rounded[1] > rounded[0]:
                 return start, length
         raise SourceError(
-            f"an interval must last a tenth of a second to be named, but video {footage.video_id} spans only "
-            f"{bounds[-1] - bounds[0]:.2f} s: leave it out, or raise pretext.grounding.max_length"
+            f"an interval must last at least a tenth of a second, but the shown frames of video {video.video_id} span "
+            f"only {edges[-1] - edges[0]:.2f} s: remove this video, or raise pretext.grounding.max_length"
         )
 
 
 def frame_edges(times: ArrayLike, edit: Mapping[str, Any]) -> NDArray[np.float64]:
     """Start times of the shown frames and the end of the last, in seconds [num_frames + 1].
 
-    `times` are the stored times [T]. Where the pace changes inside (slow, fast) the clock is even, at the true mean
-    pace of the frames outside.
+    `times` are the stored times [T]. If the stride differs inside the interval (slow, fast), the edges are evenly
+    spaced, at the video's mean frame step times the stride outside.
     """
     stored = np.asarray(times, np.float64)
     num_frames, offset, (outside, inside) = edit["num_frames"], edit["offset"], edit["stride"]
@@ -161,33 +162,40 @@ def frame_edges(times: ArrayLike, edit: Mapping[str, Any]) -> NDArray[np.float64
 
 
 def append_end(shown: ArrayLike) -> NDArray[np.float64]:
-    """Shown times in seconds [T >= 2] and, after them, the clip's end: one mean step after its last frame [T + 1]."""
+    """Shown times in seconds [T >= 2], plus the end of the clip, one mean step after its last frame [T + 1]."""
     starts = np.asarray(shown, np.float64)
     return np.append(starts, starts[-1] + (starts[-1] - starts[0]) / (len(starts) - 1))
 
 
-def _indices(edit: Mapping[str, Any]) -> NDArray[np.intp]:
-    outside, inside = edit["stride"]
-    steps = np.full(edit["num_frames"], outside)
-    steps[edit["start"] : edit["start"] + edit["length"]] = inside
-    return edit["offset"] + np.concatenate([[0], np.cumsum(steps[:-1])])
-
-
 def format_interval(start_seconds: float, end_seconds: float) -> str:
+    """An interval as a reply: `start-end` in seconds with one decimal."""
     return f"{start_seconds:.1f}-{end_seconds:.1f}"
 
 
-def _donor(video_id: str, donors: Sequence[str], rng: np.random.Generator) -> str:
-    others = len(donors) - (video_id in donors)
-    if others < 1:
-        raise SourceError(f"'swap' needs another video beside {video_id}: add videos, or leave it out of the mixture")
-    # Redrawing beats filtering: the list may name every video of the source.
+def _stored_indices(edit: Mapping[str, Any]) -> NDArray[np.intp]:
+    """Indices of the stored frames that are shown [num_frames]."""
+    outside, inside = edit["stride"]
+    steps = np.full(edit["num_frames"], outside)
+    steps[_interval_slice(edit)] = inside
+    return edit["offset"] + np.concatenate([[0], np.cumsum(steps[:-1])])
+
+
+def _interval_slice(edit: Mapping[str, Any]) -> slice:
+    return slice(edit["start"], edit["start"] + edit["length"])
+
+
+def _draw_donor(video_id: str, donors: Sequence[str], rng: np.random.Generator) -> str:
+    num_others = len(donors) - (video_id in donors)
+    if num_others < 1:
+        raise SourceError(f"'swap' needs a video other than {video_id}: add videos, or leave 'swap' out of the mixture")
+    # Drawing again is cheaper than filtering: `donors` may hold every video of the source.
     while (donor := donors[int(rng.integers(len(donors)))]) == video_id:
         continue
     return donor
 
 
-def _resized(frames: NDArray[np.uint8], size: tuple[int, ...]) -> NDArray[np.uint8]:
+def _resize(frames: Pixels, size: tuple[int, ...]) -> Pixels:
+    """Resize frames to `size` (height, width)."""
     height, width = size
     if frames.shape[1:3] == (height, width):
         return frames

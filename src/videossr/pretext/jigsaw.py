@@ -1,14 +1,15 @@
 """Temporal jigsaw: in which order do the clips play? (paper, section 3.2)
 
-The stored frames are cut into equal clips, shown in another order as separate videos. The answer has one digit a clip:
-the number of the clip that plays first, then of the one that plays second, and so on (the inverse of the shuffle). Each
-clip's clock starts at zero, so that no time stamp tells the order.
+The stored frames are cut into equal clips, which are shown as separate videos in another order. The answer is the
+inverse permutation, one digit for each clip: the number of the clip that plays first, of the one that plays second, and
+so on. The times of each clip start at zero, so that no time stamp gives the order away.
 
 Differs: never the identity order.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, ClassVar
 
 import numpy as np
@@ -28,7 +29,7 @@ _EXAMPLE = "314265897"
 
 @dataclass(frozen=True)
 class Jigsaw:
-    """Parameters: how many frames each clip shows, for puzzles of six clips, of eight, and of four to begin with."""
+    """Parameters: the frames that each clip shows, for samples of six clips, of eight, and of four (the easiest)."""
 
     frames_per_clip_6: int = 8
     frames_per_clip_8: int = 6
@@ -41,17 +42,15 @@ class Jigsaw:
             raise ConfigError("frames_per_clip must be at least 2: an order needs motion")
 
     def frames_per_clip(self, variant: str) -> int:
-        """Frames that each clip of a puzzle of this variant shows."""
+        """The frames that each clip of a sample of this variant shows."""
         return {"4": self.frames_per_clip_4, "6": self.frames_per_clip_6, "8": self.frames_per_clip_8}[variant]
 
-    def fits(self, footage: FrameTimes, variant: str) -> bool:
-        return len(shown_indices(len(footage.times), int(variant) * self.frames_per_clip(variant))) > 0
+    def fits(self, video: FrameTimes, variant: str) -> bool:
+        return len(shown_indices(len(video.times), int(variant) * self.frames_per_clip(variant))) > 0
 
-    def generate(
-        self, footage: FrameTimes, variant: str, rng: np.random.Generator, donors: Sequence[str] = ()
-    ) -> Sample:
+    def generate(self, video: FrameTimes, variant: str, rng: np.random.Generator, donors: Sequence[str] = ()) -> Sample:
         num_clips, frames_per_clip = int(variant), self.frames_per_clip(variant)
-        shown_indices(len(footage.times), num_clips * frames_per_clip)
+        shown_indices(len(video.times), num_clips * frames_per_clip)
         order = list(range(num_clips))
         while order == sorted(order):
             order = [int(part) for part in rng.permutation(num_clips)]
@@ -59,24 +58,25 @@ class Jigsaw:
         clips = "\n".join(f"Clip {number}: <video>" for number in range(1, num_clips + 1))
         example = "".join(digit for digit in _EXAMPLE if int(digit) <= num_clips)
         question = _QUESTION.format(clips=clips, num_clips=num_clips, example=example)
-        return Sample("", "jigsaw", variant, footage.video_id, edit, question, self.answer(edit, footage.times))
+        return Sample("", "jigsaw", variant, video.video_id, edit, question, self.answer(edit, video.times))
 
     def render(self, sample: Sample, store: Mapping[str, Clip]) -> list[Clip]:
-        return _cut(sample.edit, store[sample.video_id], sample.edit["order"])
+        return _cut_clips(store[sample.video_id], sample.edit["order"], sample.edit["frames_per_clip"])
 
     def render_clean(self, sample: Sample, store: Mapping[str, Clip]) -> list[Clip]:
-        return _cut(sample.edit, store[sample.video_id], sorted(sample.edit["order"]))
+        return _cut_clips(store[sample.video_id], sorted(sample.edit["order"]), sample.edit["frames_per_clip"])
 
     def perceptibility(self, sample: Sample, store: Mapping[str, Clip]) -> float:
-        """The least different pair of clips counts: two that look the same cannot be put in order."""
+        """The minimum over pairs of successive clips: two clips that look the same cannot be put in order."""
         clips = self.render_clean(sample, store)
-        return min(coarse_difference(one.frames, other.frames) for one, other in zip(clips, clips[1:], strict=False))
+        return min(coarse_difference(clip.frames, following.frames) for clip, following in pairwise(clips))
 
     def answer(self, edit: Mapping[str, Any], times: ArrayLike) -> str:
         order = edit["order"]
         return "".join(str(order.index(part) + 1) for part in range(len(order)))
 
 
-def _cut(edit: Mapping[str, Any], clip: Clip, order: Sequence[int]) -> list[Clip]:
-    parts = shown_indices(len(clip), len(order) * edit["frames_per_clip"]).reshape(len(order), -1)
-    return [Clip(clip.frames[parts[part]], clip.times[parts[part]] - clip.times[parts[part][0]]) for part in order]
+def _cut_clips(video: Clip, order: Sequence[int], frames_per_clip: int) -> list[Clip]:
+    """Cut a video into len(order) parts and return them in this order, the times of each from zero."""
+    parts = shown_indices(len(video), len(order) * frames_per_clip).reshape(len(order), -1)
+    return [Clip(video.frames[parts[i]], video.times[parts[i]] - video.times[parts[i][0]]) for i in order]

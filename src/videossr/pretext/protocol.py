@@ -1,4 +1,4 @@
-"""What a pretext task is, and how every task picks the frames that a puzzle shows."""
+"""The interface of a pretext task, and the frame selection and differences that the tasks share."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Protocol
@@ -6,71 +6,72 @@ from typing import Any, ClassVar, Protocol
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from videossr.clip import Clip
+from videossr.clip import Clip, Pixels
 from videossr.errors import ConfigError
 from videossr.records import FrameTimes, Sample
 
-_SQUARE = 4  # pixels; sides of stored frames are multiples of 32
+_BLOCK_PIXELS = 4  # side of an averaged block; sides of stored frames are multiples of 32
 
 
 class PretextTask(Protocol):
-    """A kind of puzzle: a frozen dataclass whose fields are its section of the parameters.
+    """A pretext task: a frozen dataclass whose fields are its section of the parameters.
 
-    Laws that the tests hold every task to: the answer scores 1 against itself and follows from the edit alone; the same
-    generator gives the same sample; rendering leaves the store alone and every frame outside the edit as it is.
+    The tests hold every task to these laws. The answer scores 1 against itself and follows from the edit alone. The
+    same generator state gives the same sample. Rendering changes neither the store nor the frames outside the edit.
     """
 
     variants: ClassVar[tuple[str, ...]]
 
-    def fits(self, footage: FrameTimes, variant: str) -> bool:
-        """Whether a puzzle of this variant can be asked of the video; raises ConfigError where no video could do."""
+    def fits(self, video: FrameTimes, variant: str) -> bool:
+        """Whether the video allows a sample of this variant. Raises ConfigError if the parameters allow none at all."""
         ...
 
-    def generate(
-        self, footage: FrameTimes, variant: str, rng: np.random.Generator, donors: Sequence[str] = ()
-    ) -> Sample:
-        """Decide a puzzle without seeing a pixel. `sample_id` is left empty: the data set names its samples."""
+    def generate(self, video: FrameTimes, variant: str, rng: np.random.Generator, donors: Sequence[str] = ()) -> Sample:
+        """Draw a sample without reading pixels; `donors` are the ids of videos whose frames it may insert.
+
+        `sample_id` is empty: the data set names its samples.
+        """
         ...
 
     def render(self, sample: Sample, store: Mapping[str, Clip]) -> list[Clip]:
-        """Draw the puzzle from its edit alone, one clip for each `<video>` of its question; decides nothing."""
+        """Render the clips from the edit alone, one for each `<video>` marker of the question. Draws nothing."""
         ...
 
     def render_clean(self, sample: Sample, store: Mapping[str, Clip]) -> list[Clip]:
-        """What `render` would return had nothing been edited: same clips, same shapes, same shown times."""
+        """The clips that `render` would return without the edit: same number, shapes and shown times."""
         ...
 
     def perceptibility(self, sample: Sample, store: Mapping[str, Clip]) -> float:
-        """How much the edit changes what is seen where it acts: mean absolute difference of channels, 0..255."""
+        """How visible the edit is: the mean absolute difference of channels, 0..255, where it changes the video."""
         ...
 
     def answer(self, edit: Mapping[str, Any], times: ArrayLike) -> str:
-        """The right answer, from the edit and the stored times in seconds [T]; `generate` uses the same function."""
+        """The right answer, from the edit and the stored times in seconds [T]; `generate` calls it too."""
         ...
 
 
 def shown_indices(num_stored: int, num_shown: int) -> NDArray[np.intp]:
-    """Every k-th of the stored frames, `num_shown` of them, the first included.
+    """Indices of `num_shown` of the stored frames: every k-th, from the first.
 
-    Raises ConfigError where the stored frames are no multiple of the shown: the clock would run unevenly.
+    Raises ConfigError if `num_stored` is no multiple of `num_shown`: the shown frames would not be evenly spaced.
     """
     if num_shown < 1 or num_stored % num_shown:
         raise ConfigError(
-            f"frames.num_frames must be a multiple of the frames a puzzle shows, got {num_stored} stored and "
+            f"frames.num_frames must be a multiple of the frames that a sample shows, got {num_stored} stored and "
             f"{num_shown} shown"
         )
     return np.arange(num_shown) * (num_stored // num_shown)
 
 
-def mean_difference(first: NDArray[np.uint8], second: NDArray[np.uint8]) -> float:
-    """Mean absolute difference of two blocks of pixels of one shape, 0..255."""
+def mean_difference(first: Pixels, second: Pixels) -> float:
+    """Mean absolute difference of two uint8 arrays of the same shape, 0..255."""
     return float(np.abs(first.astype(np.int16) - second).mean())
 
 
-def coarse_difference(first: NDArray[np.uint8], second: NDArray[np.uint8]) -> float:
-    """The same of the means of squares of 4x4 pixels, frames [T,H,W,3]: noise makes no frame another one."""
+def coarse_difference(first: Pixels, second: Pixels) -> float:
+    """Mean absolute difference after averaging blocks of 4x4 pixels, frames [T,H,W,3]: noise then counts for little."""
     count, height, width, channels = first.shape
-    height, width = height // _SQUARE, width // _SQUARE
-    apart = (first.astype(np.int16) - second)[:, : height * _SQUARE, : width * _SQUARE]
-    squares = apart.reshape(count, height, _SQUARE, width, _SQUARE, channels)
-    return float(np.abs(squares.mean(axis=(2, 4))).mean())
+    rows, columns = height // _BLOCK_PIXELS, width // _BLOCK_PIXELS
+    difference = (first.astype(np.int16) - second)[:, : rows * _BLOCK_PIXELS, : columns * _BLOCK_PIXELS]
+    blocks = difference.reshape(count, rows, _BLOCK_PIXELS, columns, _BLOCK_PIXELS, channels)
+    return float(np.abs(blocks.mean(axis=(2, 4))).mean())
