@@ -1,1 +1,1 @@
-"""From stored videos to samples: the training set and VIUBench, as tables, and in verl's format."""
+"""The training set and VIUBench: building samples from stored videos, their tables, and verl's format."""

@@ -1,12 +1,12 @@
-"""The `pretext` section of a run: each task's parameters, the mixture of the training set, the size of VIUBench."""
+"""The params section `pretext`: each task's parameters, the mixture of the training set, the size of VIUBench."""
 
 from dataclasses import dataclass, field
 
 from videossr.errors import ConfigError
 from videossr.pretext import TASKS, Counting, Grounding, Jigsaw, PretextTask
 
-# VideoSSR-30K: 4 x 3,000 grounding, 6,000 counting, 12,000 jigsaw. The paper does not tell the counting variant; the
-# jigsaw's six clips are the easy ones, and so is this.
+# VideoSSR-30K: 4 x 3,000 grounding, 6,000 counting, 12,000 jigsaw. The paper does not name the counting variant. Its
+# jigsaws have six clips, the easier variant, so the easy counting variant is assumed.
 VIDEOSSR_30K = {
     "grounding/channel_swap": 0.1,
     "grounding/mirror": 0.1,
@@ -31,7 +31,7 @@ VIUBENCH = (
 
 @dataclass(frozen=True)
 class TrainSet:
-    """How many training samples, and their shares by "task/variant" (any positive numbers; only proportions count)."""
+    """The number of training samples, and the shares of each "task/variant" (only their proportions matter)."""
 
     num_samples: int = 30000
     mixture: dict[str, float] = field(default_factory=lambda: dict(VIDEOSSR_30K))
@@ -40,17 +40,17 @@ class TrainSet:
         if self.num_samples < 1:
             raise ConfigError(f"num_samples must be at least 1, got {self.num_samples}")
         if not self.mixture or any(share < 0 for share in self.mixture.values()) or sum(self.mixture.values()) <= 0:
-            raise ConfigError(f"mixture must hold shares of which none is below 0 and one above, got {self.mixture}")
+            raise ConfigError(f"mixture needs shares of at least 0 and one above 0, got {self.mixture}")
         for kind in self.mixture:
             task, _, variant = kind.partition("/")
             if task not in TASKS or variant not in TASKS[task].variants:
                 known = ", ".join(f"{name}/{v}" for name, cls in TASKS.items() for v in cls.variants)
-                raise ConfigError(f"mixture has no puzzle '{kind}': accepted are {known}")
+                raise ConfigError(f"mixture names an unknown kind '{kind}': accepted are {known}")
 
 
 @dataclass(frozen=True)
 class BenchSet:
-    """How many questions each of VIUBench's nine columns asks (the paper: 300)."""
+    """The number of questions in each of VIUBench's nine columns (the paper: 300)."""
 
     per_column: int = 300
 
@@ -61,7 +61,7 @@ class BenchSet:
 
 @dataclass(frozen=True)
 class PretextParams:
-    """The section `pretext`: each task's parameters, and what is made of them."""
+    """Params section `pretext`: the seed, each task's parameters, the training set and VIUBench."""
 
     seed: int = 0
     grounding: Grounding = field(default_factory=Grounding)
@@ -72,5 +72,5 @@ class PretextParams:
 
     @property
     def tasks(self) -> dict[str, PretextTask]:
-        """The tasks by name, as they are parametrised here."""
+        """The tasks by name, with these parameters."""
         return {"grounding": self.grounding, "counting": self.counting, "jigsaw": self.jigsaw}

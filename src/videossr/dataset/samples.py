@@ -1,4 +1,4 @@
-"""Samples as a parquet table: one row each, the edit as JSON."""
+"""Read and write samples as a parquet table: one row for each sample, the edit as JSON."""
 
 import json
 from collections.abc import Sequence
@@ -16,13 +16,13 @@ _SCHEMA = pa.schema([(name, pa.string()) for name in _COLUMNS])
 
 
 def write_samples(path: Path, samples: Sequence[Sample]) -> None:
-    """Write samples as parquet, one row each, the edit as a JSON string; the file appears whole or not at all."""
+    """Write samples as parquet, one row each, the edit as a JSON string; the file is written atomically."""
     rows = {name: [getattr(sample, name) for sample in samples] for name in _COLUMNS if name != "edit"}
     write_table(path, pa.table({**rows, "edit": [canonical_edit(sample) for sample in samples]}, schema=_SCHEMA))
 
 
 def read_samples(path: Path) -> list[Sample]:
-    """Read what `write_samples` wrote. Raises SourceError where the file is another."""
+    """Read a file that `write_samples` wrote. Raises SourceError if it holds anything else."""
     try:
         rows = pq.read_table(path, columns=list(_COLUMNS)).to_pylist()
         return [Sample(**{**row, "edit": json.loads(row["edit"])}) for row in rows]
