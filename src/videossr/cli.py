@@ -166,14 +166,13 @@ def audit(
     reports: Annotated[Path, typer.Option(help="the folder for audit.json and audit.html")] = Path("reports"),
 ) -> None:
     """Let a probe without vision try the puzzles, on our frames and on frames written the published way."""
-    from videossr.audit import AuditParams, write_audit
-    from videossr.audit import audit as audited
+    from videossr.audit import AuditParams, run_audit, write_audit
     from videossr.frames.store import FrameStore
     from videossr.recipe import load_recipe
 
     store = FrameStore(frames)
     params = AuditParams(num_samples=puzzles, seed=seed)
-    result = audited(load_recipe(PARAMS).pretext, store.frame_times(), store, params)
+    result = run_audit(load_recipe(PARAMS).pretext, store.frame_times(), store, params)
     page = write_audit(result, reports)
     if result["verdict"] == "leak":
         raise GateError(
@@ -190,7 +189,7 @@ def export(
 ) -> None:
     """Write samples as verl reads them: a parquet file, and every frame once, without loss."""
     from videossr.dataset.samples import read_samples
-    from videossr.dataset.verl import export_samples
+    from videossr.dataset.verl_export import export_samples
     from videossr.frames.store import FrameStore
     from videossr.models.encode_prompt import SYSTEM_PROMPT
     from videossr.recipe import load_recipe
@@ -207,7 +206,7 @@ def import_(
 ) -> None:
     """Read exported samples back: checked frame by frame, rendered alike, in this project's own form."""
     from videossr.dataset.samples import write_samples
-    from videossr.dataset.verl import import_samples
+    from videossr.dataset.verl_import import import_samples
 
     if out.exists():
         raise ConfigError(f"there is a {out} already: remove it, or choose another folder with --out")

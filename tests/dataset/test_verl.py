@@ -15,17 +15,19 @@ import yaml
 from typer.testing import CliRunner
 
 from tests.support import ROOT, tiny_policy
-from videossr.audit import GATED
+from videossr.audit import GATED_KINDS
 from videossr.audit.features import measure_features
-from videossr.audit.findings import find
-from videossr.audit.puzzles import posed
+from videossr.audit.findings import compute_finding
+from videossr.audit.puzzles import build_puzzles
 from videossr.audit.renderings import Rendering
 from videossr.cli import app
 from videossr.clip import Clip
 from videossr.dataset.build import build_train
 from videossr.dataset.params import PretextParams, TrainSet
 from videossr.dataset.samples import read_samples, write_samples
-from videossr.dataset.verl import SCHEMA, export_samples, import_samples, read_export
+from videossr.dataset.verl_export import export_samples
+from videossr.dataset.verl_format import SCHEMA
+from videossr.dataset.verl_import import import_samples, read_export
 from videossr.errors import ConfigError, SourceError, StoreError
 from videossr.frames.lossless import decode_png, encode_png, write_clips
 from videossr.frames.store import FrameStore
@@ -126,7 +128,7 @@ def test_a_frame_that_is_shown_twice_is_stored_once_and_its_name_tells_no_edit(e
     assert len(pixels) == len(files)
 
 
-@pytest.mark.parametrize("kind", GATED)
+@pytest.mark.parametrize("kind", GATED_KINDS)
 def test_the_probe_learns_nothing_from_exported_frames(kind, tmp_path):
     store, samples = tiny_policy.clips(12), samples_of([kind], 96)
     path = export_samples(samples, store, PRETEXT.tasks, tmp_path, "train")
@@ -136,10 +138,10 @@ def test_the_probe_learns_nothing_from_exported_frames(kind, tmp_path):
         videos = rows[sample.sample_id]["videos"]
         return [Clip(read_as_verl(video), clip.times) for video, clip in zip(videos, clips, strict=True)]
 
-    seen = measure_features(PRETEXT.tasks, samples, {kind: [Rendering("exported", "", False, as_exported)]}, store)
-    puzzles = posed(PRETEXT.tasks["grounding"], seen.shown[kind, "exported"])
-    found = find(kind, "exported", puzzles, 4, 0.99, np.random.default_rng(0))
-    assert found.interval[0] <= 0 <= found.interval[1] and found.tells == ()
+    features = measure_features(PRETEXT.tasks, samples, {kind: [Rendering("exported", "", False, as_exported)]}, store)
+    puzzles = build_puzzles(PRETEXT.tasks["grounding"], features.rendered[kind, "exported"])
+    finding = compute_finding(kind, "exported", puzzles, 4, 0.99, np.random.default_rng(0))
+    assert finding.interval[0] <= 0 <= finding.interval[1] and finding.top_statistics == ()
 
 
 # And that it comes back

@@ -1,0 +1,66 @@
+"""The files of an export in verl's format: columns, names, and how a frame gets its name.
+
+An export is a folder with these files:
+
+- `<name>.parquet`: one row for each sample, in the columns that verl reads (`data_source`, `prompt`, `videos`,
+  `ability`, `reward_model`, `extra_info`)
+- `<name>.videos.parquet`: names of the stored frames, and their times, of every video that a sample uses
+- `frames/`: each distinct frame once, as PNG, named by a hash of its pixels
+
+Edited and unedited frames are encoded in the same way, in one folder: neither name nor compression reveals an edit.
+
+Differs: the published files hold JPEG, and their edited frames are compressed twice.
+"""
+
+import hashlib
+import json
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from videossr.clip import Pixels
+
+FRAMES_FOLDER = "frames"
+
+_STRINGS = pa.list_(pa.string())
+_VIDEO = pa.struct(
+    [
+        ("type", pa.string()),
+        ("video", _STRINGS),
+        ("sample_fps", pa.float64()),
+        ("min_pixels", pa.int64()),
+        ("max_pixels", pa.int64()),
+    ]
+)
+EXTRA_INFO = pa.struct(
+    [
+        ("split", pa.string()),
+        ("index", pa.int64()),
+        *((name, pa.string()) for name in ("sample_id", "task", "variant", "video_id", "edit", "question", "answer")),
+        ("times", pa.list_(pa.list_(pa.float64()))),
+    ]
+)
+SCHEMA = pa.schema(
+    [
+        ("data_source", pa.string()),
+        ("prompt", pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))),
+        ("videos", pa.list_(_VIDEO)),
+        ("ability", pa.string()),
+        ("reward_model", pa.struct([("style", pa.string()), ("ground_truth", pa.string())])),
+        ("extra_info", EXTRA_INFO),
+    ]
+)
+VIDEOS_SCHEMA = pa.schema([("video_id", pa.string()), ("times", pa.list_(pa.float64())), ("frames", _STRINGS)])
+
+
+def videos_path(samples_path: Path) -> Path:
+    """The `<name>.videos.parquet` that belongs to `<name>.parquet`."""
+    return samples_path.with_name(f"{samples_path.stem}.videos.parquet")
+
+
+def frame_name(frame: Pixels) -> str:
+    """The file name of a frame uint8 [H,W,3]: a hash of its shape and pixels."""
+    digest = hashlib.sha256(json.dumps(frame.shape).encode())
+    digest.update(np.ascontiguousarray(frame).tobytes())
+    return f"{digest.hexdigest()[:40]}.png"
