@@ -1,4 +1,4 @@
-"""Stage pretext: from the stored videos' clocks to the training set and VIUBench, as edits."""
+"""Stage pretext: build the training set and VIUBench from the frame times of the stored videos."""
 
 from collections import Counter
 from pathlib import Path
@@ -15,13 +15,14 @@ from videossr.workspace import project_root, selected_workers
 
 def main() -> None:
     params = params_of("pretext", PretextParams)
-    split = {video.video_id: video.split for video in read_manifest(Path("data/manifest.parquet"))}
-    footage = FrameStore(Path("data/frames")).frame_times()
+    split_of = {video.video_id: video.split for video in read_manifest(Path("data/manifest.parquet"))}
+    videos = FrameStore(Path("data/frames")).frame_times()
     with stage_run(project_root(), "pretext", {"pretext": section("pretext")}) as run:
-        for name, half, build in (("train", "train", build_train), ("viubench", "bench", build_viubench)):
-            samples = build(params, [item for item in footage if split[item.video_id] == half], selected_workers())
+        for name, split, build in (("train", "train", build_train), ("viubench", "bench", build_viubench)):
+            of_split = [video for video in videos if split_of[video.video_id] == split]
+            samples = build(params, of_split, selected_workers())
             write_samples(Path(f"data/samples/{name}.parquet"), samples)
-            run.metrics(Counter(f"{name}/{sample.task}/{sample.variant}" for sample in samples))
+            run.metrics(Counter(f"{name}/{sample.kind}" for sample in samples))
 
 
 if __name__ == "__main__":

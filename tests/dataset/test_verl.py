@@ -1,4 +1,4 @@
-"""Exports in verl's columns: what a reader finds, that nothing is lost or told, and that they come back."""
+"""Exports in verl's format: the columns, no loss, no trace of an edit, and an import that verifies every sample."""
 
 import dataclasses
 import json
@@ -36,13 +36,13 @@ from videossr.records import FrameTimes
 PRETEXT = PretextParams(**tiny_policy.TASKS)
 
 
-def samples_of(kinds, count):
+def build_samples(kinds, count):
     store = tiny_policy.clips(12)
-    footage = [FrameTimes(name, tuple(clip.times.tolist())) for name, clip in store.items()]
-    return build_train(replace(PRETEXT, train=TrainSet(count, dict.fromkeys(kinds, 1.0))), footage)
+    videos = [FrameTimes(name, tuple(clip.times.tolist())) for name, clip in store.items()]
+    return build_train(replace(PRETEXT, train=TrainSet(count, dict.fromkeys(kinds, 1.0))), videos)
 
 
-SAMPLES = samples_of(
+SAMPLES = build_samples(
     [
         "grounding/mirror",
         "grounding/swap",
@@ -62,23 +62,24 @@ def exported(tmp_path_factory):
     return export_samples(SAMPLES, tiny_policy.clips(12), PRETEXT.tasks, folder, "train", "Answer directly.")
 
 
-def rendered(sample, store=None):
+def render(sample, store=None):
     return PRETEXT.tasks[sample.task].render(sample, store or tiny_policy.clips(12))
 
 
-def same(one, other):
+def are_equal(clips, others):
     return all(
-        np.array_equal(a.frames, b.frames) and np.array_equal(a.times, b.times) for a, b in zip(one, other, strict=True)
+        np.array_equal(a.frames, b.frames) and np.array_equal(a.times, b.times)
+        for a, b in zip(clips, others, strict=True)
     )
 
 
 def read_as_verl(video):
-    """The frames of one entry of `videos`, as any reader of image files sees them."""
+    """The frames of one entry of `videos`, decoded by OpenCV from the image files [T,H,W,3]."""
     assert video["type"] == "video"
     return np.stack([cv2.imread(path)[..., ::-1] for path in video["video"]])
 
 
-# What a reader finds
+# Export
 
 
 def test_an_export_has_the_published_columns(exported):
@@ -100,7 +101,7 @@ def test_an_export_has_the_published_columns(exported):
         assert row["extra_info"]["index"] == SAMPLES.index(sample) and row["extra_info"]["split"] == "train"
 
 
-def test_every_video_marker_of_a_prompt_has_its_frames(exported):
+def test_every_video_marker_of_a_prompt_has_a_video_whose_files_exist(exported):
     for row in pq.read_table(exported).to_pylist():
         assert row["prompt"][-1]["content"].count("<video>") == len(row["videos"])
         assert all(Path(path).is_file() for video in row["videos"] for path in video["video"])
@@ -108,18 +109,18 @@ def test_every_video_marker_of_a_prompt_has_its_frames(exported):
 
 def test_exported_frames_are_the_rendered_ones_bit_for_bit(exported):
     for sample, row in zip(SAMPLES, pq.read_table(exported).to_pylist(), strict=True):
-        for clip, video in zip(rendered(sample), row["videos"], strict=True):
+        for clip, video in zip(render(sample), row["videos"], strict=True):
             np.testing.assert_array_equal(read_as_verl(video), clip.frames)
 
 
-def test_the_rate_that_is_told_is_the_true_one_and_the_size_the_models(exported):
+def test_sample_fps_is_the_true_rate_and_the_pixel_bounds_are_the_frame_size(exported):
     for row in pq.read_table(exported).to_pylist():
         for video, times in zip(row["videos"], row["extra_info"]["times"], strict=True):
             assert video["sample_fps"] == pytest.approx((len(times) - 1) / (times[-1] - times[0]))
             assert video["min_pixels"] == video["max_pixels"] == 64 * 64
 
 
-def test_a_frame_that_is_shown_twice_is_stored_once_and_its_name_tells_no_edit(exported):
+def test_every_distinct_frame_is_stored_once_under_a_hash(exported):
     files = list((exported.parent / "frames").iterdir())
     shown = {path for row in pq.read_table(exported).to_pylist() for v in row["videos"] for path in v["video"]}
     assert {str(path.resolve()) for path in files} >= shown
@@ -129,8 +130,8 @@ def test_a_frame_that_is_shown_twice_is_stored_once_and_its_name_tells_no_edit(e
 
 
 @pytest.mark.parametrize("kind", GATED_KINDS)
-def test_the_probe_learns_nothing_from_exported_frames(kind, tmp_path):
-    store, samples = tiny_policy.clips(12), samples_of([kind], 96)
+def test_the_audit_finds_no_trace_of_an_edit_in_exported_frames(kind, tmp_path):
+    store, samples = tiny_policy.clips(12), build_samples([kind], 96)
     path = export_samples(samples, store, PRETEXT.tasks, tmp_path, "train")
     rows = {row["extra_info"]["sample_id"]: row for row in pq.read_table(path).to_pylist()}
 
@@ -144,31 +145,32 @@ def test_the_probe_learns_nothing_from_exported_frames(kind, tmp_path):
     assert finding.interval[0] <= 0 <= finding.interval[1] and finding.top_statistics == ()
 
 
-# And that it comes back
+# Import
 
 
-def test_an_import_gives_back_the_samples_and_renders_them_alike(exported, tmp_path):
+def test_an_import_returns_the_same_samples_and_they_render_equally(exported, tmp_path):
     shutil.copytree(exported.parent, tmp_path / "moved")
     samples = import_samples(tmp_path / "moved" / "train.parquet", tmp_path / "store")
     store = FrameStore(tmp_path / "store")
     assert samples == SAMPLES
-    assert all(same(rendered(sample), rendered(sample, store)) for sample in samples)
+    assert all(are_equal(render(sample), render(sample, store)) for sample in samples)
 
 
-def test_an_imported_store_knows_its_clocks(exported, tmp_path):
+def test_an_imported_store_has_the_frame_times(exported, tmp_path):
     import_samples(exported, tmp_path / "store")
-    used = {item.video_id: item.times for item in FrameStore(tmp_path / "store").frame_times()}
-    assert used == {name: tuple(clip.times.tolist()) for name, clip in tiny_policy.clips(12).items() if name in used}
+    imported = {video.video_id: video.times for video in FrameStore(tmp_path / "store").frame_times()}
+    expected = {name: tuple(clip.times.tolist()) for name, clip in tiny_policy.clips(12).items()}
+    assert imported == {name: times for name, times in expected.items() if name in imported}
 
 
-def test_an_export_of_an_import_is_the_same_again(exported, tmp_path):
+def test_an_export_of_an_import_equals_the_first_export(exported, tmp_path):
     samples, frames = read_export(exported)
     again = export_samples(samples, frames, PRETEXT.tasks, tmp_path, "train", "Answer directly.")
     assert {path.name for path in again.parent.rglob("*.png")} == {path.name for path in exported.parent.rglob("*.png")}
     assert pq.read_table(again)["extra_info"] == pq.read_table(exported)["extra_info"]
 
 
-def test_rows_without_an_edit_are_refused(tmp_path):
+def test_rows_without_an_edit_are_an_error(tmp_path):
     path = tmp_path / "theirs.parquet"
     pq.write_table(pa.table({"data_source": ["grounding"], "extra_info": [{"index": 0}]}), path)
     with pytest.raises(SourceError, match="only pixels"):
@@ -182,9 +184,9 @@ def copied(exported, tmp_path):
     return shutil.copytree(exported.parent, tmp_path / "copy") / "train.parquet"
 
 
-def test_a_frame_with_other_pixels_is_noticed(copied):
-    used = pq.read_table(copied.with_name("train.videos.parquet"))["frames"][0][0].as_py()
-    path = copied.parent / "frames" / used
+def test_a_changed_or_missing_frame_is_an_error(copied):
+    name = pq.read_table(copied.with_name("train.videos.parquet"))["frames"][0][0].as_py()
+    path = copied.parent / "frames" / name
     frame = decode_png(path.read_bytes())
     path.write_bytes(encode_png(frame ^ 1))
     with pytest.raises(SourceError, match="other pixels"):
@@ -197,7 +199,7 @@ def test_a_frame_with_other_pixels_is_noticed(copied):
         read_export(copied)
 
 
-def test_an_edit_that_no_longer_fits_its_frames_is_noticed(copied):
+def test_an_edit_that_does_not_render_to_the_exported_frames_is_an_error(copied):
     rows = pq.read_table(copied).to_pylist()
     row = next(row for row in rows if row["extra_info"]["variant"] == "mirror")
     edit = json.loads(row["extra_info"]["edit"])
@@ -212,7 +214,7 @@ def test_an_edit_that_no_longer_fits_its_frames_is_noticed(copied):
             read_export(copied)
 
 
-def test_an_unknown_task_and_a_frame_outside_the_export_are_refused(copied):
+def test_an_unknown_task_and_a_frame_outside_the_folder_are_errors(copied):
     table = pq.read_table(copied)
     rows = table.to_pylist()
     rows[0]["extra_info"]["task"] = "sudoku"
@@ -228,36 +230,36 @@ def test_an_unknown_task_and_a_frame_outside_the_export_are_refused(copied):
         read_export(copied)
 
 
-MIRRORED = next(place for place, sample in enumerate(SAMPLES) if sample.variant == "mirror")
+MIRROR_INDEX = next(i for i, sample in enumerate(SAMPLES) if sample.variant == "mirror")
 
 
-def _retold(copied, **told):
-    """A mirrored sample of the export with other words in extra_info."""
+def _change_extra_info(copied, **changes):
+    """Change fields of the extra_info of a mirror sample in the export."""
     rows = pq.read_table(copied).to_pylist()
-    rows[MIRRORED]["extra_info"] |= told
+    rows[MIRROR_INDEX]["extra_info"] |= changes
     pq.write_table(pa.Table.from_pylist(rows, SCHEMA), copied)
 
 
 @pytest.mark.parametrize(
-    ("told", "sentence"),
+    ("changes", "message"),
     [
         ({"answer": "0.1-0.2"}, "answer that does not follow"),
         ({"answer": "maybe"}, "answer that does not follow"),
         ({"answer": None}, "answer must be a text"),
         ({"question": "When?"}, "question without its clips"),
         ({"variant": "wobble"}, "no variant 'wobble'"),
-        ({"sample_id": SAMPLES[MIRRORED - 1].sample_id}, "same sample_id"),
-        ({"edit": json.dumps({**SAMPLES[MIRRORED].edit, "num_frames": 10**13})}, "10000000000000 of"),
-        ({"edit": json.dumps({**SAMPLES[MIRRORED].edit, "start": 10**30})}, "cannot be rendered"),
+        ({"sample_id": SAMPLES[MIRROR_INDEX - 1].sample_id}, "same sample_id"),
+        ({"edit": json.dumps({**SAMPLES[MIRROR_INDEX].edit, "num_frames": 10**13})}, "10000000000000 of"),
+        ({"edit": json.dumps({**SAMPLES[MIRROR_INDEX].edit, "start": 10**30})}, "cannot be rendered"),
     ],
 )
-def test_a_row_that_tells_other_than_its_edit_is_refused(copied, told, sentence):
-    _retold(copied, **told)
-    with pytest.raises(SourceError, match=sentence):
+def test_a_row_that_contradicts_its_edit_is_an_error(copied, changes, message):
+    _change_extra_info(copied, **changes)
+    with pytest.raises(SourceError, match=message):
         read_export(copied)
 
 
-def test_an_answer_that_verl_would_pay_otherwise_is_refused(copied):
+def test_a_ground_truth_that_contradicts_the_edit_is_an_error(copied):
     rows = pq.read_table(copied).to_pylist()
     rows[0]["reward_model"]["ground_truth"] = "0.1-0.2"
     pq.write_table(pa.Table.from_pylist(rows, SCHEMA), copied)
@@ -267,15 +269,15 @@ def test_an_answer_that_verl_would_pay_otherwise_is_refused(copied):
 
 @pytest.mark.parametrize("column", ["extra_info", "videos", "reward_model"])
 @pytest.mark.parametrize("value", [None, "text"])
-def test_a_column_of_another_type_is_told_in_a_sentence(copied, column, value):
+def test_a_column_of_another_type_is_a_clear_error(copied, column, value):
     table = pq.read_table(copied)
-    others = pa.array([value] * len(table), pa.string())
-    pq.write_table(table.set_column(table.schema.get_field_index(column), column, others), copied)
+    replacement = pa.array([value] * len(table), pa.string())
+    pq.write_table(table.set_column(table.schema.get_field_index(column), column, replacement), copied)
     with pytest.raises(SourceError, match="only pixels|cannot be rendered"):
         read_export(copied)
 
 
-def test_rows_without_values_are_told_in_a_sentence(copied):
+def test_a_row_without_values_is_a_clear_error(copied):
     rows = pq.read_table(copied).to_pylist()
     for column in ("extra_info", "videos", "reward_model"):
         pq.write_table(pa.Table.from_pylist([{**rows[0], column: None}, *rows[1:]], SCHEMA), copied)
@@ -284,14 +286,14 @@ def test_rows_without_values_are_told_in_a_sentence(copied):
 
 
 @pytest.mark.parametrize("name", ["train.parquet", "train.videos.parquet"])
-def test_a_file_that_is_no_parquet_is_told_in_a_sentence(copied, name):
+def test_a_file_that_is_not_parquet_is_a_clear_error(copied, name):
     copied.with_name(name).write_text("half a download")
     with pytest.raises(SourceError, match="cannot be read as parquet"):
         read_export(copied)
 
 
 @pytest.mark.parametrize("video_id", ["../../evil", "v" * 100, None])
-def test_a_video_is_not_named_by_a_path(copied, video_id):
+def test_a_video_id_that_is_a_path_is_an_error(copied, video_id):
     index = copied.with_name("train.videos.parquet")
     videos = pq.read_table(index).to_pylist()
     pq.write_table(pa.Table.from_pylist([{**videos[0], "video_id": video_id}, *videos[1:]]), index)
@@ -302,7 +304,7 @@ def test_a_video_is_not_named_by_a_path(copied, video_id):
         read_export(copied)
 
 
-def test_clips_of_different_lengths_make_no_store(tmp_path):
+def test_clips_of_different_lengths_are_an_error(tmp_path):
     clip = tiny_policy.clips(12)["video0"]
     with pytest.raises(SourceError, match="as many frames"):
         write_clips({"a": clip, "b": Clip(clip.frames[:4], clip.times[:4])}, tmp_path / "store")
@@ -321,7 +323,7 @@ def project(tmp_path, monkeypatch):
     return tmp_path
 
 
-def test_the_commands_lead_there_and_back_and_overwrite_nothing(project):
+def test_the_commands_export_and_import_and_overwrite_nothing(project):
     def invoke(*arguments):
         return CliRunner().invoke(app, list(arguments), catch_exceptions=False)
 
@@ -334,7 +336,7 @@ def test_the_commands_lead_there_and_back_and_overwrite_nothing(project):
 
 
 def test_the_audit_command_writes_its_page(project):
-    """Of any frames, such as those of an import; the project's own are the default."""
+    """`--frames` names another frame store, such as that of an import; the default is data/frames."""
     (project / "data" / "frames").rename(project / "imported")
     with pytest.raises(StoreError, match="no frame store at data/frames"):
         CliRunner().invoke(app, ["audit"], catch_exceptions=False)
