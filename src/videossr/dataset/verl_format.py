@@ -1,4 +1,4 @@
-"""The files of an export in verl's format: columns, names, and how a frame gets its name.
+"""The format of an export for verl: the files, their columns, and the names of the frames.
 
 An export is a folder with these files:
 

@@ -26,7 +26,7 @@ from videossr.pretext import TASKS
 from videossr.records import VIDEO_MARKER, Sample
 
 _FRAME_NAME = re.compile(r"[0-9a-f]{40}\.png")
-_VIDEO_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")  # it becomes part of names in the store's archives
+_VIDEO_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")  # ids become part of file names in the shards of the frame store
 _ROWS_PER_BATCH = 256
 # Raised for a row whose values have other types or ranges than its task writes. MemoryError and cv2.error are among
 # them because the sizes in an edit reach numpy and OpenCV unchecked.

@@ -6,6 +6,7 @@ grounding 0.31, counting 0.58, jigsaw 0.35.
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import TypeVar
 
 from videossr import rewards
@@ -39,8 +40,8 @@ def blind_floors(samples: Sequence[Sample]) -> dict[str, float]:
     for sample in samples:
         by_kind[sample.task, sample.variant].append(sample)
     floors: dict[str, list[tuple[float, int]]] = defaultdict(list)
-    for (task, _), of_kind in by_kind.items():
-        floors[task].append((_FLOORS[task](of_kind[:_MAX_SAMPLES]), len(of_kind)))
+    for (task, _), same_kind in by_kind.items():
+        floors[task].append((_FLOORS[task](same_kind[:_MAX_SAMPLES]), len(same_kind)))
     return {
         task: sum(floor * count for floor, count in pairs) / sum(count for _, count in pairs)
         for task, pairs in floors.items()
@@ -61,7 +62,7 @@ def _counting_floor(samples: Sequence[Sample]) -> float:
     answers = [sample.answer for sample in samples]
     largest = max(int(count) for answer in answers for count in answer.split(","))
     candidates = [f"{count},{count},{count}" for count in range(largest + 1)]
-    return best_constant(candidates, answers, _counting_score)[1]
+    return best_constant(candidates, answers, partial(rewards.score, "counting"))[1]
 
 
 def _jigsaw_floor(samples: Sequence[Sample]) -> float:
@@ -69,16 +70,8 @@ def _jigsaw_floor(samples: Sequence[Sample]) -> float:
     # than the best one, which is best by chance.
     answers = [sample.answer for sample in samples]
     orders = sorted(set(answers))[:_NUM_ORDERS]
-    means = [_mean_score(order, answers, _jigsaw_score) for order in orders]
+    means = [_mean_score(order, answers, partial(rewards.score, "jigsaw")) for order in orders]
     return sum(means) / len(means)
-
-
-def _counting_score(completion: str, answer: str) -> float:
-    return rewards.score("counting", completion, answer)
-
-
-def _jigsaw_score(completion: str, answer: str) -> float:
-    return rewards.score("jigsaw", completion, answer)
 
 
 def _mean_score(candidate: Candidate, answers: Sequence[Answer], score: Callable[[Candidate, Answer], float]) -> float:

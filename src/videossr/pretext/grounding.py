@@ -118,8 +118,8 @@ class Grounding:
         """
         shown_indices(num_stored, self.num_frames)
         outside, inside = perturbation.stride_ratio
-        # The most stored frames that any interval can span. Were it the span of the drawn interval, the range of the
-        # offset would reveal the interval's length.
+        # The number of stored frames that the clip spans with the longest interval. The span must not depend on the
+        # drawn interval, because the range of the offset would then reveal its length.
         span = self.num_frames * outside + max(0, inside - outside) * self.max_length
         unit = num_stored // span
         if unit < 1:
