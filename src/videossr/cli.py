@@ -91,14 +91,14 @@ def plan(
 ) -> None:
     """Tell what a run will cost: parameters, memory a GPU, tokens, operations, hours. Needs no GPU and no weights."""
     from videossr.plan import plan_run
-    from videossr.plan.table import hours, measured_groups_per_second, tables
+    from videossr.plan.tables import hours_table, plan_tables, read_groups_per_second
     from videossr.recipe import load_recipe
 
-    rates = measured_groups_per_second(measured) if measured else {}
+    rates = read_groups_per_second(measured) if measured else {}
     run = load_recipe(path)
     planned = plan_run(run.frames, run.pretext, run.train, completion_tokens)
     console = Console()
-    for table in [*tables(planned), hours(planned, tflops or (100.0, 200.0, 400.0), rates)]:
+    for table in [*plan_tables(planned), hours_table(planned, tflops or (100.0, 200.0, 400.0), rates)]:
         console.print(table)
 
 

@@ -1,8 +1,8 @@
-"""What a prompt, a group and a step cost: tokens and floating-point operations, in closed form.
+"""The cost of a prompt and of its group in tokens and floating-point operations, in closed form.
 
-A multiplication of a token with a weight counts two operations; attention counts every pair of a query and a key that a
-dense kernel computes, the masked ones too, as torch's own counter does. Norms, activations and the optimizer are left
-out: together they are below a percent.
+A multiplication of a token with a weight counts two operations. Attention counts every pair of a query and a key that a
+dense kernel computes, masked pairs included, as torch's own counter does. Norms, activations and the optimizer are not
+counted: together they are below one percent.
 """
 
 import re
@@ -12,16 +12,17 @@ from math import ceil
 
 from videossr.models.encode_prompt import SYSTEM_PROMPT
 from videossr.models.policy import Prompt
-from videossr.plan.architecture import Architecture, Vision
+from videossr.plan.architecture import Architecture, VisionSizes
 from videossr.records import VIDEO_MARKER
 
-BACKWARD = 2  # gradients of inputs and of weights, each as much work as the forward pass
-_TEMPLATE = "<s>system\n<e>\n<s>user\n<e>\n<s>assistant\n"  # one character or word a token, as the special tokens are
+BACKWARD = 2  # a backward pass computes gradients of inputs and of weights, each as costly as the forward pass
+# The chat template. `count_text_tokens` counts `<s>` as three tokens, the tokenizer as one: too few to matter.
+_TEMPLATE = "<s>system\n<e>\n<s>user\n<e>\n<s>assistant\n"
 
 
 @dataclass(frozen=True)
 class Grid:
-    """Patches of one clip: time slices, rows and columns."""
+    """The patches of one clip: time slices, rows and columns."""
 
     slices: int
     rows: int
@@ -34,7 +35,7 @@ class Grid:
 
 @dataclass(frozen=True)
 class PromptSize:
-    """One prompt: the grids of its clips, its visual and its text tokens (time stamps included)."""
+    """The size of one prompt: the grid of each clip, visual tokens, and text tokens (time stamps included)."""
 
     clips: tuple[Grid, ...]
     visual_tokens: int
@@ -50,8 +51,8 @@ class PromptSize:
 
 
 @dataclass(frozen=True)
-class Work:
-    """Operations of a group (one prompt, its completions): rollout, reference pass, loss with its backward pass."""
+class Operations:
+    """Operations of a group (one prompt and its completions): rollout, reference pass, loss with its backward pass."""
 
     rollout: float
     reference: float
@@ -63,144 +64,156 @@ class Work:
 
 
 @dataclass(frozen=True)
-class Learning:
-    """What the backward pass has to do: which parts have trainable weights, all of them or adapters.
+class BackwardPass:
+    """What the backward pass computes.
 
-    `adapter_weights` counts the weights of adapters beside frozen ones (LoRA); 0 where the weights themselves learn.
+    `trains_vision`: the vision tower has trainable weights. `adapter_weights` counts LoRA weights beside a frozen
+    language model; 0 means that the language model itself is trained. `recomputes_layers`: gradient checkpointing.
     """
 
-    vision: bool
+    trains_vision: bool
     adapter_weights: int
-    recomputes: bool
+    recomputes_layers: bool
 
 
-def prompt_size(vision: Vision, prompt: Prompt) -> PromptSize:
-    """Visual tokens exactly, text tokens as nearly as is possible without the tokenizer: words, digits, signs."""
-    factor = vision.patch_pixels
+def prompt_size(vision: VisionSizes, prompt: Prompt) -> PromptSize:
+    """The size of a prompt. Visual tokens are exact; text tokens are an estimate without the tokenizer."""
+    side = vision.patch_pixels
     grids = tuple(
-        Grid(ceil(len(clip) / vision.slice_frames), clip.frames.shape[1] // factor, clip.frames.shape[2] // factor)
+        Grid(ceil(len(clip) / vision.slice_frames), clip.frames.shape[1] // side, clip.frames.shape[2] // side)
         for clip in prompt.clips
     )
     visual = sum(grid.patches for grid in grids) // vision.merge**2
-    text = text_tokens(_TEMPLATE + SYSTEM_PROMPT + prompt.text.replace(VIDEO_MARKER, "<>"))
+    text = count_text_tokens(_TEMPLATE + SYSTEM_PROMPT + prompt.text.replace(VIDEO_MARKER, "<>"))
     if vision.writes_times:
-        text += sum(_stamp_tokens(clip.times.tolist(), vision.slice_frames) for clip in prompt.clips)
+        text += sum(_count_time_tokens(clip.times.tolist(), vision.slice_frames) for clip in prompt.clips)
     return PromptSize(grids, visual, text)
 
 
-def text_tokens(text: str) -> int:
-    """How many tokens a tokenizer makes of plain English: one a word, one a digit, one a sign or a line break."""
+def count_text_tokens(text: str) -> int:
+    """Estimated tokens of plain English: one per word, digit, punctuation mark and line break."""
     return len(re.findall(r"[A-Za-z]+|[^\sA-Za-z]|\n", text))
 
 
-def _stamp_tokens(times: Sequence[float], slice_frames: int) -> int:
-    # Every slice is `<12.3 seconds>`, then its picture between two marks.
-    return sum(text_tokens(f"<{times[i]:.1f} seconds>") + 2 for i in range(0, len(times), slice_frames))
+def _count_time_tokens(times: Sequence[float], slice_frames: int) -> int:
+    # Every time slice is written as `<12.3 seconds>`, then its visual tokens between a start and an end token.
+    return sum(count_text_tokens(f"<{times[i]:.1f} seconds>") + 2 for i in range(0, len(times), slice_frames))
 
 
-def vision_forward(vision: Vision, clips: Iterable[Grid]) -> float:
-    """Operations of one pass of the vision tower over clips."""
+def vision_forward(vision: VisionSizes, clips: Iterable[Grid]) -> float:
+    """Operations of one forward pass of the vision tower over clips."""
     clips = list(clips)
     return vision_layers(vision, clips) + _vision_ends(vision, clips)
 
 
-def vision_layers(vision: Vision, clips: Iterable[Grid]) -> float:
-    """The part of `vision_forward` that its layers do: what gradient checkpointing does again."""
+def vision_layers(vision: VisionSizes, clips: Iterable[Grid]) -> float:
+    """Operations of the layers alone, which gradient checkpointing computes a second time."""
     total = 0.0
     for clip in clips:
-        whole = clip.slices * (clip.rows * clip.columns) ** 2
-        windows = clip.slices * _squares(clip.rows, vision.window) * _squares(clip.columns, vision.window)
-        pairs = vision.full_layers * whole + (vision.layers - vision.full_layers) * windows
+        full_pairs = clip.slices * (clip.rows * clip.columns) ** 2
+        window_pairs = (
+            clip.slices
+            * _sum_of_squared_windows(clip.rows, vision.window)
+            * _sum_of_squared_windows(clip.columns, vision.window)
+        )
+        pairs = vision.full_layers * full_pairs + (vision.layers - vision.full_layers) * window_pairs
         total += 2 * vision.linear * clip.patches + 4 * vision.width * pairs
     return total
 
 
-def _vision_ends(vision: Vision, clips: Iterable[Grid]) -> float:
+def _vision_ends(vision: VisionSizes, clips: Iterable[Grid]) -> float:
+    """Operations of the patch embedding before the layers and of the mergers after them."""
     return sum(2 * clip.patches * (vision.embedding + vision.merger / vision.merge**2) for clip in clips)
 
 
-def _squares(length: int, window: int) -> int:
-    """Sum of the squares of the pieces that windows cut a length into."""
+def _sum_of_squared_windows(length: int, window: int) -> int:
+    """Cut `length` into windows, the last of which may be shorter, and sum the squares of their lengths."""
     if not window:
         return length**2
     return (length // window) * window**2 + (length % window) ** 2
 
 
 def text_forward(architecture: Architecture, tokens: float, pairs: float, scored: float) -> float:
-    """Operations of the language model over `tokens`, `pairs` of queries and keys, and `scored` output positions."""
+    """Operations of the language model for `tokens`, `pairs` of query and key, and `scored` output positions."""
     text = architecture.text
     attention = 4 * text.layers * text.heads * text.head_width * pairs
     return 2 * text.linear * tokens + attention + 2 * text.head * scored
 
 
-def group_work(
+def group_operations(
     architecture: Architecture,
     prompt: PromptSize,
     completion_tokens: int,
     group_size: int,
-    learning: Learning,
+    backward: BackwardPass,
     *,
     reference: bool,
     shared: bool,
-) -> Work:
-    """Operations of one prompt with its group, paying for the prompt once (`shared`) or with every completion.
+) -> Operations:
+    """Operations of one prompt with its group. The prompt is computed once if `shared`, else with every completion.
 
-    A frozen tower sees the same in every pass: with `shared`, it looks at the prompt in the rollout alone.
+    The features of a frozen vision tower are the same in every pass: with `shared`, only the rollout computes them.
     """
     copies = 1 if shared else group_size
     tokens, scored = prompt.tokens, completion_tokens * group_size
-    behind = scored if shared else completion_tokens
-    width = tokens + behind
-    # Packed, the prompt is a pass of its own, in which no answer is a key.
-    pairs = tokens**2 + behind * width if shared else width**2
+    row_completions = scored if shared else completion_tokens
+    width = tokens + row_completions
+    # In a packed row, the prompt is a pass of its own whose keys do not include the completions.
+    pairs = tokens**2 + row_completions * width if shared else width**2
     vision = copies * vision_forward(architecture.vision, prompt.clips)
     text = copies * text_forward(architecture, width, pairs, 0)
     head = text_forward(architecture, 0, 0, scored)
-    decoded = text_forward(architecture, scored, scored * (tokens + completion_tokens / 2), scored)
+    decoding = text_forward(architecture, scored, scored * (tokens + completion_tokens / 2), scored)
     prefill = copies * text_forward(architecture, tokens, tokens**2, 1)
-    forward = (0.0 if shared and not learning.vision else vision) + text + head
-    backward = copies * (
-        _text_backward(architecture, width, pairs, learning) + _vision_backward(architecture, prompt, learning)
+    forward = (0.0 if shared and not backward.trains_vision else vision) + text + head
+    gradients = copies * (
+        _text_backward(architecture, width, pairs, backward) + _vision_backward(architecture, prompt, backward)
     )
-    return Work(
-        rollout=vision + prefill + decoded,
+    return Operations(
+        rollout=vision + prefill + decoding,
         reference=forward if reference else 0.0,
-        # TRL's output layer computes its scores a second time on the way back.
-        loss=forward + backward + head * (2 if learning.adapter_weights else 3),
+        # TRL's output layer computes its scores a second time in the backward pass.
+        loss=forward + gradients + head * (2 if backward.adapter_weights else 3),
     )
 
 
-def _text_backward(architecture: Architecture, tokens: int, pairs: int, learning: Learning) -> float:
-    """Gradients of one row, and the second forward pass of the layers where they were checkpointed.
+def _text_backward(architecture: Architecture, tokens: int, pairs: int, backward: BackwardPass) -> float:
+    """Operations of the gradients of one row, and of the second forward pass of checkpointed layers.
 
-    Frozen weights need no gradient of their own, so LoRA halves the work of the matrices; its own are small.
+    Frozen weights need no gradient of their own, so LoRA halves the cost of the matrices; the adapters add little.
     """
     text, forward = architecture.text, text_forward(architecture, tokens, pairs, 0)
-    # The second pass stops before each layer's last matrix: nothing needs its result.
-    again = forward - 2 * text.layers * text.inner_width * text.width * tokens if learning.recomputes else 0.0
-    if not learning.adapter_weights:
-        return BACKWARD * forward + again
+    # The second pass stops before each layer's last matrix, whose result is not needed.
+    last_matrices = 2 * text.layers * text.inner_width * text.width * tokens
+    recomputed = forward - last_matrices if backward.recomputes_layers else 0.0
+    if not backward.adapter_weights:
+        return BACKWARD * forward + recomputed
     matrices = text_forward(architecture, tokens, 0, 0)
-    adapters = 2 * learning.adapter_weights * tokens * (1 + BACKWARD + learning.recomputes)
-    return BACKWARD * forward - matrices + again + adapters
+    adapters = 2 * backward.adapter_weights * tokens * (1 + BACKWARD + backward.recomputes_layers)
+    return BACKWARD * forward - matrices + recomputed + adapters
 
 
-def _vision_backward(architecture: Architecture, prompt: PromptSize, learning: Learning) -> float:
-    """The same for the vision tower, whose pixels need no gradient; nothing where it is frozen."""
-    if not learning.vision:
+def _vision_backward(architecture: Architecture, prompt: PromptSize, backward: BackwardPass) -> float:
+    """The same for the vision tower, whose input pixels need no gradient; 0 when the tower is frozen."""
+    if not backward.trains_vision:
         return 0.0
     vision, patches = architecture.vision, prompt.patches
     layers = vision_layers(vision, prompt.clips)
-    again = layers - 2 * vision.layers * vision.inner_width * vision.width * patches if learning.recomputes else 0.0
-    pixels = 2 * vision.embedding * patches
-    return BACKWARD * (layers + _vision_ends(vision, prompt.clips)) - pixels + again
+    last_matrices = 2 * vision.layers * vision.inner_width * vision.width * patches
+    recomputed = layers - last_matrices if backward.recomputes_layers else 0.0
+    pixel_gradients = 2 * vision.embedding * patches
+    return BACKWARD * (layers + _vision_ends(vision, prompt.clips)) - pixel_gradients + recomputed
 
 
-def mean_work(works: Sequence[Work], weights: Sequence[float]) -> Work:
-    """The mean of what several kinds of groups cost, by their shares."""
+def mean_operations(groups: Sequence[Operations], weights: Sequence[float]) -> Operations:
+    """The weighted mean of the operations of several kinds of groups."""
     total = sum(weights)
 
     def mean(values: Iterable[float]) -> float:
         return sum(value * weight for value, weight in zip(values, weights, strict=True)) / total
 
-    return Work(mean(w.rollout for w in works), mean(w.reference for w in works), mean(w.loss for w in works))
+    return Operations(
+        mean(group.rollout for group in groups),
+        mean(group.reference for group in groups),
+        mean(group.loss for group in groups),
+    )

@@ -1,7 +1,8 @@
-"""What one GPU has to hold, by kind, in bytes: closed forms over the sizes of the model and of a micro-batch.
+"""The memory of one GPU by kind, in bytes: closed forms over the sizes of the model and of a micro-batch.
 
-The forms follow what transformers' eager modules keep for the backward pass with a fused attention kernel; tests hold
-them to what torch saves for a small model. Kernels' work space and the allocator's fragments come on top.
+The forms follow what the eager modules of transformers save for the backward pass with a fused attention kernel. Tests
+compare them with what torch saves for a small model. Kernel workspace and fragmentation of the allocator are not
+included.
 """
 
 from dataclasses import dataclass
@@ -10,162 +11,192 @@ from pathlib import Path
 import yaml
 
 from videossr.errors import ConfigError
-from videossr.plan.architecture import Architecture, Text, Vision
+from videossr.plan.architecture import Architecture, TextSizes, VisionSizes
 from videossr.plan.costs import PromptSize
 from videossr.train.params import TrainParams
 
-BF16, FP32 = 2, 4
-LASTING = ("weights", "copies for autocast", "gradients", "optimizer", "reference")
-_HEAD_TILE = 32768  # columns of the vocabulary that TRL's fused output layer scores at a time,
-_HEAD_ROWS = 4096  # for so many tokens
+BF16, FP32 = 2, 4  # bytes per value
+# Kinds of memory that a GPU holds during the whole run; the other kinds are held during one pass.
+PERSISTENT = ("weights", "copies for autocast", "gradients", "optimizer", "reference")
+# TRL's fused output layer computes scores in tiles of so many columns of the vocabulary and so many tokens.
+_HEAD_TILE_COLUMNS = 32768
+_HEAD_TILE_TOKENS = 4096
 _BLOCK_8BIT = 256  # values that share one float32 scale in an 8-bit optimizer
 
 
 @dataclass(frozen=True)
 class Precision:
-    """Bytes a value: of weights that learn, of weights that do not, and of what is computed with them.
+    """Bytes per value of trainable weights, of frozen weights, and of activations.
 
-    `mixed` is autocast: weights of float32 meet values of bfloat16, and the stream between the layers is float32.
+    `autocast`: float32 weights are cast to bfloat16 for every matrix, and hidden states stay float32.
     """
 
-    learning: int
+    trainable: int
     frozen: int
     compute: int
-    mixed: bool = False
+    autocast: bool = False
 
     @property
-    def stream(self) -> int:
-        """Bytes a value between the layers, and of a key: a norm's float32 weight makes float32 of what it norms."""
-        return FP32 if self.mixed else self.compute
+    def hidden(self) -> int:
+        """Bytes per value of hidden states and of attention keys.
+
+        Under autocast both are float32, because a norm with float32 weights returns float32.
+        """
+        return FP32 if self.autocast else self.compute
 
 
-def precision(train: TrainParams) -> Precision:
-    """How the run holds its numbers: FSDP shards float32 and computes with bfloat16 copies, adapters are float32."""
+def run_precision(train: TrainParams) -> Precision:
+    """The precision of a run: FSDP shards float32 weights and computes with bfloat16 copies; adapters are float32."""
     compute = BF16 if train.grpo.bf16 else FP32
     if train.lora:
         return Precision(FP32, compute, compute)
     weights = BF16 if train.grpo.bf16 and train.grpo.weights == "bfloat16" else FP32
-    if sharded(train):
+    if is_sharded(train):
         return Precision(FP32, weights, compute)
-    return Precision(weights, weights, compute, mixed=weights != compute)
+    return Precision(weights, weights, compute, autocast=weights != compute)
 
 
-def text_layer_bytes(text: Text, held: Precision) -> int:
-    """Bytes a token that one decoder layer keeps for its backward pass."""
+def text_layer_bytes(text: TextSizes, precision: Precision) -> int:
+    """Bytes per token that one decoder layer saves for its backward pass."""
     queries, keys = text.heads * text.head_width, text.kv_heads * text.head_width
-    norms = 2 * (FP32 + held.stream) * text.width + (FP32 + held.compute) * (queries + keys)
-    inputs = (5 if held.mixed else 2) * text.width  # autocast casts an input anew for every matrix
-    attention = 4 * queries  # queries, keys and values repeated for their heads, and the output
-    return norms + held.compute * (inputs + attention + 4 * text.inner_width)
+    norms = 2 * (FP32 + precision.hidden) * text.width + (FP32 + precision.compute) * (queries + keys)
+    inputs = (5 if precision.autocast else 2) * text.width  # autocast casts its input again for every matrix
+    attention = 4 * queries  # queries, the output, and keys and values repeated for all heads
+    return norms + precision.compute * (inputs + attention + 4 * text.inner_width)
 
 
-def vision_layer_bytes(vision: Vision, held: Precision) -> int:
-    """Bytes a patch that one layer of the vision tower keeps for its backward pass."""
-    gated = 4 if vision.window else 2  # Qwen2.5-VL's inner layer has a gate
-    return 2 * held.stream * vision.width + held.compute * (9 * vision.width + gated * vision.inner_width)
+def vision_layer_bytes(vision: VisionSizes, precision: Precision) -> int:
+    """Bytes per patch that one layer of the vision tower saves for its backward pass."""
+    inner_tensors = 4 if vision.window else 2  # the MLP of Qwen2.5-VL is gated
+    activations = 9 * vision.width + inner_tensors * vision.inner_width
+    return 2 * precision.hidden * vision.width + precision.compute * activations
 
 
 def activation_bytes(
     architecture: Architecture,
     prompt: PromptSize,
     tokens: int,
-    held: Precision,
+    precision: Precision,
     *,
     checkpointing: bool,
-    vision_learns: bool,
+    trains_vision: bool,
 ) -> int:
-    """Bytes kept between forward and backward pass of one packed row of `tokens`, its prompt among them."""
+    """Bytes held between forward and backward pass of one row of `tokens`, which include its prompt."""
     text, vision = architecture.text, architecture.vision
-    layers = _kept(text.layers, text_layer_bytes(text, held), held.stream * text.width, checkpointing)
-    total = tokens * layers + (tokens - prompt.tokens) * tokens  # and the mask of the answers, a byte a pair
-    if vision_learns:
-        patches = _kept(vision.layers, vision_layer_bytes(vision, held), held.stream * vision.width, checkpointing)
-        inner = vision.width * vision.merge**2
-        total += prompt.patches * patches + vision.mergers * prompt.visual_tokens * 4 * held.compute * inner
+    hidden = precision.hidden
+    per_token = _saved_bytes(text.layers, text_layer_bytes(text, precision), hidden * text.width, checkpointing)
+    attention_mask = (tokens - prompt.tokens) * tokens  # of the completions, one byte per pair
+    total = tokens * per_token + attention_mask
+    if trains_vision:
+        layer = vision_layer_bytes(vision, precision)
+        per_patch = _saved_bytes(vision.layers, layer, hidden * vision.width, checkpointing)
+        merged_width = vision.width * vision.merge**2
+        merger_bytes = vision.mergers * prompt.visual_tokens * 4 * precision.compute * merged_width
+        total += prompt.patches * per_patch + merger_bytes
     return total
 
 
-def _kept(layers: int, whole: int, entry: int, checkpointing: bool) -> int:
-    """Bytes a token over all layers: everything, or every layer's entry and the one layer that is being recomputed."""
-    return layers * entry + whole if checkpointing else layers * whole
+def _saved_bytes(layers: int, layer_bytes: int, input_bytes: int, checkpointing: bool) -> int:
+    """Bytes per token over all layers.
 
-
-def cache_bytes(text: Text, tokens: int, held: Precision) -> int:
-    """Bytes of the keys and values of `tokens` in every layer; the cache takes both in the type of the keys."""
-    return 2 * text.layers * text.kv_heads * text.head_width * held.stream * tokens
-
-
-def head_bytes(text: Text, scored: int, held: Precision, *, learns: bool) -> int:
-    """Bytes of the fused output layer: one tile of scores, and the float32 gradient that it gathers where it learns."""
-    return held.compute * min(scored, _HEAD_ROWS) * _HEAD_TILE + (FP32 * text.head if learns else 0)
-
-
-def optimizer_state_bytes(name: str, trainable: int, weight_bytes: int, embedded: int = 0) -> float:
-    """Bytes of an optimizer's states, by the name that transformers gives the optimizer (`adamw_8bit`, ...).
-
-    `embedded` counts the learning weights of the embedding, whose states 8-bit optimizers keep in float32.
+    With checkpointing: the input of every layer, and all of the one layer that is being recomputed.
     """
-    if name == "adafactor":  # rows and columns of every matrix: next to nothing
+    return layers * input_bytes + layer_bytes if checkpointing else layers * layer_bytes
+
+
+def cache_bytes(text: TextSizes, tokens: int, precision: Precision) -> int:
+    """Bytes of the key-value cache of `tokens` over all layers; values are stored with the dtype of the keys."""
+    return 2 * text.layers * text.kv_heads * text.head_width * precision.hidden * tokens
+
+
+def head_bytes(text: TextSizes, scored: int, precision: Precision, *, trainable: bool) -> int:
+    """Bytes of the fused output layer: one tile of scores and, if it is trainable, its float32 gradient."""
+    tile = precision.compute * min(scored, _HEAD_TILE_TOKENS) * _HEAD_TILE_COLUMNS
+    return tile + (FP32 * text.head if trainable else 0)
+
+
+def optimizer_state_bytes(name: str, trainable: int, weight_bytes: int, embedding: int = 0) -> float:
+    """Bytes of an optimizer's states; `name` is the optimizer's name in transformers (`adamw_8bit`, ...).
+
+    `trainable` and `embedding` count weights. 8-bit optimizers keep the states of a trainable embedding in float32.
+    """
+    if name == "adafactor":  # keeps one value per row and column of a matrix: negligible
         return 0.0
     if name.endswith("8bit"):
-        return 2 * (trainable - embedded) * (1 + FP32 / _BLOCK_8BIT) + 2 * FP32 * embedded
+        return 2 * (trainable - embedding) * (1 + FP32 / _BLOCK_8BIT) + 2 * FP32 * embedding
     return 2.0 * trainable * (FP32 if name.endswith("32bit") else weight_bytes)
 
 
 @dataclass(frozen=True)
-class Load:
-    """What one GPU works on: its longest prompt, the length of the completions, and how many weights learn."""
+class GpuLoad:
+    """What one GPU computes: its longest prompt, the tokens of a completion, and the number of trainable weights."""
 
     prompt: PromptSize
     completion_tokens: int
     trainable: int
 
 
-def by_kind(architecture: Architecture, train: TrainParams, load: Load) -> dict[str, float]:
+def memory_by_kind(architecture: Architecture, train: TrainParams, load: GpuLoad) -> dict[str, float]:
     """Bytes on one GPU by kind.
 
-    Runs that are sharded (FSDP, as their accelerate file says) split what lasts over the GPUs; in all others every GPU
-    holds all of it, and where there are several the gradients a second time, in the buckets they are exchanged in.
+    With FSDP (according to the accelerate file), persistent memory is split over the GPUs. Without it, every GPU holds
+    all of it; with several GPUs, gradients exist twice, the second time in the buckets of their exchange.
     """
-    grpo, fsdp, held = train.grpo, sharded(train), precision(train)
-    shards, buckets = train.processes if fsdp else 1, 2 if train.processes > 1 and not fsdp else 1
+    precision = run_precision(train)
+    return _persistent_memory(architecture, train, load, precision) | _pass_memory(architecture, train, load, precision)
+
+
+def _persistent_memory(
+    architecture: Architecture, train: TrainParams, load: GpuLoad, precision: Precision
+) -> dict[str, float]:
+    """Bytes that one GPU holds during the whole run, by kind."""
+    grpo, fsdp = train.grpo, is_sharded(train)
+    shards = train.processes if fsdp else 1
+    gradient_copies = 2 if train.processes > 1 and not fsdp else 1
     frozen = architecture.parameters - (0 if train.lora else load.trainable)
-    embedded = 0 if train.lora else architecture.text.head  # the embedding is as large as the output layer
-    reference = grpo.kl_coefficient > 0 and not train.lora
-    lasting = {
-        "weights": (load.trainable * held.learning + frozen * held.frozen) / shards,
-        "copies for autocast": load.trainable * held.compute if held.mixed else 0.0,
-        "gradients": load.trainable * held.learning / shards * buckets,
-        "optimizer": optimizer_state_bytes(grpo.optimizer, load.trainable, held.learning, embedded) / shards,
-        "reference": architecture.parameters * held.compute / shards if reference else 0.0,
+    embedding = 0 if train.lora else architecture.text.head  # the embedding is as large as the output layer
+    has_reference = grpo.kl_coefficient > 0 and not train.lora
+    return {
+        "weights": (load.trainable * precision.trainable + frozen * precision.frozen) / shards,
+        "copies for autocast": load.trainable * precision.compute if precision.autocast else 0.0,
+        "gradients": load.trainable * precision.trainable / shards * gradient_copies,
+        "optimizer": optimizer_state_bytes(grpo.optimizer, load.trainable, precision.trainable, embedding) / shards,
+        "reference": architecture.parameters * precision.compute / shards if has_reference else 0.0,
     }
-    return lasting | _passing(architecture, train, load, held)
 
 
-def _passing(architecture: Architecture, train: TrainParams, load: Load, held: Precision) -> dict[str, float]:
-    """What a pass holds while it lasts: the loss with and without checkpointing, and the rollout's cache."""
-    grpo, text, sharing = train.grpo, architecture.text, train.shared_prefix != "off"
+def _pass_memory(
+    architecture: Architecture, train: TrainParams, load: GpuLoad, precision: Precision
+) -> dict[str, float]:
+    """Bytes that one GPU holds during a pass, by kind: the loss with and without checkpointing, the rollout's cache."""
+    grpo, text, shared = train.grpo, architecture.text, has_shared_prefix(train)
     prompt, scored = load.prompt, load.completion_tokens * grpo.group_size
-    rows = 1 if sharing else grpo.group_size
-    width = prompt.tokens + (scored if sharing else load.completion_tokens)
-    learns = not train.freeze_vision and not train.lora
+    rows = 1 if shared else grpo.group_size
+    width = prompt.tokens + (scored if shared else load.completion_tokens)
+    trains_vision = not train.freeze_vision and not train.lora
 
-    def kept(checkpointing: bool) -> float:
-        row = activation_bytes(architecture, prompt, width, held, checkpointing=checkpointing, vision_learns=learns)
-        head = head_bytes(text, scored, held, learns=not train.lora)
+    def loss_bytes(checkpointing: bool) -> float:
+        row = activation_bytes(
+            architecture, prompt, width, precision, checkpointing=checkpointing, trains_vision=trains_vision
+        )
+        head = head_bytes(text, scored, precision, trainable=not train.lora)
         return grpo.prompts_per_forward * (rows * row) + head
 
-    at_once = rollout_prompts(train)
-    tokens = at_once * grpo.group_size * (prompt.tokens + load.completion_tokens)
+    cached_tokens = prompts_per_rollout(train) * grpo.group_size * (prompt.tokens + load.completion_tokens)
     return {
-        "activations": kept(True),
-        "activations, not checkpointed": kept(False),
-        "rollout cache": float(cache_bytes(text, tokens, held)),
+        "activations": loss_bytes(checkpointing=True),
+        "activations, not checkpointed": loss_bytes(checkpointing=False),
+        "rollout cache": float(cache_bytes(text, cached_tokens, precision)),
     }
 
 
-def sharded(train: TrainParams) -> bool:
-    """Whether the run's accelerate file shards the model. Raises ConfigError where there is no such file."""
+def has_shared_prefix(train: TrainParams) -> bool:
+    """Whether the run computes a prompt once for all completions of its group."""
+    return train.shared_prefix != "off"
+
+
+def is_sharded(train: TrainParams) -> bool:
+    """Whether the run's accelerate file shards the model with FSDP. Raises ConfigError when the file is missing."""
     if train.accelerate is None:
         return False
     path = Path(train.accelerate)
@@ -174,14 +205,14 @@ def sharded(train: TrainParams) -> bool:
     return yaml.safe_load(path.read_text(encoding="utf-8"))["distributed_type"] == "FSDP"
 
 
-def rollout_prompts(train: TrainParams) -> int:
-    """Prompts whose completions one GPU samples at once: its share of a step, or as few as the run says."""
+def prompts_per_rollout(train: TrainParams) -> int:
+    """Prompts whose completions one GPU samples at the same time: its share of a step, or the run's lower limit."""
     share = train.grpo.prompts_per_step // train.processes
     return min(share, train.grpo.prompts_per_rollout or share)
 
 
-def peak(kinds: dict[str, float], checkpointing: bool) -> float:
-    """Bytes held at once: what lasts, and the larger of the loss and the rollout."""
-    lasting = sum(kinds[kind] for kind in LASTING)
-    activations = kinds["activations" if checkpointing else "activations, not checkpointed"]
-    return lasting + max(activations, kinds["rollout cache"])
+def peak_bytes(memory: dict[str, float], checkpointing: bool) -> float:
+    """Largest number of bytes held at one time: persistent memory, and the larger of the loss and the rollout."""
+    persistent = sum(memory[kind] for kind in PERSISTENT)
+    activations = memory["activations" if checkpointing else "activations, not checkpointed"]
+    return persistent + max(activations, memory["rollout cache"])

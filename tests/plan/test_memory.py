@@ -1,0 +1,82 @@
+"""Memory in closed form equals what torch saves, and follows from the run's parameters."""
+
+
+import pytest
+import torch
+
+from tests.support import tiny_policy
+from videossr.models.checkpoint import load_model
+from videossr.plan.architecture import meta_model, read_architecture
+from videossr.plan.memory import (
+    Precision,
+    cache_bytes,
+    optimizer_state_bytes,
+    text_layer_bytes,
+    vision_layer_bytes,
+)
+
+
+@pytest.mark.parametrize(
+    "precision", [Precision(2, 2, 2), Precision(4, 4, 2, autocast=True)], ids=["bfloat16", "autocast"]
+)
+@pytest.mark.parametrize("part", ["text", "vision"])
+def test_a_layer_saves_the_bytes_that_torch_saves(part, precision, tmp_path):
+    dtype = torch.float32 if precision.autocast else torch.bfloat16
+    model = load_model(tiny_policy.write_tiny(tmp_path / "policy")).to(dtype)
+    architecture, tokens = read_architecture(model, "tiny"), 512
+    if part == "text":
+        tower, width, shape = model.model.language_model, architecture.text.width, (1, tokens)
+        position_ids, layer = torch.arange(tokens).expand(3, 1, -1), tower.layers[0]
+        arguments = {"attention_mask": None}
+        expected = text_layer_bytes(architecture.text, precision)
+    else:
+        tower, width, shape = model.model.visual, architecture.vision.width, (tokens,)
+        position_ids, layer = torch.zeros(tokens, 2, dtype=torch.long), tower.blocks[0]
+        arguments = {"cu_seqlens": torch.tensor([0, tokens // 2, tokens])}
+        expected = vision_layer_bytes(architecture.vision, precision)
+    hidden = torch.randn(*shape, width, dtype=dtype, requires_grad=True)
+    rotary = (tower.rotary_pos_emb if part == "vision" else tower.rotary_emb)(hidden, position_ids)
+    saved = {}
+
+    def record(tensor):
+        saved[tensor.untyped_storage().data_ptr()] = tensor
+        return tensor
+
+    hooks = torch.autograd.graph.saved_tensors_hooks(record, lambda tensor: tensor)
+    with torch.autocast("cpu", torch.bfloat16, enabled=precision.autocast), hooks:
+        layer(hidden * 1, position_embeddings=rotary, **arguments)
+    # Activations alone have a dimension of tokens; weights and their casts do not. All layers share the rotary embedding.
+    shared = {tensor.untyped_storage().data_ptr() for tensor in rotary}
+    activations = [
+        tensor for place, tensor in saved.items() if place not in shared and {tokens, tokens // 2} & set(tensor.shape)
+    ]
+    saved_bytes = sum(tensor.untyped_storage().nbytes() for tensor in activations)
+    assert expected == pytest.approx(saved_bytes / tokens, rel=0.05)
+
+
+def test_autocast_caches_keys_and_values_in_float32(tmp_path):
+    model = load_model(tiny_policy.write_tiny(tmp_path / "policy"), "float32")
+    text = read_architecture(model, "tiny").text
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        cache = model(input_ids=torch.arange(10)[None], use_cache=True).past_key_values
+    cached_bytes = sum(layer.keys.nbytes + layer.values.nbytes for layer in cache.layers)
+    assert cached_bytes == cache_bytes(text, 10, Precision(4, 4, 2, autocast=True))
+
+
+def test_the_cache_holds_keys_and_values_of_every_layer_and_head():
+    text = read_architecture(meta_model("Qwen/Qwen3-VL-8B-Instruct", tiny_policy.TINY, []), "x").text
+    assert cache_bytes(text, 1000, Precision(2, 2, 2)) == 1000 * 2 * 36 * 8 * 128 * 2
+
+
+def test_an_optimizer_holds_two_states_per_weight_in_its_own_precision():
+    assert optimizer_state_bytes("adamw_torch_fused", 1000, 4) == 8000
+    assert optimizer_state_bytes("adamw_torch_fused", 1000, 2) == 4000
+    assert optimizer_state_bytes("paged_adamw_32bit", 1000, 2) == 8000
+    assert optimizer_state_bytes("paged_adamw_8bit", 1024, 4) == pytest.approx(2048, rel=0.02)
+    assert optimizer_state_bytes("paged_adamw_8bit", 1024, 4, embedding=1024) == 8192
+
+
+def test_bfloat16_loses_a_step_on_a_weight_512_times_as_large():
+    weight, step = torch.tensor(512 * 1e-6, dtype=torch.bfloat16), 1e-6
+    assert weight + step == weight
+    assert weight / 4 + step != weight / 4
