@@ -41,9 +41,9 @@ def main() -> None:
             copy_to_output(WORK / f"{name}.jsonl", REPLIES / f"{name}.jsonl")
         viubench.write_results(RESULTS, rows, gain_row)
         for name, row in rows.items():
-            run.metrics({f"{name}/{column}": row[column] for column in [*viubench.COLUMNS, "overall"]})
-        run.metrics({"gain": gain_row["overall"]})
-        run.artifacts([RESULTS, REPLIES])
+            run.log_metrics({f"{name}/{column}": row[column] for column in [*viubench.COLUMNS, "overall"]})
+        run.log_metrics({"gain": gain_row["overall"]})
+        run.log_artifacts([RESULTS, REPLIES])
 
 
 def copy_to_output(source: Path, target: Path) -> None:

@@ -33,7 +33,7 @@ def main() -> None:
         left = Inventory([video for video in videos if video.video_id in stored], unused)
         require_usable(left, section("ingest")["source"])
         reasons = Counter(f"rejected/{item.reason}" for item in unstored)
-        run.metrics({**reasons, "videos": len(stored), "rejected": len(unstored)})
+        run.log_metrics({**reasons, "videos": len(stored), "rejected": len(unstored)})
 
 
 if __name__ == "__main__":

@@ -29,7 +29,7 @@ def main() -> None:
         write_manifest(Path("data/manifest.parquet"), inventory.videos)
         splits = Counter(f"videos/{video.split}" for video in inventory.videos)
         reasons = Counter(f"rejected/{item.reason}" for item in inventory.rejected)
-        run.metrics({**splits, **reasons, "videos": len(inventory.videos), "rejected": len(inventory.rejected)})
+        run.log_metrics({**splits, **reasons, "videos": len(inventory.videos), "rejected": len(inventory.rejected)})
 
 
 if __name__ == "__main__":

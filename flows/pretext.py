@@ -22,7 +22,7 @@ def main() -> None:
             of_split = [video for video in videos if split_of[video.video_id] == split]
             samples = build(params, of_split, selected_workers())
             write_samples(Path(f"data/samples/{name}.parquet"), samples)
-            run.metrics(Counter(f"{name}/{sample.kind}" for sample in samples))
+            run.log_metrics(Counter(f"{name}/{sample.kind}" for sample in samples))
 
 
 if __name__ == "__main__":

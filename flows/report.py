@@ -14,7 +14,7 @@ def main() -> None:
     tasks = params_of("pretext", PretextParams).tasks
     with stage_run(project_root(), "report", {"report": section("report")}) as run:
         page = write_report(load_inputs(Path()), tasks, params, Path("reports"))
-        run.artifacts([page, page.parent / "figures"])
+        run.log_artifacts([page, page.parent / "figures"])
 
 
 if __name__ == "__main__":

@@ -24,8 +24,8 @@ def main() -> None:
         launch.relaunch(params, "flows.train", os.environ)
     elif launch.is_first(os.environ):
         with stage_run(project_root(), "train", {"train": section("train")}, resume=WORK / "mlflow_run.json") as run:
-            reinforce(params, run.metrics)
-            run.artifacts([REPORT])
+            reinforce(params, run.log_metrics)
+            run.log_artifacts([REPORT])
     else:
         reinforce(params, lambda metrics, step: None)
 

@@ -36,8 +36,10 @@ def main() -> None:
             pretext.seed,
         )
         write_gate(result, REPORTS)
-        run.metrics({"failures": len(result.failures), "warnings": len(result.warnings), "rules": len(result.checks)})
-        run.artifacts([REPORTS / "gate.html", REPORTS / "gate.json"])
+        run.log_metrics(
+            {"failures": len(result.failures), "warnings": len(result.warnings), "rules": len(result.checks)}
+        )
+        run.log_artifacts([REPORTS / "gate.html", REPORTS / "gate.json"])
         if not result.success:
             raise GateError(f"{result.summary()}; every row is named in {REPORTS / 'gate.html'}")
         write_text(PASSED, "passed\n")

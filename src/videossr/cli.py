@@ -264,7 +264,7 @@ def ui(
     port: Annotated[int, typer.Option(min=0, max=65535, help="port on 127.0.0.1; 0 takes the usual one")] = 0,
 ) -> None:
     """Serve MLflow's or Prefect's pages of this project, on this machine only."""
-    from videossr.tracking import database
+    from videossr.tracking import database_uri
 
     usual = {"mlflow": 5000, "prefect": 4200}
     if which not in usual:
@@ -274,7 +274,7 @@ def ui(
     configure_tools(project_root())
     (project_root() / "mlruns").mkdir(exist_ok=True)
     commands = {
-        "mlflow": ["-m", "mlflow", "server", "--backend-store-uri", database(project_root()), "--workers", "1"],
+        "mlflow": ["-m", "mlflow", "server", "--backend-store-uri", database_uri(project_root()), "--workers", "1"],
         "prefect": ["-m", "prefect", "server", "start"],
     }
     os.environ["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"] = "false"

@@ -1,40 +1,40 @@
-"""Runs, metrics, lineage and the model registry: the only importer of MLflow.
+"""Runs, metrics, lineage and the model registry. No other package imports MLflow.
 
-Everything lies under `<project>/mlruns`: `mlflow.db` (SQLite) and the artifacts beside it. One experiment and one
-registered model, both named `videossr`; the alias `champion` names the version that answers.
+All files are under `<project>/mlruns`: the database `mlflow.db` (SQLite) and the artifacts. There is one experiment and
+one registered model, both named `videossr`. The alias `champion` marks the version that answers questions.
 
-MLflow is imported inside the functions: it decides about telemetry while it is imported, and takes a second. `served`
-alone imports it at once: MLflow runs that file where a registered model is loaded, and nothing here imports it.
+MLflow is imported inside functions: the import takes a second, and reads the telemetry settings. Only `served.py`
+imports it at the top: MLflow runs that file when it loads a registered model, and this package never imports it.
 """
 
+from videossr.tracking.database import MLFLOW_NAME, database_uri, mlflow_client
 from videossr.tracking.lineage import Lineage, read_lineage
 from videossr.tracking.registry import (
-    Version,
+    RegisteredVersion,
     champion,
     checkpoint_folder,
     load_artifact,
     load_champion,
-    register,
+    register_policy,
     save_artifact,
     set_champion,
     versions,
 )
 from videossr.tracking.runs import Run, stage_run
-from videossr.tracking.store import NAME, client, database
 
 __all__ = [
     "Lineage",
-    "NAME",
+    "MLFLOW_NAME",
+    "RegisteredVersion",
     "Run",
-    "Version",
     "champion",
     "checkpoint_folder",
-    "client",
-    "database",
+    "database_uri",
     "load_artifact",
     "load_champion",
+    "mlflow_client",
     "read_lineage",
-    "register",
+    "register_policy",
     "save_artifact",
     "set_champion",
     "stage_run",

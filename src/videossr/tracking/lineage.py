@@ -1,4 +1,4 @@
-"""What a run or a model was made of: the commit of the code, the hashes in `dvc.lock`, the parameters."""
+"""The lineage of a run or a model: the commit of the code, the hashes in `dvc.lock`, the parameters."""
 
 import hashlib
 import subprocess
@@ -14,7 +14,7 @@ from videossr.errors import PolicyError
 
 @dataclass(frozen=True)
 class Lineage:
-    """What a model was made of: the code's commit, the hash of `dvc.lock`, each output's hash there, the parameters."""
+    """The origin of a model: git commit, SHA-256 of `dvc.lock`, MD5 of each output by its path, parameters."""
 
     commit: str
     lock: str
@@ -23,25 +23,25 @@ class Lineage:
 
     @property
     def policy(self) -> str:
-        """The hash by which DVC knows `models/policy`."""
+        """The MD5 of `models/policy` according to DVC."""
         return self.data["models/policy"]
 
 
 def read_lineage(project: Path) -> Lineage:
-    """Read the lineage of what lies in the project now.
+    """Read the lineage of the project's present outputs.
 
     Raises PolicyError when no policy has been trained.
     """
     lock = project / "dvc.lock"
-    data = locked_outputs(project)
+    data = read_output_hashes(project)
     if "models/policy" not in data:
         raise PolicyError("there is no trained policy to register: run the pipeline first (make run)")
     params = yaml.safe_load((project / "params.yaml").read_text(encoding="utf-8"))
     return Lineage(git_commit(project), hashlib.sha256(lock.read_bytes()).hexdigest(), data, params)
 
 
-def locked_outputs(project: Path) -> dict[str, str]:
-    """Path -> MD5 of every output that `dvc.lock` knows; empty before the first stage."""
+def read_output_hashes(project: Path) -> dict[str, str]:
+    """Path -> MD5 of every output in `dvc.lock`; empty before the first stage has run."""
     lock = project / "dvc.lock"
     if not lock.exists():
         return {}
@@ -50,12 +50,12 @@ def locked_outputs(project: Path) -> dict[str, str]:
 
 
 def git_commit(project: Path) -> str:
-    """The commit of the code, `-dirty` where files differ from it; `not in git` for an unpacked archive."""
+    """The commit of the code, with `-dirty` when files differ from it; `not in git` outside a repository."""
     command = ["git", "-C", str(project), "describe", "--always", "--abbrev=40", "--exclude=*", "--dirty"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    return done.stdout.strip() if done.returncode == 0 else "not in git"
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    return result.stdout.strip() if result.returncode == 0 else "not in git"
 
 
 def run_tags(stage: str, commit: str) -> dict[str, str]:
-    """What a run says of where it comes from."""
+    """The MLflow tags of a run: its stage and its commit."""
     return {"dvc.stage": stage, "git.commit": commit, "mlflow.source.git.commit": commit}

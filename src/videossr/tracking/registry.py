@@ -1,4 +1,4 @@
-"""The registered model `videossr`: its versions, the champion among them, their files, and how one is registered."""
+"""The registered model `videossr`: its versions, their files, and the alias `champion`."""
 
 import importlib.metadata
 import warnings
@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from videossr.errors import PolicyError
+from videossr.tracking.database import MLFLOW_NAME, configured_mlflow, mlflow_client
 from videossr.tracking.lineage import Lineage, run_tags
-from videossr.tracking.store import NAME, client, fluent
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -20,7 +20,7 @@ _SERVING_REQUIREMENTS = ("torch", "torchvision", "transformers", "av", "numpy", 
 
 
 @dataclass(frozen=True)
-class Version:
+class RegisteredVersion:
     """A version in the registry: its number, the run that registered it, and the DVC hash of its policy."""
 
     number: int
@@ -28,46 +28,49 @@ class Version:
     policy: str
 
 
-def register(
-    project: Path, policy_dir: Path, origin: Lineage, serving: Mapping[str, Any], results: Mapping[str, Any]
-) -> Version:
-    """Register the policy as a new version of the model `videossr`, or find the version that it already is.
+def register_policy(
+    project: Path, policy_dir: Path, lineage: Lineage, serving: Mapping[str, Any], results: Mapping[str, Any]
+) -> RegisteredVersion:
+    """Register the policy as a new version of the model `videossr`, or return the version that it already has.
 
-    The checkpoint is copied beside the run, so that later training cannot change a registered model. `serving` says how
-    videos are read at inference (`served.py`); `results` is `reports/viubench.json`, its scores become metrics.
+    The checkpoint is copied to the run's artifacts, so that later training cannot change a registered model. `serving`
+    holds the parameters for reading videos (`served.py`). `results` is the content of `reports/viubench.json`; its
+    scores become metrics of the model.
     """
-    known = next((version for version in versions(project) if version.policy == origin.policy), None)
-    if known is not None:
-        return known
-    mlflow = fluent(project)
-    with mlflow.start_run(run_name=f"register-{origin.policy[:8]}") as run, warnings.catch_warnings():
-        # An input example would be asked of the model here and now; the signature is given instead.
+    existing = next((version for version in versions(project) if version.policy == lineage.policy), None)
+    if existing is not None:
+        return existing
+    mlflow = configured_mlflow(project)
+    with mlflow.start_run(run_name=f"register-{lineage.policy[:8]}") as run, warnings.catch_warnings():
+        # MLflow would run the model on an input example to infer the signature. The signature is given instead.
         warnings.filterwarnings("ignore", message=".*input example.*")
-        mlflow.set_tags({**run_tags("promote", origin.commit), "dvc.lock": origin.lock})
-        mlflow.log_dict({"commit": origin.commit, "dvc.lock": origin.lock, "data": dict(origin.data)}, "lineage.json")
-        mlflow.log_dict(dict(origin.params), "params.yaml")
-        info = mlflow.pyfunc.log_model(
+        mlflow.set_tags({**run_tags("promote", lineage.commit), "dvc.lock": lineage.lock})
+        origin = {"commit": lineage.commit, "dvc.lock": lineage.lock, "data": dict(lineage.data)}
+        mlflow.log_dict(origin, "lineage.json")
+        mlflow.log_dict(dict(lineage.params), "params.yaml")
+        model = mlflow.pyfunc.log_model(
             name="policy",
             python_model=str(Path(__file__).with_name("served.py")),
             artifacts={"checkpoint": str(policy_dir)},
             model_config=dict(serving),
             signature=_signature(),
             pip_requirements=[f"{name}=={importlib.metadata.version(name)}" for name in _SERVING_REQUIREMENTS],
-            metadata={"dvc.lock": origin.lock, "policy.md5": origin.policy},
+            metadata={"dvc.lock": lineage.lock, "policy.md5": lineage.policy},
         )
-        after = results["rows"]["after"]
+        scores = results["rows"]["after"]
         for name in [*results["columns"], "overall"]:
-            mlflow.log_metric(f"viubench/{name}", after[name], model_id=info.model_id)
-    return _create_version(client(project), run.info.run_id, info.model_id, origin)
+            mlflow.log_metric(f"viubench/{name}", scores[name], model_id=model.model_id)
+    return _create_version(mlflow_client(project), run.info.run_id, model.model_id, lineage)
 
 
-def _create_version(store: "MlflowClient", run_id: str, model_id: str, origin: Lineage) -> Version:
-    # The tags come into being with the version, so that a version without lineage never exists.
-    hashes = {f"md5:{path}": md5 for path, md5 in origin.data.items()}
-    tags = {_POLICY_TAG: origin.policy, "git.commit": origin.commit, "dvc.lock": origin.lock, **hashes}
-    if not store.search_registered_models(f"name = '{NAME}'"):
-        store.create_registered_model(NAME, description="Post-trained on puzzles cut out of unlabelled videos.")
-    return _version(store.create_model_version(NAME, f"models:/{model_id}", run_id, tags, model_id=model_id))
+def _create_version(client: "MlflowClient", run_id: str, model_id: str, lineage: Lineage) -> RegisteredVersion:
+    # One call creates the version with its tags, so that no version exists without its lineage.
+    hashes = {f"md5:{path}": md5 for path, md5 in lineage.data.items()}
+    tags = {_POLICY_TAG: lineage.policy, "git.commit": lineage.commit, "dvc.lock": lineage.lock, **hashes}
+    if not client.search_registered_models(f"name = '{MLFLOW_NAME}'"):
+        client.create_registered_model(MLFLOW_NAME, description="Post-trained on puzzles cut out of unlabelled videos.")
+    version = client.create_model_version(MLFLOW_NAME, f"models:/{model_id}", run_id, tags, model_id=model_id)
+    return _to_version(version)
 
 
 def _signature() -> Any:
@@ -75,59 +78,60 @@ def _signature() -> Any:
     from mlflow.types import ColSpec, Schema
     from mlflow.types.schema import Array, DataType
 
-    asked = Schema([ColSpec(DataType.string, "question"), ColSpec(Array(DataType.string), "videos")])
-    return ModelSignature(inputs=asked, outputs=Schema([ColSpec(DataType.string, "answer")]))
+    inputs = Schema([ColSpec(DataType.string, "question"), ColSpec(Array(DataType.string), "videos")])
+    return ModelSignature(inputs=inputs, outputs=Schema([ColSpec(DataType.string, "answer")]))
 
 
-def versions(project: Path) -> list[Version]:
-    """Every registered version, oldest first."""
-    found = client(project).search_model_versions(f"name = '{NAME}'")
-    return sorted((_version(item) for item in found), key=lambda version: version.number)
+def versions(project: Path) -> list[RegisteredVersion]:
+    """All registered versions, oldest first."""
+    found = mlflow_client(project).search_model_versions(f"name = '{MLFLOW_NAME}'")
+    return sorted((_to_version(item) for item in found), key=lambda version: version.number)
 
 
-def champion(project: Path) -> Version | None:
-    """The version that the alias names, or None before the first promotion."""
-    registered = client(project).search_registered_models(f"name = '{NAME}'")
-    number = registered[0].aliases.get(CHAMPION) if registered else None
-    return _version(client(project).get_model_version(NAME, number)) if number else None
+def champion(project: Path) -> RegisteredVersion | None:
+    """The version with the alias `champion`; None before the first promotion."""
+    models = mlflow_client(project).search_registered_models(f"name = '{MLFLOW_NAME}'")
+    number = models[0].aliases.get(CHAMPION) if models else None
+    return _to_version(mlflow_client(project).get_model_version(MLFLOW_NAME, number)) if number else None
 
 
-def _version(item: Any) -> Version:
-    return Version(int(item.version), item.run_id, item.tags.get(_POLICY_TAG, ""))
+def _to_version(model_version: Any) -> RegisteredVersion:
+    policy = model_version.tags.get(_POLICY_TAG, "")
+    return RegisteredVersion(int(model_version.version), model_version.run_id, policy)
 
 
-def set_champion(project: Path, version: Version, reason: str) -> None:
-    """Move the alias `champion` to a version, and write beside it why."""
-    store = client(project)
-    store.set_registered_model_alias(NAME, CHAMPION, str(version.number))
-    store.set_model_version_tag(NAME, str(version.number), "videossr.crowned", reason)
+def set_champion(project: Path, version: RegisteredVersion, reason: str) -> None:
+    """Move the alias `champion` to a version, and store the reason as a tag of the version."""
+    client = mlflow_client(project)
+    client.set_registered_model_alias(MLFLOW_NAME, CHAMPION, str(version.number))
+    client.set_model_version_tag(MLFLOW_NAME, str(version.number), "videossr.crowned", reason)
 
 
-def save_artifact(project: Path, version: Version, files: Sequence[Path], folder: str) -> None:
-    """Copy files to the run that registered a version."""
-    store = client(project)
+def save_artifact(project: Path, version: RegisteredVersion, files: Sequence[Path], folder: str) -> None:
+    """Copy files to a folder in the artifacts of the run that registered a version."""
+    client = mlflow_client(project)
     for path in files:
-        store.log_artifact(version.run_id, str(path), folder)
+        client.log_artifact(version.run_id, str(path), folder)
 
 
-def load_artifact(project: Path, version: Version, path: str) -> Path | None:
-    """The local path of a file that `save_artifact` stored, or None."""
-    store = client(project)
+def load_artifact(project: Path, version: RegisteredVersion, path: str) -> Path | None:
+    """The local path of a file that `save_artifact` stored; None if there is no such file."""
+    client = mlflow_client(project)
     folder = str(Path(path).parent)
-    if path not in {item.path for item in store.list_artifacts(version.run_id, folder)}:
+    if path not in {item.path for item in client.list_artifacts(version.run_id, folder)}:
         return None
-    return Path(store.download_artifacts(version.run_id, path))
+    return Path(client.download_artifacts(version.run_id, path))
 
 
-def checkpoint_folder(project: Path, version: Version) -> Path:
-    """The folder of a version's checkpoint, for `qwen.load_policy`.
+def checkpoint_folder(project: Path, version: RegisteredVersion) -> Path:
+    """The folder of a version's checkpoint, for `videossr.models.checkpoint.load_policy`.
 
-    Raises PolicyError when its files are gone: MLflow stores absolute paths, which a moved project leaves behind.
+    Raises PolicyError when its files are missing: MLflow stores absolute paths, which are wrong once a project moved.
     """
     from mlflow.exceptions import MlflowException
 
     try:
-        model = Path(fluent(project).artifacts.download_artifacts(f"models:/{NAME}/{version.number}"))
+        model = Path(configured_mlflow(project).artifacts.download_artifacts(f"models:/{MLFLOW_NAME}/{version.number}"))
     except (MlflowException, OSError) as error:
         raise PolicyError(
             f"the files of version {version.number} are gone ({error}): train and promote again"
@@ -136,10 +140,10 @@ def checkpoint_folder(project: Path, version: Version) -> Path:
 
 
 def load_champion(project: Path) -> Any:
-    """Load `models:/videossr@champion` as an MLflow pyfunc model: `predict` takes the columns question and videos.
+    """Load `models:/videossr@champion` as an MLflow pyfunc model.
 
-    Raises PolicyError before the first promotion.
+    Its `predict` takes a table with the columns question and videos. Raises PolicyError before the first promotion.
     """
     if champion(project) is None:
         raise PolicyError("the registry has no champion yet: run the pipeline and promote its model (make demo)")
-    return fluent(project).pyfunc.load_model(f"models:/{NAME}@{CHAMPION}")
+    return configured_mlflow(project).pyfunc.load_model(f"models:/{MLFLOW_NAME}@{CHAMPION}")

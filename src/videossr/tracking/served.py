@@ -1,7 +1,7 @@
-"""The registered model as MLflow serves it: a question and videos in, an answer out. Code, not a pickle.
+"""The registered model as an MLflow pyfunc: it takes questions with videos, and returns answers.
 
-MLflow copies this file into the model and runs it on loading (`mlflow.pyfunc`, "models from code"); the package
-`videossr` must be installed where the model is loaded.
+MLflow copies this file into the registered model and runs it when the model is loaded ("models from code", instead of a
+pickle). The package `videossr` must be installed where the model is loaded.
 """
 
 from collections.abc import Mapping
@@ -20,21 +20,21 @@ from videossr.models.video_files import prompt_about_files
 
 
 class ServedPolicy(PythonModel):
-    """`predict` takes a table with the columns `question` (text) and `videos` (paths), and returns `answer`."""
+    """`predict` takes a table with the columns `question` (text) and `videos` (lists of paths) and returns `answer`."""
 
     policy: Policy
     frames: FramesParams
 
     def load_context(self, context: Any) -> None:
-        """Load the checkpoint, and the way of reading videos that it was trained with."""
+        """Load the checkpoint, and the parameters for choosing and scaling frames that it was trained with."""
         self.policy = load_policy(context.artifacts["checkpoint"])
         self.frames = config.build(FramesParams, context.model_config, "model_config")
 
     def predict(self, context: Any, model_input: pd.DataFrame, params: Mapping[str, Any] | None = None) -> pd.DataFrame:
-        """Answer every row; raises DecodeError for a video that cannot be read."""
-        asked = zip(model_input["question"], model_input["videos"], strict=True)
+        """Answer every row. Raises DecodeError when a video cannot be read."""
+        rows = zip(model_input["question"], model_input["videos"], strict=True)
         prompts = [
-            prompt_about_files(question, [Path(video) for video in videos], self.frames) for question, videos in asked
+            prompt_about_files(question, [Path(video) for video in videos], self.frames) for question, videos in rows
         ]
         return pd.DataFrame({"answer": self.policy.respond(prompts)})
 
