@@ -1,4 +1,4 @@
-"""What runs: one module a stage, `pipeline` over all of them, and `promote`. `python -m flows.<name>` from the root."""
+"""One module for each stage, `pipeline` over all of them, and `promote`: `python -m flows.<name>` from the root."""
 
 import sys
 
@@ -9,4 +9,4 @@ except ModuleNotFoundError as error:
         raise
     sys.exit(f"VideoSSR is not installed for {sys.executable}: activate its environment first, `. .venv/bin/activate`")
 
-configure_tools(project_root())  # first of all: the tools read their settings while they are imported
+configure_tools(project_root())  # before the tools are imported: they read their settings then

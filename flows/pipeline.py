@@ -1,6 +1,6 @@
-"""Walk the graph of `dvc.yaml` with Prefect: one task a stage, retries, hard timeouts, logs; DVC decides what is stale.
+"""Run the graph of `dvc.yaml` with Prefect: one task a stage, with retries, hard timeouts and logs. DVC skips stages.
 
-`python -m flows.pipeline` uses the Prefect server that `make prefect` started, or one of its own while it runs.
+`python -m flows.pipeline` uses the Prefect server that `make prefect` started, or a temporary one.
 """
 
 import argparse
@@ -22,43 +22,43 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.states import Failed
 
 from flows import preflight, runtime, stages
-from flows.promote import promote as registered
-from flows.server import server
+from flows.promote import promote as promote_flow
+from flows.server import prefect_server
 from videossr.errors import VideoSSRError
 from videossr.workspace import project_root
 
-FINAL = "Stopped"  # the name of a failure that another try would only repeat
-# What Prefect says of every run, at the level of what matters: why a run failed is told by the stage and at the end.
-CHATTER = ("Beginning flow run", "Beginning subflow run", "Finished in state")
+NO_RETRY = "Stopped"  # the name of a failed state that a retry would only repeat
+# Prefect logs these lines for every run. A stage logs why it failed, and the pipeline repeats it at the end.
+ROUTINE_PREFIXES = ("Beginning flow run", "Beginning subflow run", "Finished in state")
 
 
-def _is_news(record: logging.LogRecord) -> bool:
-    return not record.getMessage().startswith(CHATTER)
+def _is_informative(record: logging.LogRecord) -> bool:
+    return not record.getMessage().startswith(ROUTINE_PREFIXES)
 
 
 for name in ("prefect.flow_runs", "prefect.task_runs"):
-    logging.getLogger(name).addFilter(_is_news)
+    logging.getLogger(name).addFilter(_is_informative)
 
 
-def _is_worth_another_try(task: Any, run: Any, state: Any) -> bool:
-    return bool(state.name != FINAL)
+def _should_retry(task: Any, run: Any, state: Any) -> bool:
+    return bool(state.name != NO_RETRY)
 
 
-# `cache_policy`: dvc.lock is the one truth about what need not run again.
-@task(task_run_name="{stage}", cache_policy=NO_CACHE, retry_delay_seconds=2, retry_condition_fn=_is_worth_another_try)
-async def run_stage(stage: str, force: bool) -> Any:
-    """Run one stage through DVC; returns `ran` or `unchanged`. A person's mistake fails at once and is not retried."""
+# No Prefect cache: dvc.lock alone says which stages are up to date.
+@task(task_run_name="{stage}", cache_policy=NO_CACHE, retry_delay_seconds=2, retry_condition_fn=_should_retry)
+async def run_through_dvc(stage: str, force: bool) -> Any:
+    """Run one stage through DVC; returns `ran` or `unchanged`. An error that the user can fix is not retried."""
     with tempfile.TemporaryDirectory(prefix="videossr-") as handoff:
-        runtime.pack_context(Path(handoff, runtime.CONTEXT_FILE))
-        ended = await stages.run(stage, force, _child_environment(handoff), get_run_logger().info)
-        sentence = Path(handoff, runtime.SENTENCE_FILE)
-        if sentence.exists():
-            return Failed(name=FINAL, message=sentence.read_text(encoding="utf-8"))
-    if stages.stopped():
-        return Failed(name=FINAL, message=stages.STOPPED)
-    if ended.code != 0:
-        return Failed(message=f"it exited with code {ended.code}, its last words are in the log above")
-    return "unchanged" if ended.skipped else "ran"
+        runtime.write_task_context(Path(handoff, runtime.CONTEXT_FILE))
+        result = await stages.run_dvc_repro(stage, force, _stage_environment(handoff), get_run_logger().info)
+        message = Path(handoff, runtime.MESSAGE_FILE)
+        if message.exists():
+            return Failed(name=NO_RETRY, message=message.read_text(encoding="utf-8"))
+    if stages.is_stop_requested():
+        return Failed(name=NO_RETRY, message=stages.STOPPED_MESSAGE)
+    if result.exit_code != 0:
+        return Failed(message=f"it exited with code {result.exit_code}, the end of its output is in the log above")
+    return "unchanged" if result.is_up_to_date else "ran"
 
 
 @flow(name="pipeline")
@@ -67,74 +67,77 @@ def pipeline(
 ) -> Any:
     """Bring every output of `dvc.yaml` up to date; with `promote`, register the model afterwards.
 
-    Returns what each stage did. `timeout_seconds` is for each stage: when it is over, its processes are killed.
+    Returns stage -> `ran` or `unchanged`. A stage that takes longer than `timeout_seconds` is killed.
     """
     try:
         preflight.check(project_root())
     except VideoSSRError as error:
         return Failed(message=str(error))
-    with _stopping_children():
+    with _stop_stages_on_signal():
         futures: dict[str, Any] = {}
-        for stage, needs in stages.graph(project_root()).items():
-            bounded: Any = run_stage.with_options(timeout_seconds=timeout_seconds, retries=retries)
-            futures[stage] = bounded.submit(stage, force, wait_for=[futures[need] for need in needs])
+        for stage, dependencies in stages.read_dependencies(project_root()).items():
+            stage_task: Any = run_through_dvc.with_options(timeout_seconds=timeout_seconds, retries=retries)
+            futures[stage] = stage_task.submit(stage, force, wait_for=[futures[name] for name in dependencies])
         for future in futures.values():
             future.wait()
     failed = {stage: future.state for stage, future in futures.items() if not future.state.is_completed()}
     for stage, state in failed.items():
         return Failed(message=f"{stage} stopped: {state.message}")
-    done = {stage: future.result() for stage, future in futures.items()}
-    watching = stages.watching(project_root())
-    if {what for stage, what in done.items() if stage not in watching} == {"unchanged"}:
+    outcomes = {stage: future.result() for stage, future in futures.items()}
+    always_run = stages.read_always_run(project_root())
+    if {outcome for stage, outcome in outcomes.items() if stage not in always_run} == {"unchanged"}:
         get_run_logger().info("nothing to do: every stage is up to date")
     if promote:
-        promoted: Any = registered(return_state=True)
-        if not promoted.is_completed():
-            return Failed(message=f"promote stopped: {promoted.message}")
-        done["promote"] = promoted.result()
-    return done
+        promotion: Any = promote_flow(return_state=True)
+        if not promotion.is_completed():
+            return Failed(message=f"promote stopped: {promotion.message}")
+        outcomes["promote"] = promotion.result()
+    return outcomes
 
 
-def _child_environment(handoff: str) -> dict[str, str]:
+def _stage_environment(handoff: str) -> dict[str, str]:
     return {
         **os.environ,
-        runtime.HANDOFF: handoff,
-        runtime.PIPELINE: str(os.getpid()),
+        runtime.HANDOFF_VARIABLE: handoff,
+        runtime.PIPELINE_PID_VARIABLE: str(os.getpid()),
         "PREFECT_API_URL": str(PREFECT_API_URL.value()),
-        # DVC calls `python`: it must be the one that runs this.
+        # The stages' commands in dvc.yaml call `python`: it must be this interpreter.
         "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")]),
         "PYTHONUNBUFFERED": "1",
     }
 
 
 @contextmanager
-def _stopping_children() -> Iterator[None]:
+def _stop_stages_on_signal() -> Iterator[None]:
     """Inside, SIGTERM and SIGINT stop the stages' processes at once; Prefect's own handlers would wait for them."""
-    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    previous = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
 
     def stop(number: int, frame: FrameType | None) -> None:
-        stages.stop()
+        stages.stop_all()
 
-    for number in before:
+    for number in previous:
         signal.signal(number, stop)
     try:
         yield
     finally:
-        for number, handler in before.items():
+        for number, handler in previous.items():
             signal.signal(number, handler)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m flows.pipeline", description=pipeline.__doc__)
-    parser.add_argument("--force", action="store_true", help="run every stage, also those that are up to date")
-    parser.add_argument("--promote", action="store_true", help="register the model, and crown it if it is better")
-    parser.add_argument("--retries", type=int, default=1, help="how often a stage that crashed is tried again")
-    asked = parser.parse_args()
+    parser.add_argument("--force", action="store_true", help="run every stage, even if it is up to date")
+    parser.add_argument(
+        "--promote", action="store_true", help="register the model, and make it the champion if it is better"
+    )
+    parser.add_argument("--retries", type=int, default=1, help="how many times to retry a stage that crashed")
+    arguments = parser.parse_args()
     try:
         preflight.check(project_root())
-        with server() as url, temporary_settings({PREFECT_API_URL: url}):
-            state: Any = pipeline(force=asked.force, retries=asked.retries, promote=asked.promote, return_state=True)
-            APILogHandler().flush()  # while there is a server to take the last lines
+        with prefect_server() as url, temporary_settings({PREFECT_API_URL: url}):
+            options = {"force": arguments.force, "retries": arguments.retries, "promote": arguments.promote}
+            state: Any = pipeline(**options, return_state=True)
+            APILogHandler().flush()  # before the server ends
     except VideoSSRError as error:
         sys.exit(str(error))
     if not state.is_completed():

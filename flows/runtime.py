@@ -1,6 +1,7 @@
-"""How a stage runs: as plain Python where no Prefect server answers, as a visible flow run where one does.
+"""How a stage runs: as plain Python, or as a Prefect flow run where a Prefect server is healthy.
 
-`dvc repro` on a bare machine never imports Prefect. Below the pipeline, a stage joins the task that started it.
+`dvc repro` without a server never imports Prefect. Below the pipeline, a stage's flow run is a child of the task that
+started it.
 """
 
 import errno
@@ -16,17 +17,18 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, TypeVar
 
-from flows.server import answers
+from flows.server import is_healthy
 from videossr import config
 from videossr.errors import VideoSSRError
 
 T = TypeVar("T")
 
 PARAMS = Path("params.yaml")
-# Set by the pipeline for its stages: a folder with the context of the task, where a stage leaves its sentence.
-HANDOFF = "VIDEOSSR_HANDOFF"
-PIPELINE = "VIDEOSSR_PIPELINE"  # its process id
-CONTEXT_FILE, SENTENCE_FILE = "context.pkl", "sentence.txt"
+# The pipeline sets two environment variables for its stages. The first names a folder: the task's context is in it, and
+# the stage writes its error message to it. The second is the pipeline's process id.
+HANDOFF_VARIABLE = "VIDEOSSR_HANDOFF"
+PIPELINE_PID_VARIABLE = "VIDEOSSR_PIPELINE"
+CONTEXT_FILE, MESSAGE_FILE = "context.pkl", "message.txt"
 
 
 def section(name: str) -> Mapping[str, Any]:
@@ -40,20 +42,20 @@ def params_of(name: str, cls: type[T]) -> T:
 
 
 def run_stage(stage: Callable[[], None], name: str) -> None:
-    """Run a stage's body and exit: 0 when it ended well, 1 with one sentence where a person can mend it."""
+    """Run a stage. On an error that the user can fix, print one sentence and exit with code 1."""
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     logging.getLogger("videossr").setLevel(logging.INFO)
-    warnings.filterwarnings("ignore", category=FutureWarning)  # between libraries; the person can do nothing
-    _end_with_pipeline()
-    visible = answers(os.environ.get("PREFECT_API_URL"))
-    sentence = _as_flow(stage, name) if visible else _plainly(stage)
-    if sentence:
-        _hand_back(sentence)
-        sys.exit(f"{name} stopped: {sentence}")
+    warnings.filterwarnings("ignore", category=FutureWarning)  # between libraries: the user can do nothing about them
+    _exit_when_pipeline_dies()
+    use_prefect = is_healthy(os.environ.get("PREFECT_API_URL"))
+    message = _run_as_flow(stage, name) if use_prefect else _run(stage)
+    if message:
+        _send_to_pipeline(message)
+        sys.exit(f"{name} stopped: {message}")
 
 
-def sentence_of(error: Exception) -> str | None:
-    """The one sentence for a person, where the error is one that a person can mend."""
+def user_message(error: Exception) -> str | None:
+    """One sentence for the user where the user can fix the cause of `error`, else None."""
     if isinstance(error, VideoSSRError):
         return str(error)
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
@@ -64,43 +66,45 @@ def sentence_of(error: Exception) -> str | None:
     return None
 
 
-def _plainly(stage: Callable[[], None]) -> str | None:
+def _run(stage: Callable[[], None]) -> str | None:
+    """Run a stage; returns the message of an error that the user can fix, and raises any other error."""
     try:
         stage()
     except (VideoSSRError, OSError) as error:
-        sentence = sentence_of(error)
-        if sentence is None:
+        message = user_message(error)
+        if message is None:
             raise
-        return sentence
+        return message
     return None
 
 
-def _as_flow(stage: Callable[[], None], name: str) -> str | None:
+def _run_as_flow(stage: Callable[[], None], name: str) -> str | None:
+    """Like `_run`, inside a Prefect flow run that fails with the same message."""
     from prefect import flow
     from prefect.states import Failed
 
-    sentences: list[str] = []
+    messages: list[str] = []
 
     @flow(name=name, flow_run_name=name)
-    def visible() -> Any:
-        sentence = _plainly(stage)
-        if sentence is None:
+    def stage_flow() -> Any:
+        message = _run(stage)
+        if message is None:
             return None
-        sentences.append(sentence)
-        return Failed(message=sentence)
+        messages.append(message)
+        return Failed(message=message)
 
-    handoff = os.environ.get(HANDOFF)
-    with _in_task_of(Path(handoff) / CONTEXT_FILE, visible) if handoff else nullcontext():
-        state: Any = visible(return_state=True)
-    if not sentences:
+    handoff = os.environ.get(HANDOFF_VARIABLE)
+    with _task_context(Path(handoff) / CONTEXT_FILE, stage_flow) if handoff else nullcontext():
+        state: Any = stage_flow(return_state=True)
+    if not messages:
         state.result(raise_on_failure=True)
-    return sentences[0] if sentences else None
+    return messages[0] if messages else None
 
 
-def pack_context(path: Path) -> None:
-    """Write the running task's context for a child process to join it: Prefect's own format, read back within this run.
+def write_task_context(path: Path) -> None:
+    """Write the context of the running Prefect task to `path`, in Prefect's own format, for a stage's process to join.
 
-    The flow and the task are left out: pickled by value, they would bring the whole pipeline's imports to every stage.
+    The flow and the task are removed. They are pickled by value, and would bring the pipeline's imports to every stage.
     """
     import cloudpickle
     from prefect.context import serialize_context
@@ -110,32 +114,33 @@ def pack_context(path: Path) -> None:
     path.write_bytes(cloudpickle.dumps(context))
 
 
-def _in_task_of(path: Path, child: Any) -> AbstractContextManager[None]:
+def _task_context(path: Path, stage_flow: Any) -> AbstractContextManager[None]:
+    """The context that `write_task_context` wrote: runs of `stage_flow` inside it are children of that task."""
     import cloudpickle
     from prefect import Task
     from prefect.context import hydrated_context
 
     context = cloudpickle.loads(path.read_bytes())
-    context["flow_run_context"]["flow"] = child
-    context["task_run_context"]["task"] = Task(child.fn)
+    context["flow_run_context"]["flow"] = stage_flow
+    context["task_run_context"]["task"] = Task(stage_flow.fn)
     return hydrated_context(context)
 
 
-def _end_with_pipeline() -> None:
-    """Below a pipeline, end with it however it ends: were it killed, the next one would meet this stage at work."""
-    pipeline = os.environ.get(PIPELINE)
-    if pipeline is None:
+def _exit_when_pipeline_dies() -> None:
+    """Kill this stage's process group when the pipeline is gone, so that the next pipeline does not run beside it."""
+    pipeline_pid = os.environ.get(PIPELINE_PID_VARIABLE)
+    if pipeline_pid is None:
         return
 
     def watch() -> None:
-        while Path(f"/proc/{pipeline}").exists():
+        while Path(f"/proc/{pipeline_pid}").exists():
             time.sleep(1)
         os.killpg(os.getpgrp(), signal.SIGKILL)
 
     threading.Thread(target=watch, daemon=True).start()
 
 
-def _hand_back(sentence: str) -> None:
-    handoff = os.environ.get(HANDOFF)
+def _send_to_pipeline(message: str) -> None:
+    handoff = os.environ.get(HANDOFF_VARIABLE)
     if handoff is not None:
-        (Path(handoff) / SENTENCE_FILE).write_text(sentence, encoding="utf-8")
+        (Path(handoff) / MESSAGE_FILE).write_text(message, encoding="utf-8")

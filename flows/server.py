@@ -1,4 +1,4 @@
-"""The Prefect server that a run records on: the project's own if it is up, else one for as long as the run takes."""
+"""The Prefect server that a run reports to: the project's own if it is up, else a temporary one."""
 
 import json
 import os
@@ -20,35 +20,34 @@ STOP_SECONDS = 15.0
 
 
 @contextmanager
-def server() -> Iterator[str]:
-    """The API's address: `PREFECT_API_URL`, the server of `make prefect`, or a new one on loopback that ends with us.
+def prefect_server() -> Iterator[str]:
+    """Yield the URL of a Prefect API: `PREFECT_API_URL`, the server of `make prefect`, or a temporary one on loopback.
 
-    Raises VideoSSRError where a new one does not start.
+    A temporary server ends with the context. Raises VideoSSRError where it does not start.
     """
-    url = os.environ.get("PREFECT_API_URL") or running()
+    url = os.environ.get("PREFECT_API_URL") or find_project_server()
     if url:
         yield url
         return
     log = project_root() / ".prefect" / "server.log"
     log.parent.mkdir(exist_ok=True)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    # A session of its own: after Ctrl-C the stages still report to it. Its standard input closes when we end, however.
+    port = _free_port()
+    # A session of its own, because stages still report to the server after Ctrl-C. `main` below keeps the server until
+    # its standard input closes, which also happens when this process is killed.
     command = [sys.executable, "-m", "flows.server", str(port), str(log)]
-    guard = subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True)
+    wrapper = subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True)
     try:
-        yield _started(guard, f"http://127.0.0.1:{port}/api", log)
+        yield _wait_until_healthy(wrapper, f"http://127.0.0.1:{port}/api", log)
     finally:
-        assert guard.stdin is not None
-        guard.stdin.close()
-        guard.wait()
+        assert wrapper.stdin is not None
+        wrapper.stdin.close()
+        wrapper.wait()
 
 
-def running() -> str | None:
-    """The API of the server that `make prefect` started, where one of this very project is up."""
+def find_project_server() -> str | None:
+    """The API URL of the server that `make prefect` started for this project, or None."""
     url = f"http://127.0.0.1:{os.environ.get('VIDEOSSR_PREFECT_PORT', '4200')}/api"
-    if not answers(url):
+    if not is_healthy(url):
         return None
     try:
         with urllib.request.urlopen(f"{url}/admin/settings", timeout=5) as reply:
@@ -58,8 +57,8 @@ def running() -> str | None:
     return url if home and Path(home).resolve() == (project_root() / ".prefect").resolve() else None
 
 
-def answers(url: str | None) -> bool:
-    """Whether a Prefect API is there and healthy."""
+def is_healthy(url: str | None) -> bool:
+    """Whether a Prefect API at `url` reports that it is healthy. False where VIDEOSSR_PREFECT is `off`."""
     if not url or os.environ.get("VIDEOSSR_PREFECT") == "off":
         return False
     try:
@@ -69,19 +68,27 @@ def answers(url: str | None) -> bool:
         return False
 
 
-def _started(guard: subprocess.Popen[bytes], url: str, log: Path) -> str:
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _wait_until_healthy(wrapper: subprocess.Popen[bytes], url: str, log: Path) -> str:
     deadline = time.monotonic() + START_SECONDS
     while time.monotonic() < deadline:
-        if answers(url):
+        if is_healthy(url):
             return url
-        if guard.poll() is not None:
+        if wrapper.poll() is not None:
             break
         time.sleep(0.2)
-    raise VideoSSRError(f"Prefect's server did not start, {log} says why; `dvc repro` runs the same without it")
+    raise VideoSSRError(
+        f"Prefect's server did not start: read why in {log}, or run `dvc repro`, which does the same without it"
+    )
 
 
 def main() -> None:
-    """Keep a server on the given port until standard input closes."""
+    """Run a server on the given port until standard input closes; its output goes to the given file."""
     port, log = sys.argv[1:]
     with Path(log).open("wb") as file:
         command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", port]

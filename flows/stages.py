@@ -1,4 +1,4 @@
-"""The stages of `dvc.yaml` as processes: their order, one run through DVC, and stopping them all."""
+"""The stages of `dvc.yaml`: their order, running one through DVC as a process, and stopping all of them."""
 
 import asyncio
 import codecs
@@ -13,9 +13,9 @@ from pathlib import Path
 
 import networkx as nx
 
-UNCHANGED = ("didn't change, skipping", "is cached - skipping run")
-# What DVC says for someone who typed the command, and Prefect about its own flow runs.
-NOISE = (
+UP_TO_DATE_PHRASES = ("didn't change, skipping", "is cached - skipping run")
+# Lines that help a user of DVC, Prefect or transformers alone, and not one of this pipeline.
+HIDDEN_PHRASES = (
     "Use `dvc push`",
     "Updating lock file",
     "Generating lock file",
@@ -29,54 +29,59 @@ NOISE = (
     "View at http",
     "Finished in state",
     "Still processing items",
-    "made_videos' is empty",  # as it should be, with videos of your own
-    # transformers, about files that take a moment
+    "made_videos' is empty",  # as it should be where the source is a folder of videos
+    # transformers, about files that it loads or writes in a moment
     "Loading weights",
     "The tokenizer has new PAD/BOS/EOS tokens",
     "Writing model shards",
 )
-BAR_SECONDS = 20.0  # where no terminal shows bars as they move, one line this often says how far it is
-KILL_SECONDS = 10.0
-STOPPED = "stopped by a signal: finished stages are kept, the same command goes on from here"
+PROGRESS_SECONDS = 20.0  # without a terminal, a progress bar is logged once in this time
+TERMINATE_SECONDS = 10.0  # from SIGTERM to SIGKILL
+STOPPED_MESSAGE = "stopped by a signal: finished stages are kept, run the same command to continue"
 
-# Process groups of the stages that run now, and whether a signal has asked for the end: signal handlers share no more.
-_groups: set[int] = set()
-_stop = False
+# Module state, because signal handlers have no other way to reach it: process groups of running stages, and whether a
+# signal has asked to stop.
+_running_groups: set[int] = set()
+_stop_requested = False
 
 
 @dataclass(frozen=True)
-class Ended:
-    """How a stage ended: the exit code, and whether DVC found it up to date."""
+class StageResult:
+    """The exit code of `dvc repro` for one stage, and whether DVC found the stage up to date."""
 
-    code: int
-    skipped: bool
+    exit_code: int
+    is_up_to_date: bool
 
 
-def graph(project: Path) -> dict[str, list[str]]:
-    """Stage -> the stages that it needs, in an order to run them; read from `dvc.yaml` by DVC itself."""
+def read_dependencies(project: Path) -> dict[str, list[str]]:
+    """Stage -> the stages that it depends on, in an order to run them; DVC itself reads `dvc.yaml`."""
     from dvc.repo import Repo
 
     with Repo(str(project)) as repo:
-        needs = repo.index.graph  # an edge leads from a stage to what it depends on
-        ordered = [stage for stage in reversed(list(nx.topological_sort(needs))) if not stage.is_data_source]
+        dependencies = repo.index.graph  # an edge leads from a stage to one that it depends on
+        order = [stage for stage in reversed(list(nx.topological_sort(dependencies))) if not stage.is_data_source]
         return {
-            stage.addressing: sorted(need.addressing for need in needs.successors(stage) if not need.is_data_source)
-            for stage in ordered
+            stage.addressing: sorted(
+                other.addressing for other in dependencies.successors(stage) if not other.is_data_source
+            )
+            for stage in order
         }
 
 
-def watching(project: Path) -> set[str]:
-    """The stages that run each time, to see whether something outside the graph has changed."""
+def read_always_run(project: Path) -> set[str]:
+    """The stages marked `always_changed`: they run each time, to look for changes outside the graph."""
     from dvc.repo import Repo
 
     with Repo(str(project)) as repo:
         return {stage.addressing for stage in repo.index.stages if stage.always_changed}
 
 
-async def run(stage: str, force: bool, environment: Mapping[str, str], log: Callable[[str], None]) -> Ended:
-    """`dvc repro` of one stage in a process group of its own, its output to `log` line by line.
+async def run_dvc_repro(
+    stage: str, force: bool, environment: Mapping[str, str], log: Callable[[str], None]
+) -> StageResult:
+    """Run `dvc repro` for one stage in a process group of its own; its output goes to `log` line by line.
 
-    Leaving early (a timeout, a cancelled flow) kills the whole group.
+    On early exit (a timeout, a cancelled flow) the whole group is killed.
     """
     # --wait-for-lock comes before the subcommand: without it, parallel stages fail on each other's locks.
     command = [
@@ -92,65 +97,70 @@ async def run(stage: str, force: bool, environment: Mapping[str, str], log: Call
     process = await asyncio.create_subprocess_exec(
         *command, stdout=PIPE, stderr=STDOUT, env=dict(environment), start_new_session=True
     )
-    _groups.add(process.pid)
-    skipped = False
+    _running_groups.add(process.pid)
+    is_up_to_date = False
     try:
-        async for line in _lines(process):
-            skipped |= any(phrase in line for phrase in UNCHANGED)
-            if not any(phrase in line for phrase in NOISE):
+        async for line in _read_lines(process):
+            is_up_to_date |= any(phrase in line for phrase in UP_TO_DATE_PHRASES)
+            if not any(phrase in line for phrase in HIDDEN_PHRASES):
                 log(line)
-        return Ended(await process.wait(), skipped)
+        return StageResult(await process.wait(), is_up_to_date)
     finally:
-        await _kill(process)
-        _groups.discard(process.pid)
+        await _terminate(process)
+        _running_groups.discard(process.pid)
 
 
-def stop() -> None:
-    """Ask every running stage to end, and start no other: for signal handlers."""
-    global _stop
-    _stop = True
-    for group in tuple(_groups):
-        _signal(group, signal.SIGTERM)
+def stop_all() -> None:
+    """Send SIGTERM to every running stage and record the request. For signal handlers."""
+    global _stop_requested
+    _stop_requested = True
+    for group in tuple(_running_groups):
+        _send_signal(group, signal.SIGTERM)
 
 
-def stopped() -> bool:
-    """Whether `stop` was called."""
-    return _stop
+def is_stop_requested() -> bool:
+    """Whether `stop_all` was called."""
+    return _stop_requested
 
 
-async def _kill(process: Process) -> None:
+async def _terminate(process: Process) -> None:
     if process.returncode is not None:
         return
-    _signal(process.pid, signal.SIGTERM)
+    _send_signal(process.pid, signal.SIGTERM)
     try:
-        await asyncio.wait_for(process.wait(), KILL_SECONDS)
+        await asyncio.wait_for(process.wait(), TERMINATE_SECONDS)
     except TimeoutError:
-        _signal(process.pid, signal.SIGKILL)
+        _send_signal(process.pid, signal.SIGKILL)
 
 
-def _signal(group: int, number: int) -> None:
+def _send_signal(group: int, number: int) -> None:
     try:
         os.killpg(group, number)
     except ProcessLookupError:
         return
 
 
-async def _lines(process: Process) -> AsyncIterator[str]:
-    """Whole lines of the output. A progress bar rewrites its line: it moves on a terminal and is thinned elsewhere."""
+async def _read_lines(process: Process) -> AsyncIterator[str]:
+    """Whole lines of the output. A progress bar rewrites its line: it is shown on a terminal, else yielded rarely."""
     assert process.stdout is not None
-    terminal, told, pending = sys.stderr.isatty(), time.monotonic(), ""
+    has_terminal, last_progress, pending = sys.stderr.isatty(), time.monotonic(), ""
     decoder = codecs.getincrementaldecoder("utf-8")("replace")
     while chunk := await process.stdout.read(65536):
         *whole, pending = (pending + decoder.decode(chunk)).replace("\r\n", "\n").split("\n")
         for line in whole:
-            if text := line.rsplit("\r", 1)[-1].rstrip():
+            if text := _last_state(line):
                 yield text
-        bar = pending.rsplit("\r", 1)[-1].rstrip() if "\r" in pending else ""
-        if bar and terminal:
-            print(f"\r{bar}\033[K", end="\r", file=sys.stderr, flush=True)
-        elif bar and time.monotonic() - told > BAR_SECONDS:
-            told = time.monotonic()
-            yield bar
+        progress = _last_state(pending) if "\r" in pending else ""
+        if progress and has_terminal:
+            print(f"\r{progress}\033[K", end="\r", file=sys.stderr, flush=True)
+        elif progress and time.monotonic() - last_progress > PROGRESS_SECONDS:
+            last_progress = time.monotonic()
+            yield progress
         pending = pending[pending.rfind("\r") :] if "\r" in pending else pending
     if pending.strip():
-        yield pending.rsplit("\r", 1)[-1].rstrip()
+        yield _last_state(pending)
+
+
+def _last_state(line: str) -> str:
+    """What a terminal shows of a line after its last carriage return."""
+    return line.rsplit("\r", 1)[-1].rstrip()

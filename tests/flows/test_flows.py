@@ -1,4 +1,4 @@
-"""The graph, the stages as processes, and what a person sees when something is wrong."""
+"""The graph, the stages as processes, and what a user sees when something is wrong."""
 
 import ast
 import asyncio
@@ -67,7 +67,7 @@ def toy(tmp_path, monkeypatch):
 
 def environment(**more):
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
-    # `flows` settled this process in this project; the toy is a project of its own.
+    # Importing `flows` has set PREFECT_HOME to this project's folder; the toy is a project of its own.
     inherited = {name: value for name, value in os.environ.items() if name != "PREFECT_HOME"}
     modules = os.pathsep.join([str(SOURCE), str(ROOT)])
     return {**inherited, "PATH": path, "PYTHONPATH": modules, "PYTHONUNBUFFERED": "1", **more}
@@ -75,30 +75,30 @@ def environment(**more):
 
 def run_toy(stage, **more):
     lines: list[str] = []
-    ended = asyncio.run(stages.run(stage, False, environment(**more), lines.append))
-    return ended, lines
+    result = asyncio.run(stages.run_dvc_repro(stage, False, environment(**more), lines.append))
+    return result, lines
 
 
 def test_dvc_reads_the_eight_stages_in_the_order_of_the_readme():
-    graph = stages.graph(ROOT)
+    graph = stages.read_dependencies(ROOT)
     assert list(graph) == ["list", "ingest", "frames", "pretext", "validate", "train", "evaluate", "report"]
     assert graph["train"] == ["frames", "pretext", "validate"]
     assert graph["ingest"] == ["list"]
 
 
-def test_only_the_listing_of_the_source_runs_each_time_and_nothing_else_depends_on_the_source():
-    assert stages.watching(ROOT) == {"list"}
+def test_only_the_stage_list_runs_each_time_and_no_other_stage_depends_on_the_source():
+    assert stages.read_always_run(ROOT) == {"list"}
     assert not any("${" in dependency for stage in GRAPH.values() for dependency in stage["deps"])
 
 
-def test_nothing_is_trained_before_the_gate_has_passed():
+def test_training_depends_on_a_passed_gate():
     assert "data/gate.passed" in GRAPH["train"]["deps"]
     assert "data/gate.passed" in GRAPH["validate"]["outs"]
 
 
-def test_a_parameter_of_one_task_reruns_nothing_before_the_puzzles():
-    touched = {name for name, stage in GRAPH.items() if any(key.split(".")[0] == "pretext" for key in stage["params"])}
-    assert touched == {"pretext", "validate", "evaluate", "report"}
+def test_a_parameter_of_one_task_reruns_no_stage_before_pretext():
+    affected = {name for name, stage in GRAPH.items() if any(key.split(".")[0] == "pretext" for key in stage["params"])}
+    assert affected == {"pretext", "validate", "evaluate", "report"}
 
 
 def test_every_output_is_ignored_by_git_and_nothing_in_work_is_an_output():
@@ -120,49 +120,49 @@ def test_deployments_name_flows_that_exist():
 
 def test_a_stage_runs_once_and_is_then_up_to_date(toy):
     first, lines = run_toy("first")
-    assert first == stages.Ended(0, skipped=False)
+    assert first == stages.StageResult(0, is_up_to_date=False)
     assert "working on first" in lines
     again, lines = run_toy("first")
-    assert again == stages.Ended(0, skipped=True)
+    assert again == stages.StageResult(0, is_up_to_date=True)
     assert lines == ["Stage 'first' didn't change, skipping"]
 
 
-def test_a_persons_mistake_is_handed_back_as_one_sentence(toy, tmp_path):
+def test_an_error_that_the_user_can_fix_reaches_the_pipeline_as_one_sentence(toy, tmp_path):
     (toy / "word.txt").write_text("mistake")
-    ended, lines = run_toy("first", **{runtime.HANDOFF: str(tmp_path)})
-    assert ended.code != 0 and not any("Traceback" in line for line in lines)
-    sentence = "the word must be kind, got 'mistake': write another"
-    assert (tmp_path / runtime.SENTENCE_FILE).read_text() == sentence
-    assert f"first stopped: {sentence}" in lines
+    result, lines = run_toy("first", **{runtime.HANDOFF_VARIABLE: str(tmp_path)})
+    assert result.exit_code != 0 and not any("Traceback" in line for line in lines)
+    message = "the word must be kind, got 'mistake': write another"
+    assert (tmp_path / runtime.MESSAGE_FILE).read_text() == message
+    assert f"first stopped: {message}" in lines
 
 
 def test_a_stage_that_takes_too_long_is_killed_with_its_children(toy):
     (toy / "word.txt").write_text("sleep")
 
-    async def impatient():
-        running = asyncio.create_task(stages.run("first", False, environment(), lambda line: None))
+    async def run_with_timeout():
+        running = asyncio.create_task(stages.run_dvc_repro("first", False, environment(), lambda line: None))
         while not (toy / "sleeping.pid").exists() or not (toy / "sleeping.pid").read_text():
             await asyncio.sleep(0.05)
         with pytest.raises(TimeoutError):
             await asyncio.wait_for(running, 0.1)
 
-    asyncio.run(impatient())
+    asyncio.run(run_with_timeout())
     process = int((toy / "sleeping.pid").read_text())
     wait_for(lambda: not Path(f"/proc/{process}").exists(), 5)
 
 
-def test_a_progress_bar_becomes_its_last_state(toy):
+def test_of_a_progress_bar_only_the_last_state_is_kept(toy):
     script = "import sys; sys.stdout.write('\\r 10%\\r 55%\\r100% ü\\nafter\\r\\nlast'); sys.stdout.flush()"
 
     async def collect():
         process = await asyncio.create_subprocess_exec(sys.executable, "-c", script, stdout=asyncio.subprocess.PIPE)
-        return [line async for line in stages._lines(process)]
+        return [line async for line in stages._read_lines(process)]
 
     assert asyncio.run(collect()) == ["100% ü", "after", "last"]
 
 
 @pytest.mark.parametrize("stage", ["ingest", "validate", "report"])
-def test_a_stage_without_its_project_says_so_in_one_sentence(stage, tmp_path):
+def test_a_stage_outside_a_project_stops_with_one_sentence(stage, tmp_path):
     command = [sys.executable, "-m", f"flows.{stage}"]
     done = subprocess.run(command, cwd=tmp_path, env=environment(), capture_output=True, text=True, check=False)
     assert done.returncode == 1
@@ -170,7 +170,7 @@ def test_a_stage_without_its_project_says_so_in_one_sentence(stage, tmp_path):
     assert "Traceback" not in done.stderr
 
 
-def test_frames_that_nobody_could_store_are_one_sentence_and_every_file_is_in_the_quarantine(tmp_path):
+def test_the_stage_frames_stops_with_one_sentence_and_a_full_quarantine_where_no_video_can_be_stored(tmp_path):
     shutil.copy(ROOT / "params.yaml", tmp_path)
     (tmp_path / "clip.mp4").write_text("no longer what ingest saw")
     video = Video("0" * 16, "clip.mp4", "h264", 64, 64, 24.0, 4.0, 96, "train")
@@ -180,14 +180,14 @@ def test_frames_that_nobody_could_store_are_one_sentence_and_every_file_is_in_th
     done = subprocess.run(command, cwd=tmp_path, env=environment(), capture_output=True, text=True, check=False)
     assert done.returncode == 1 and "Traceback" not in done.stderr
     assert "none of the 2 files under" in done.stderr and "1 changed_while_read" in done.stderr
-    left = read_quarantine(tmp_path / "data" / "quarantine.parquet")
-    assert [(item.path, item.reason) for item in left] == [
+    rejected = read_quarantine(tmp_path / "data" / "quarantine.parquet")
+    assert [(item.path, item.reason) for item in rejected] == [
         ("clip.mp4", "changed_while_read"),
         ("text.mp4", "not_a_video"),
     ]
 
 
-def test_no_mark_of_an_earlier_judgement_is_left_or_written_over_where_the_gate_judges_anew(tmp_path):
+def test_the_stage_validate_removes_an_earlier_mark_and_leaves_the_cached_file_behind_it_unchanged(tmp_path):
     (tmp_path / "cached").write_text("passed\n")
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "gate.passed").hardlink_to(tmp_path / "cached")
@@ -197,7 +197,7 @@ def test_no_mark_of_an_earlier_judgement_is_left_or_written_over_where_the_gate_
     assert (tmp_path / "cached").read_text() == "passed\n"
 
 
-def test_replies_are_handed_over_as_new_files_and_the_cache_that_the_old_are_linked_to_is_left_alone(tmp_path):
+def test_replies_are_copied_to_a_new_file_and_the_cached_file_behind_the_old_link_stays_unchanged(tmp_path):
     (tmp_path / "cached").write_text("of an earlier run")
     (tmp_path / "now.jsonl").write_text("of this run")
     replies = tmp_path / "reports" / "now.jsonl"
@@ -209,21 +209,21 @@ def test_replies_are_handed_over_as_new_files_and_the_cache_that_the_old_are_lin
     assert [path.name for path in replies.parent.iterdir()] == ["now.jsonl"]
 
 
-def test_a_python_without_the_project_is_told_to_activate_its_environment():
+def test_a_python_without_the_package_stops_with_the_command_that_activates_the_environment():
     bare = [sys.executable, "-S", "-m", "flows.ingest"]  # -S: without site-packages
     run = subprocess.run(bare, cwd=ROOT, env={}, capture_output=True, text=True, check=False)
     assert run.returncode == 1
     assert "activate its environment first" in run.stderr and "Traceback" not in run.stderr
 
 
-def test_a_full_disk_is_a_sentence_and_our_own_mistakes_are_not():
-    assert "the disk is full" in (runtime.sentence_of(OSError(errno.ENOSPC, "No space left", "data/x")) or "")
-    assert "make it accessible" in (runtime.sentence_of(OSError(errno.EROFS, "Read-only file system", "work")) or "")
-    assert runtime.sentence_of(ZeroDivisionError()) is None
-    assert runtime.sentence_of(OSError(errno.EIO, "broken")) is None
+def test_a_full_disk_has_a_message_for_the_user_and_a_bug_has_none():
+    assert "the disk is full" in (runtime.user_message(OSError(errno.ENOSPC, "No space left", "data/x")) or "")
+    assert "make it accessible" in (runtime.user_message(OSError(errno.EROFS, "Read-only file system", "work")) or "")
+    assert runtime.user_message(ZeroDivisionError()) is None
+    assert runtime.user_message(OSError(errno.EIO, "broken")) is None
 
 
-def test_a_stage_writing_to_a_full_disk_stops_with_that_sentence(tmp_path):
+def test_a_stage_that_writes_to_a_full_disk_stops_with_that_message(tmp_path):
     script = "from flows.runtime import run_stage\nrun_stage(lambda: open('/dev/full', 'w', 1).write('x\\n'), 'frames')"
     done = subprocess.run(
         [sys.executable, "-c", script], cwd=tmp_path, env=environment(), capture_output=True, text=True, check=False
@@ -231,7 +231,7 @@ def test_a_stage_writing_to_a_full_disk_stops_with_that_sentence(tmp_path):
     assert done.returncode == 1 and done.stderr.startswith("frames stopped: the disk is full")
 
 
-def test_what_a_killed_dvc_leaves_behind_does_not_block_the_next_run(toy):
+def test_the_lock_file_of_a_killed_dvc_does_not_block_the_next_run(toy):
     shutil.copyfile(ROOT / "params.yaml", toy / "params.yaml")
     shutil.copytree(ROOT / "sources", toy / "sources")
     lock = toy / ".dvc" / "tmp" / "rwlock"
@@ -242,7 +242,7 @@ def test_what_a_killed_dvc_leaves_behind_does_not_block_the_next_run(toy):
 
 
 @pytest.mark.slow
-def test_prefect_shows_every_stage_below_its_task_and_retries_a_crash_but_not_a_mistake(toy):
+def test_prefect_shows_every_stage_below_its_task_and_retries_a_crash_but_no_user_error(toy):
     shutil.copyfile(ROOT / "params.yaml", toy / "params.yaml")
     shutil.copytree(ROOT / "sources", toy / "sources")
     (toy / "word.txt").write_text("crash")
@@ -252,10 +252,10 @@ def test_prefect_shows_every_stage_below_its_task_and_retries_a_crash_but_not_a_
     command = [sys.executable, "-m", "flows.pipeline"]
     done = subprocess.run(command, cwd=toy, env=environment(), capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
-    said = done.stdout + done.stderr
-    assert "nothing to do" not in said and "Finished in state" not in said and "Beginning" not in said
-    assert "first    | ZeroDivisionError: once" in said and "Retry 1/1 will start" in said
-    assert "second   | working on second" in said
+    output = done.stdout + done.stderr
+    assert "nothing to do" not in output and "Finished in state" not in output and "Beginning" not in output
+    assert "first    | ZeroDivisionError: once" in output and "Retry 1/1 will start" in output
+    assert "second   | working on second" in output
     assert (toy / "second.out").read_text() == "crash"
     assert flow_runs(toy) == {"pipeline": ["COMPLETED"], "first": ["COMPLETED", "FAILED"], "second": ["COMPLETED"]}
 
@@ -266,13 +266,13 @@ def test_prefect_shows_every_stage_below_its_task_and_retries_a_crash_but_not_a_
     done = subprocess.run(command, cwd=toy, env=environment(), capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert "first stopped: the word must be kind, got 'mistake': write another" in done.stderr
-    said = done.stdout + done.stderr
-    assert "Traceback" not in said and "Finished in state" not in said
+    output = done.stdout + done.stderr
+    assert "Traceback" not in output and "Finished in state" not in output
     assert flow_runs(toy)["first"] == ["COMPLETED", "FAILED", "FAILED"]
 
 
 def flow_runs(project: Path) -> dict[str, list[str]]:
-    """Flow -> the states of its runs in Prefect's database; the stages' runs must hang below the pipeline's."""
+    """Flow -> the states of its runs in Prefect's database; every stage's run must be a child of a pipeline task."""
     import sqlite3
 
     query = "select f.name, r.state_type, r.parent_task_run_id from flow_run r join flow f on f.id = r.flow_id"
@@ -283,7 +283,7 @@ def flow_runs(project: Path) -> dict[str, list[str]]:
 
 
 @pytest.mark.slow
-def test_ctrl_c_ends_the_stage_the_server_and_the_run_and_prefect_knows(toy):
+def test_ctrl_c_ends_the_stage_and_the_run_and_prefect_records_the_failure(toy):
     shutil.copyfile(ROOT / "params.yaml", toy / "params.yaml")
     shutil.copytree(ROOT / "sources", toy / "sources")
     (toy / "word.txt").write_text("sleep")
@@ -291,19 +291,19 @@ def test_ctrl_c_ends_the_stage_the_server_and_the_run_and_prefect_knows(toy):
     pipe = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
     run = subprocess.Popen(command, cwd=toy, env=environment(), start_new_session=True, **pipe)
     wait_for(lambda: (toy / "sleeping.pid").exists() and (toy / "sleeping.pid").read_text(), 120)
-    os.killpg(run.pid, signal.SIGINT)  # as a terminal does: to everyone in the foreground
-    said, _ = run.communicate(timeout=60)
-    assert run.returncode == 1 and said.splitlines()[-1] == f"first stopped: {stages.STOPPED}"
+    os.killpg(run.pid, signal.SIGINT)  # as a terminal does: to the whole foreground group
+    output, _ = run.communicate(timeout=60)
+    assert run.returncode == 1 and output.splitlines()[-1] == f"first stopped: {stages.STOPPED_MESSAGE}"
     stage = int((toy / "sleeping.pid").read_text())
     wait_for(lambda: not Path(f"/proc/{stage}").exists(), 5)
     assert flow_runs(toy)["pipeline"] == ["FAILED"]
 
 
-def test_a_stage_ends_with_a_pipeline_that_was_killed(toy):
+def test_a_stage_ends_when_its_pipeline_is_killed(toy):
     (toy / "word.txt").write_text("sleep")
     pipeline = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
-    more = {runtime.PIPELINE: str(pipeline.pid), "VIDEOSSR_PREFECT": "off"}
-    stage = subprocess.Popen([sys.executable, "toy.py", "first"], env=environment(**more), start_new_session=True)
+    variables = {runtime.PIPELINE_PID_VARIABLE: str(pipeline.pid), "VIDEOSSR_PREFECT": "off"}
+    stage = subprocess.Popen([sys.executable, "toy.py", "first"], env=environment(**variables), start_new_session=True)
     wait_for(lambda: (toy / "sleeping.pid").exists(), 30)
     pipeline.kill()
     pipeline.wait()
@@ -313,5 +313,5 @@ def test_a_stage_ends_with_a_pipeline_that_was_killed(toy):
 def wait_for(condition, seconds: float) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
-        assert time.monotonic() < deadline, "waited in vain"
+        assert time.monotonic() < deadline, f"the condition did not hold within {seconds} seconds"
         time.sleep(0.05)

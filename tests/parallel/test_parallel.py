@@ -16,7 +16,7 @@ import av
 import numpy as np
 import pytest
 
-from flows.runtime import sentence_of
+from flows.runtime import user_message
 from videossr.errors import ConfigError
 from videossr.parallel import Failure, ItemFailed, Limits, parallel_map
 from videossr.parallel.supervisor import Supervisor
@@ -115,7 +115,7 @@ def test_a_disk_that_a_library_finds_full_is_the_same_sentence_from_a_process(wo
     with pytest.raises(OSError, match="No space left") as caught:
         list(parallel_map(_write_a_video, ["/dev/full"], workers))
     assert (caught.value.errno, caught.value.filename) == (errno.ENOSPC, "/dev/full")
-    assert "the disk is full while writing /dev/full" in (sentence_of(caught.value) or "")
+    assert "the disk is full while writing /dev/full" in (user_message(caught.value) or "")
 
 
 def _refuse(number: int) -> int:
