@@ -10,7 +10,8 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
-from videossr.cli import app, gain_sentence
+from videossr.cli import app
+from videossr.cli.results_table import gain_sentence
 from videossr.errors import ConfigError, SourceError
 from videossr.evaluation.viubench import COLUMNS
 from videossr.records import RejectedFile

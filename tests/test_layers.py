@@ -72,7 +72,7 @@ def modules() -> dict[str, Path]:
 
 
 def present() -> set[str]:
-    """The modules of the library as a listing shows them: `frames/`, `cli`."""
+    """The modules of the library as a listing shows them: `frames/`, `recipe`."""
     folder = ROOT / "src/videossr"
     packages = {f"{path.parent.name}/" for path in folder.glob("*/__init__.py")}
     return packages | {path.stem for path in folder.glob("*.py")} - {"__init__"}

@@ -1,0 +1,45 @@
+"""The command line application: its commands by name, and the form of its error messages."""
+
+import logging
+import sys
+from typing import NoReturn
+
+import typer
+
+from videossr.cli import data, models, params, ui
+from videossr.errors import VideoSSRError
+from videossr.workspace import configure_tools, project_root
+
+app = typer.Typer(
+    help="Post-train a video-language model on your own videos, without labels. `make demo` runs everything once.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+app.command("use")(params.set_source)
+app.command("recipe")(params.apply_recipe)
+app.command("check")(params.check_params)
+app.command("plan")(params.show_plan)
+app.command("quarantine")(data.show_quarantine)
+app.command("samples")(data.draw_samples)
+app.command("audit")(data.audit_samples)
+app.command("export")(data.export_to_verl)
+app.command("import")(data.import_from_verl)
+app.command("answer")(models.answer_question)
+app.command("results")(models.show_results)
+app.command("ui")(ui.serve_pages)
+
+
+def main() -> NoReturn:
+    """Run a command. A user's mistake ends in one sentence and exit code 1."""
+    configure_tools(project_root())
+    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    try:
+        app()
+    except VideoSSRError as error:
+        sys.exit(f"videossr: {error}")
+    except OSError as error:
+        if error.filename is None:
+            raise
+        sys.exit(f"videossr: '{error.filename}' cannot be used ({error.strerror}): name another, or make it accessible")
+    sys.exit(0)

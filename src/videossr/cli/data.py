@@ -1,0 +1,149 @@
+"""Commands about the data: rejected files, drawn samples, the audit, exchange with verl."""
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from videossr.cli.paths import FRAMES, PARAMS, QUARANTINE, REJECTED, REPORTS, TRAIN_SAMPLES, require_file
+from videossr.errors import ConfigError, GateError
+from videossr.records import RejectedFile
+from videossr.storage.atomic import write_bytes
+
+
+def show_quarantine(
+    rows: Annotated[int, typer.Option(min=0, help="how many files to name; 0 counts them only")] = 50,
+    reason: Annotated[str, typer.Option(help="only these, for example corrupt")] = "",
+) -> None:
+    """Show which files of the source are rejected, and why: counts by reason, then the files."""
+    rejected, path = _read_latest_quarantine()
+    shown = [item for item in rejected if reason in ("", item.reason)]
+    console = Console()
+    console.print(_reason_table(rejected, f"files that are not used: {len(rejected)} ({path})"))
+    if shown[:rows]:
+        console.print(_file_table(shown[:rows], f"{min(rows, len(shown))} of {len(shown)}"))
+
+
+def _read_latest_quarantine() -> tuple[list[RejectedFile], Path]:
+    """The latest table of rejected files, and its path.
+
+    The frames stage adds its own rejected files to those of ingest. Its table is older than the last ingest when it
+    lacks one of ingest's files.
+    """
+    from videossr.storage.quarantine import read_quarantine
+
+    paths = [path for path in (REJECTED, QUARANTINE) if path.exists()] or [require_file(QUARANTINE)]
+    of_ingest, of_frames = read_quarantine(paths[0]), read_quarantine(paths[-1])
+    return (of_frames, paths[-1]) if set(of_ingest) <= set(of_frames) else (of_ingest, paths[0])
+
+
+def _reason_table(rejected: Iterable[RejectedFile], title: str) -> Table:
+    from videossr.decode import REASONS
+
+    table = Table(title=title)
+    table.add_column("files", overflow="fold", justify="right")
+    table.add_column("reason", overflow="fold")
+    table.add_column("which means", overflow="fold")
+    for reason, count in Counter(item.reason for item in rejected).most_common():
+        table.add_row(str(count), reason, REASONS.get(reason, ""))
+    return table
+
+
+def _file_table(rejected: Iterable[RejectedFile], title: str) -> Table:
+    table = Table(title=title)
+    for name in ("file", "reason", "detail"):
+        table.add_column(name, overflow="fold")
+    for item in rejected:
+        escaped_path = repr(item.path)[1:-1]  # a file name may hold line breaks
+        table.add_row(Text(escaped_path), item.reason, Text(item.detail))
+    return table
+
+
+def draw_samples(
+    task: Annotated[str, typer.Option(help="grounding, counting or jigsaw")] = "grounding",
+    variant: Annotated[str, typer.Option(help="for example mirror, easy or 6; empty draws every variant")] = "",
+    count: Annotated[int, typer.Option(min=1, help="puzzles of each variant")] = 1,
+    seed: Annotated[int, typer.Option(min=0, help="another seed draws other puzzles")] = 0,
+    out: Annotated[Path, typer.Option(help="the picture to write")] = Path("samples.png"),
+) -> None:
+    """Draw puzzles from the stored videos: what a policy is shown, where the edit is, and the right answer."""
+    from videossr.dataset.build import build_train
+    from videossr.dataset.params import TrainSet
+    from videossr.frames.store import FrameStore
+    from videossr.pretext import TASKS
+    from videossr.recipe import load_recipe
+    from videossr.report import charts, draw_sheet
+
+    recipe, store = load_recipe(PARAMS), FrameStore(FRAMES)
+    if task not in TASKS:
+        raise ConfigError(f"task must be one of {', '.join(TASKS)}, got '{task}'")
+    kinds = [f"{task}/{name}" for name in ([variant] if variant else TASKS[task].variants)]
+    train = TrainSet(count * len(kinds), dict.fromkeys(kinds, 1.0))
+    built = build_train(replace(recipe.pretext, train=train, seed=seed), store.frame_times())
+    samples = sorted(built, key=lambda sample: kinds.index(sample.kind))
+    sizes = recipe.report.frames_per_strip, recipe.report.thumbnail_pixels
+    sheets = [draw_sheet(recipe.pretext.tasks[task], sample, store, {}, *sizes) for sample in samples]
+    write_bytes(out, charts.png(charts.sample_sheets(sheets)))
+    for sample in samples:
+        print(f"{sample.task}/{sample.variant} of {sample.video_id}: {sample.answer}")
+    print(f"{len(samples)} puzzles drawn in {out}")
+
+
+def audit_samples(
+    puzzles: Annotated[int, typer.Option(min=1, help="puzzles of each kind")] = 300,
+    seed: Annotated[int, typer.Option(min=0, help="another seed asks other puzzles")] = 0,
+    frames: Annotated[Path, typer.Option(help="the stored frames, for example those of an import")] = FRAMES,
+    reports: Annotated[Path, typer.Option(help="the folder for audit.json and audit.html")] = REPORTS,
+) -> None:
+    """Let a probe without vision try the puzzles, on our frames and on frames written the published way."""
+    from videossr.audit import AuditParams, run_audit, write_audit
+    from videossr.frames.store import FrameStore
+    from videossr.recipe import load_recipe
+
+    store = FrameStore(frames)
+    params = AuditParams(num_samples=puzzles, seed=seed)
+    result = run_audit(load_recipe(PARAMS).pretext, store.frame_times(), store, params)
+    page = write_audit(result, reports)
+    if result["verdict"] == "leak":
+        raise GateError(
+            f"the statistics of the frames give the answer away, see {page}: one audit in 200 finds this by chance, so "
+            "audit other puzzles with --seed before you look for the cause"
+        )
+    print(f"audit: {result['verdict']}, all of it in {page}")
+
+
+def export_to_verl(
+    out: Annotated[Path, typer.Argument(help="the folder to write")],
+    samples: Annotated[Path, typer.Option(help="which samples")] = TRAIN_SAMPLES,
+) -> None:
+    """Write samples in verl's format: a parquet file, and every frame once, without loss."""
+    from videossr.dataset.samples import read_samples
+    from videossr.dataset.verl_export import export_samples
+    from videossr.frames.store import FrameStore
+    from videossr.models.encode_prompt import SYSTEM_PROMPT
+    from videossr.recipe import load_recipe
+
+    exported, tasks = read_samples(require_file(samples)), load_recipe(PARAMS).pretext.tasks
+    path = export_samples(exported, FrameStore(FRAMES), tasks, out, samples.stem, SYSTEM_PROMPT)
+    print(f"{len(exported)} samples in {path}: `videossr import {path}` reads them back")
+
+
+def import_from_verl(
+    path: Annotated[Path, typer.Argument(help="the .parquet file of an export, its frames beside it")],
+    out: Annotated[Path, typer.Option(help="the folder to write samples and frames to")] = Path("data/imported"),
+) -> None:
+    """Read exported samples back into this project's own format. Every frame is checked."""
+    from videossr.dataset.samples import write_samples
+    from videossr.dataset.verl_import import import_samples
+
+    if out.exists():
+        raise ConfigError(f"there is a {out} already: remove it, or choose another folder with --out")
+    imported = import_samples(path, out / "frames")
+    write_samples(out / "samples" / path.name, imported)
+    print(f"{len(imported)} samples in {out / 'samples' / path.name}, their frames in {out / 'frames'}")

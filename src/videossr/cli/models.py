@@ -1,0 +1,54 @@
+"""Commands about trained models: ask the champion, show the results."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from videossr.cli.paths import RESULTS, require_file
+from videossr.errors import SourceError
+from videossr.workspace import project_root
+
+
+def answer_question(
+    video: Annotated[list[Path], typer.Argument(help="one video or several")],
+    question: Annotated[str, typer.Option("--question", "-q", help="what to ask; `<video>` marks where a video goes")],
+) -> None:
+    """Ask the champion of the registry about video files."""
+    import pandas as pd
+
+    from videossr import tracking
+
+    for path in video:
+        if not path.is_file():
+            raise SourceError(f"a video must be a file, '{path}' is none")
+    questions = pd.DataFrame({"question": [question], "videos": [[str(path) for path in video]]})
+    print(tracking.load_champion(project_root()).predict(questions)["answer"][0])
+
+
+def show_results() -> None:
+    """Show the latest VIUBench results, and what is in the registry."""
+    from videossr import tracking
+    from videossr.cli.results_table import gain_sentence, results_table
+
+    results = json.loads(require_file(RESULTS).read_text(encoding="utf-8"))
+    console = Console()
+    console.print(results_table(results))
+    console.print(gain_sentence(results["gain"]))
+    project = project_root()
+    champion, versions = tracking.champion(project), tracking.versions(project)
+    if versions:
+        champion_name = f"version {champion.number}" if champion else "none yet"
+        console.print(f"registry: {len(versions)} version(s) of the model 'videossr', champion: {champion_name}")
+    console.print(
+        f"\n  the report        file://{(project / 'reports' / 'index.html')}\n"
+        f"  the gate          file://{(project / 'reports' / 'gate.html')}\n"
+        "  runs and models   make mlflow    then http://127.0.0.1:5000\n"
+        "  the pipeline      make prefect   then http://127.0.0.1:4200\n"
+        "  your own videos   make demo SOURCE=some/folder\n"
+        "  ask the champion  .venv/bin/videossr answer VIDEO -q 'QUESTION'",
+        soft_wrap=True,
+        highlight=False,
+    )

@@ -1,0 +1,91 @@
+"""Commands about the run's parameters: choose the source or a recipe, check parameters, estimate the cost."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from videossr.cli.paths import PARAMS, require_file
+from videossr.errors import ConfigError, SourceError
+from videossr.storage.atomic import atomic_file, write_bytes
+from videossr.workspace import project_root
+
+
+def set_source(
+    source: Annotated[str, typer.Argument(help="a folder of videos, its URL, a list, or a YAML of videos to be made")],
+) -> None:
+    """Set the videos of the run: writes `ingest.source` in params.yaml, and nothing else there."""
+    from ruamel.yaml import YAML
+
+    source_value = _source_value(source)
+    yaml = YAML()  # keeps comments and order
+    yaml.preserve_quotes = True
+    yaml.width = 4096
+    params = yaml.load(require_file(PARAMS).read_text(encoding="utf-8"))
+    params["ingest"]["source"] = source_value
+    with atomic_file(PARAMS) as temporary, temporary.open("w", encoding="utf-8") as file:
+        yaml.dump(params, file)
+    print(f"ingest.source is now {source_value}: `make run` takes it from there")
+
+
+def _source_value(source: str) -> str:
+    """The value of `ingest.source`: a URL unchanged, a path relative to the project, or an absolute path outside it.
+
+    Raises SourceError when the source does not exist.
+    """
+    from videossr.ingest.remote import is_url, require_reachable
+
+    if is_url(source):
+        require_reachable(source)
+        return source
+    try:
+        path = Path(source).expanduser()
+    except RuntimeError:  # `~name`, and this machine has no user of that name
+        path = Path(source)
+    if not source or not path.exists():
+        raise SourceError(f"the source must exist, '{source}' does not: name a folder of videos")
+    absolute = path.resolve()
+    return str(absolute.relative_to(project_root()) if absolute.is_relative_to(project_root()) else absolute)
+
+
+def apply_recipe(
+    path: Annotated[Path, typer.Argument(help="a whole run, for example recipes/videossr-8b.yaml")],
+) -> None:
+    """Make a recipe the run: checks it, then copies it over params.yaml."""
+    from videossr.recipe import load_recipe
+
+    load_recipe(path)
+    if path.resolve() == PARAMS.resolve():
+        raise ConfigError(f"{path} is the run already: name another recipe")
+    write_bytes(PARAMS, path.read_bytes())
+    print(f"params.yaml is now {path}: `make run` runs it, `git diff params.yaml` shows what changed")
+
+
+def check_params(path: Annotated[Path, typer.Argument(help="the params file")] = PARAMS) -> None:
+    """Check a params file: every section, every key, every range."""
+    from videossr.recipe import load_recipe
+
+    load_recipe(path)
+    print(f"{path} is a run: all parameters are known and within their ranges")
+
+
+def show_plan(
+    path: Annotated[Path, typer.Argument(help="the params file, for example recipes/videossr-8b.yaml")] = PARAMS,
+    completion_tokens: Annotated[int, typer.Option(min=1, help="expected tokens of a completion")] = 12,
+    tflops: Annotated[
+        list[float] | None, typer.Option(min=0.01, help="effective TFLOP/s per GPU; 100, 200 and 400 if absent")
+    ] = None,
+    measured: Annotated[Path | None, typer.Option(help="reports/bench/grpo_step.json, written on a GPU")] = None,
+) -> None:
+    """Estimate what a run costs: parameters, memory per GPU, tokens, operations, hours. Needs no GPU and no weights."""
+    from videossr.plan import plan_run
+    from videossr.plan.tables import hours_table, plan_tables, read_groups_per_second
+    from videossr.recipe import load_recipe
+
+    groups_per_second = read_groups_per_second(measured) if measured else {}
+    recipe = load_recipe(path)
+    plan = plan_run(recipe.frames, recipe.pretext, recipe.train, completion_tokens)
+    console = Console()
+    for table in [*plan_tables(plan), hours_table(plan, tflops or (100.0, 200.0, 400.0), groups_per_second)]:
+        console.print(table)

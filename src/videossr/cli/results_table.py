@@ -1,0 +1,47 @@
+"""The VIUBench results (`reports/viubench.json`) as a table and a sentence for the terminal."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from rich.table import Table
+
+from videossr.evaluation.viubench import COLUMNS
+
+_TASKS = ("counting", "grounding", "jigsaw")
+_ROW_LABELS = {
+    "random": "blind: random guess",
+    "constant": "blind: best constant",
+    "before": "policy before GRPO",
+    "after": "policy after GRPO",
+}
+
+
+def results_table(results: Mapping[str, Any]) -> Table:
+    """One row per policy and baseline: overall score with its 95 % interval, and the mean score of each task."""
+    rows = results["rows"]
+    table = Table(title=f"VIUBench, percent [95 % interval], {rows['after']['n']} questions a row")
+    table.add_column("")
+    for name in ("overall", *_TASKS):
+        table.add_column(name, justify="right")
+    for name, label in _ROW_LABELS.items():
+        row = rows[name]
+        low, high = row["ci95"]["overall"]
+        task_means = [f"{_task_mean(row, task):.1f}" for task in _TASKS]
+        table.add_row(label, f"{row['overall']:.1f} [{low:.1f}, {high:.1f}]", *task_means)
+    return table
+
+
+def _task_mean(row: Mapping[str, Any], task: str) -> float:
+    scores = [row[column] for column, (column_task, _) in COLUMNS.items() if column_task == task]
+    return float(sum(scores) / len(scores))
+
+
+def gain_sentence(gain: Mapping[str, Any]) -> str:
+    """How much GRPO changed the overall score, and whether the change is significant."""
+    low, high = gain["ci95"]
+    change = (
+        f"GRPO changed the overall score by {gain['overall']:+.1f} points (95 % interval {low:+.1f} to {high:+.1f})"
+    )
+    if not gain["significant"]:
+        return f"{change}: NOT significant, the interval includes zero"
+    return f"{change}: significant" if gain["overall"] > 0 else f"{change}: significantly WORSE"

@@ -1,0 +1,48 @@
+"""The command that serves the web pages of MLflow or Prefect."""
+
+import os
+import socket
+import sys
+from typing import Annotated
+
+import typer
+
+from videossr.errors import ConfigError
+from videossr.workspace import configure_tools, project_root
+
+_DEFAULT_PORTS = {"mlflow": 5000, "prefect": 4200}
+
+
+def serve_pages(
+    which: Annotated[str, typer.Argument(help="mlflow or prefect")],
+    port: Annotated[int, typer.Option(min=0, max=65535, help="port on 127.0.0.1; 0 takes the usual one")] = 0,
+) -> None:
+    """Serve MLflow's or Prefect's pages of this project, on this machine only."""
+    from videossr.tracking import database_uri
+
+    if which not in _DEFAULT_PORTS:
+        raise ConfigError(f"there are pages of {' and '.join(_DEFAULT_PORTS)}, not of '{which}'")
+    port = port or _DEFAULT_PORTS[which]
+    _require_free_port(port, which)
+    configure_tools(project_root())
+    (project_root() / "mlruns").mkdir(exist_ok=True)
+    commands = {
+        "mlflow": ["-m", "mlflow", "server", "--backend-store-uri", database_uri(project_root()), "--workers", "1"],
+        "prefect": ["-m", "prefect", "server", "start"],
+    }
+    os.environ["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"] = "false"
+    os.environ["PREFECT_UI_API_URL"] = f"http://127.0.0.1:{port}/api"
+    print(f"{which} at http://127.0.0.1:{port} (Ctrl-C ends it)", flush=True)
+    command = [sys.executable, *commands[which], "--host", "127.0.0.1", "--port", str(port)]
+    os.execv(sys.executable, command)
+
+
+def _require_free_port(port: int, which: str) -> None:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError as error:
+            raise ConfigError(
+                f"port {port} cannot be used ({error.strerror}): choose another (videossr ui {which} --port N)"
+            ) from None
