@@ -1,4 +1,4 @@
-"""Stage train: from the samples to the policy before and after GRPO. Checkpoints lie in work/, outside the graph."""
+"""Stage train: from the samples to the policy before and after GRPO. Checkpoints are in work/, outside the graph."""
 
 import os
 from collections.abc import Callable
@@ -20,18 +20,18 @@ REPORT = Path("reports/train.json")
 
 def main() -> None:
     params = params_of("train", TrainParams)
-    if launch.needed(params, os.environ):
+    if launch.must_relaunch(params, os.environ):
         launch.relaunch(params, "flows.train", os.environ)
     elif launch.is_first(os.environ):
         with stage_run(project_root(), "train", {"train": section("train")}, resume=WORK / "mlflow_run.json") as run:
-            reinforce(params, run.log_metrics)
+            run_grpo(params, run.log_metrics)
             run.log_artifacts([REPORT])
     else:
-        reinforce(params, lambda metrics, step: None)
+        run_grpo(params, lambda metrics, step: None)
 
 
-def reinforce(params: TrainParams, log_metrics: Callable[[dict[str, float], int], None]) -> None:
-    """Train on what the stages before have left."""
+def run_grpo(params: TrainParams, log_metrics: Callable[[dict[str, float], int], None]) -> None:
+    """Train on the outputs of the stages before: the warm start where there is one, then GRPO."""
     samples = read_samples(Path("data/samples/train.parquet"))
     tasks = params_of("pretext", PretextParams).tasks
     store, start, policy = FrameStore(Path("data/frames")), Path("models/start"), Path("models/policy")

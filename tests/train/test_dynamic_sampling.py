@@ -10,7 +10,7 @@ from tests.support import tiny_policy, tiny_training
 from videossr.errors import ConfigError
 from videossr.models.policy import Prompt
 from videossr.records import FrameTimes
-from videossr.train.assembly import assemble
+from videossr.train.build_trainer import build_trainer
 from videossr.train.curriculum import Curriculum, TaskScale
 from videossr.train.params import CurriculumParams, Level
 from videossr.train.token_metrics import TokenMetrics
@@ -48,7 +48,7 @@ def passes_of_loss(params, folder):
     counted = []
     (folder / "work").mkdir(parents=True)
 
-    trainer = assemble(
+    trainer = build_trainer(
         params, tiny_training.COUNTING, render, params.policy, folder / "work", "key", None, lambda *_: None
     )
     trainer.model.register_forward_pre_hook(
@@ -133,7 +133,7 @@ def test_a_lesson_is_a_right_puzzle_of_its_level_on_the_same_video():
     lessons = curriculum()
     rng = np.random.default_rng(0)
     for sample in SAMPLES[:8]:
-        made = lessons.lesson(sample, rng)
+        made = lessons.at_current_level(sample, rng)
         task = tiny_policy.TASKS[sample.task]
         assert (made.video_id, made.sample_id) == (sample.video_id, sample.sample_id)
         assert task.answer(made.edit, tiny_policy.clips()[made.video_id].times) == made.answer
@@ -150,7 +150,7 @@ def test_each_level_has_its_own_blind_floor():
 
 def test_a_task_without_levels_is_asked_as_it_is():
     lessons = Curriculum(CurriculumParams({"jigsaw": LADDER["jigsaw"]}), tiny_policy.TASKS, SAMPLES, footage, 0)
-    assert lessons.lesson(SAMPLES[0], np.random.default_rng(0)) is SAMPLES[0]
+    assert lessons.at_current_level(SAMPLES[0], np.random.default_rng(0)) is SAMPLES[0]
 
 
 @pytest.mark.parametrize(
@@ -206,7 +206,9 @@ def test_skill_is_told_above_the_floor_of_the_level_that_was_asked(start, tmp_pa
     def log(row, step):
         rows.append(row)
 
-    trainer = assemble(params, tiny_training.COUNTING, render, params.policy, tmp_path / "work", "key", lessons, log)
+    trainer = build_trainer(
+        params, tiny_training.COUNTING, render, params.policy, tmp_path / "work", "key", lessons, log
+    )
     trainer.train()
     levels += [int(row["level/counting"]) for row in rows]  # each row tells the level after it
     assert len(set(levels[:-1])) > 1, "it must have moved for the test to tell"

@@ -9,13 +9,13 @@ import pytest
 import torch
 import trl
 from transformers import GenerationConfig
-from videossr.train.assembly import assemble
 
 from tests.support import tiny_policy, tiny_training
 from videossr.errors import ConfigError, PolicyError
 from videossr.models.checkpoint import ADAPTER_CONFIG, load_model, load_policy, load_processor, resolve_checkpoint
 from videossr.models.encode_prompt import encode
 from videossr.models.policy import Prompt
+from videossr.train.build_trainer import build_trainer
 from videossr.train.params import LOSSES, GrpoParams, LoraParams
 from videossr.train.rollout import shared_rollout
 
@@ -35,7 +35,7 @@ def render(sample):
 def trained(params, folder):
     """The learned weights after a run, without the files."""
     (folder / "work").mkdir(parents=True)
-    trainer = assemble(
+    trainer = build_trainer(
         params, tiny_training.COUNTING, render, params.policy, folder / "work", "key", None, lambda *_: None
     )
     trainer.train()
@@ -106,7 +106,7 @@ def test_bf16_trains_float32_weights(start, tmp_path):
 def test_a_frozen_vision_tower_stays_and_is_asked_once_a_prompt(start, tmp_path):
     params = tiny_training.changed(start, {"kl_coefficient": 1e-3, "steps": 2}, freeze_vision=True)
     (tmp_path / "work").mkdir()
-    trainer = assemble(
+    trainer = build_trainer(
         params, tiny_training.COUNTING, render, params.policy, tmp_path / "work", "key", None, lambda *_: None
     )
     looks = []

@@ -12,8 +12,8 @@ from videossr.models.encode_prompt import encode
 from videossr.models.model_inputs import encode_vision
 from videossr.models.policy import Prompt
 from videossr.pretext import TASKS
-from videossr.train.attention import attend_by_branches
-from videossr.train.prefix import Group, pack, padded_logps, shared_logps
+from videossr.train.attention import use_branched_attention
+from videossr.train.prefix import Group, pack, repeated_logps, shared_logps
 from videossr.train.rollout import repeated_rollout, shared_rollout
 
 
@@ -61,7 +61,7 @@ def forward_and_gradient(model, groups, logps):
 def test_shared_and_padded_rows_agree_in_value_and_gradient(folder, processor, layout, lora, checkpointing, attention):
     model = load_model(folder, "float64")
     if attention == "branched":
-        attend_by_branches(model)
+        use_branched_attention(model)
     add_fused_lm_head(model, outputs=("log_probs", "entropy"))
     if lora:
         torch.manual_seed(0)
@@ -71,7 +71,7 @@ def test_shared_and_padded_rows_agree_in_value_and_gradient(folder, processor, l
     model.train()
     groups = groups_of(processor, *layout)
     shared, shared_entropy, shared_gradient = forward_and_gradient(model, groups, shared_logps)
-    padded, padded_entropy, padded_gradient = forward_and_gradient(model, groups, padded_logps)
+    padded, padded_entropy, padded_gradient = forward_and_gradient(model, groups, repeated_logps)
     assert shared.dtype == torch.float64
     torch.testing.assert_close(shared, padded, rtol=0, atol=1e-9)
     torch.testing.assert_close(shared_entropy, padded_entropy, rtol=0, atol=1e-9)
@@ -93,10 +93,10 @@ def test_two_passes_of_attention_mask_only_what_lies_behind_the_shortest_stem(fo
     model = load_model(folder, "float32")
     groups = groups_of(processor, (0, (3, 4)), (3, (5,)))
     dense = pack(model, groups, 0)
-    attend_by_branches(model)
+    use_branched_attention(model)
     packed = pack(model, groups, 0)
-    assert dense.stem == 0 and packed.stem == min(len(group.prompt) for group in groups) - 1
-    assert torch.equal(packed.mask, dense.mask[:, :, packed.stem :])
+    assert dense.prefix_length == 0 and packed.prefix_length == min(len(group.prompt) for group in groups) - 1
+    assert torch.equal(packed.mask, dense.mask[:, :, packed.prefix_length :])
 
 
 def test_the_rollout_of_a_shared_prefix_is_the_rollout_of_every_row(folder, processor):
@@ -135,5 +135,5 @@ def test_a_prompt_that_was_seen_needs_no_second_look(folder, processor):
         for prompt, g in zip(encode_vision(model, [g.prompt for g in groups]), groups, strict=True)
     ]
     model.model.visual.register_forward_pre_hook(lambda *_: pytest.fail("the vision tower was asked again"))
-    for logps in (shared_logps, padded_logps):
+    for logps in (shared_logps, repeated_logps):
         torch.testing.assert_close(logps(model, seen, 0)[0], fresh, rtol=0, atol=1e-9)

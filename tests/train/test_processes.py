@@ -45,8 +45,10 @@ def test_two_processes_learn_what_one_learns_from_the_same_batch(tmp_path, loss_
     script.write_text(
         WORKER.format(path=sys.path, grpo=grpo, folder=str(tmp_path / "two"), start=str(start), processes=2)
     )
-    environment = {**os.environ, **launch.extra(), "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(launch.command(params, [str(script)], {}), env=environment, capture_output=True, text=True)
+    environment = {**os.environ, **launch.process_environment(), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        launch.launch_command(params, [str(script)], {}), env=environment, capture_output=True, text=True
+    )
     assert done.returncode == 0, done.stderr[-2000:]
     for one, two in zip(tiny_training.curve(tmp_path / "one"), tiny_training.curve(tmp_path / "two"), strict=True):
         told = [name for name in one if name.endswith("/counting")]
@@ -82,8 +84,8 @@ def test_two_processes_tell_of_every_task_and_every_skipped_sample_what_one_tell
     script = tmp_path / "worker.py"
     given = {"path": sys.path, "grpo": grpo, "folder": str(tmp_path / "two"), "start": str(start), "processes": 2}
     script.write_text(SKIPPING.format(**given))
-    environment = {**os.environ, **launch.extra(), "OMP_NUM_THREADS": "1"}
-    command = launch.command(tiny_training.changed(start, grpo, processes=2), [str(script)], {})
+    environment = {**os.environ, **launch.process_environment(), "OMP_NUM_THREADS": "1"}
+    command = launch.launch_command(tiny_training.changed(start, grpo, processes=2), [str(script)], {})
     done = subprocess.run(command, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-2000:]
     told = json.loads((tmp_path / "two" / "train.json").read_text())
@@ -91,7 +93,9 @@ def test_two_processes_tell_of_every_task_and_every_skipped_sample_what_one_tell
     for row, other in zip(one.grpo, told["grpo"], strict=True):
         names = {name for name in row if "/" in name} | {"skipped"} & set(row)
         assert {name: row[name] for name in names} == pytest.approx({n: other[n] for n in names}, abs=1e-4)
-    state = max((tmp_path / "two").glob("work/*/grpo/checkpoint-*/lessons.json"), key=lambda path: path.stat().st_mtime)
+    state = max(
+        (tmp_path / "two").glob("work/*/grpo/checkpoint-*/videossr_state.json"), key=lambda path: path.stat().st_mtime
+    )
     assert json.loads(state.read_text())["skipped"] == one.skipped
 
 
@@ -162,22 +166,22 @@ def test_prompts_that_do_not_divide_among_the_processes_are_refused():
 
 def test_a_stage_starts_others_only_where_it_is_none_of_them():
     alone, several = TrainParams(), TrainParams(processes=2)
-    assert not launch.needed(alone, {})
-    assert launch.needed(several, {})
-    assert not launch.needed(several, {"LOCAL_RANK": "0"})
+    assert not launch.must_relaunch(alone, {})
+    assert launch.must_relaunch(several, {})
+    assert not launch.must_relaunch(several, {"LOCAL_RANK": "0"})
     assert launch.is_first({}) and launch.is_first({"RANK": "0"}) and not launch.is_first({"RANK": "1"})
 
 
 def test_a_machine_of_several_takes_its_rank_from_the_environment():
     params = TrainParams(processes=16, accelerate=str(ROOT / "recipes/accelerate/fsdp2-2-nodes.yaml"))
     environment = {launch.MACHINE_RANK: "1", launch.MAIN_ADDRESS: "10.0.0.1"}
-    line = launch.command(params, ["-m", "flows.train"], environment)
+    line = launch.launch_command(params, ["-m", "flows.train"], environment)
     assert line[-6:] == ["--machine_rank", "1", "--main_process_ip", "10.0.0.1", "-m", "flows.train"]
 
 
 def test_a_configuration_that_is_not_there_is_one_sentence():
     with pytest.raises(ConfigError, match=r"there is no nowhere\.yaml"):
-        launch.command(TrainParams(processes=2, accelerate="nowhere.yaml"), ["-m", "flows.train"], {})
+        launch.launch_command(TrainParams(processes=2, accelerate="nowhere.yaml"), ["-m", "flows.train"], {})
 
 
 def test_a_process_that_fails_ends_the_stage_with_a_sentence(tmp_path):

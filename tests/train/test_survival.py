@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from videossr.train.assembly import assemble
 
 from tests.support import tiny_policy, tiny_training
 from videossr.errors import TrainingError
 from videossr.models.checkpoint import load_processor
 from videossr.models.encode_prompt import encode
 from videossr.models.policy import Prompt
+from videossr.train.build_trainer import build_trainer
 from videossr.train.params import CurriculumParams, Level
 
 
@@ -27,7 +27,7 @@ def render(sample):
 
 def trainer_of(params, folder):
     (folder / "work").mkdir(parents=True)
-    return assemble(
+    return build_trainer(
         params, tiny_training.COUNTING, render, params.policy, folder / "work", "key", None, lambda *_: None
     )
 

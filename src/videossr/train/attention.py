@@ -1,7 +1,7 @@
-"""Attention over packed groups in two passes: the stem that all rows share as plain causal text, then what lies behind.
+"""Attention over packed groups in two passes: the shared prefix as plain causal text, then the tokens after it.
 
-One mask for all N tokens costs N x N and forbids the fast causal kernels; only the few tokens behind the shortest stem
-need a mask. Any other call is ordinary scaled-dot-product attention, so that a model can keep this one throughout.
+One mask over all N tokens costs N x N and rules out the fast causal kernels; only the few tokens after the prefix need
+a mask. Every other call is ordinary scaled-dot-product attention, so a model can keep this implementation throughout.
 """
 
 from typing import Any
@@ -16,13 +16,13 @@ from videossr.models.model_inputs import backbone
 BRANCHED = "branched"
 
 
-def attend_by_branches(model: Any) -> None:
-    """Let the language model take packed rows in two passes; its vision tower stays as it is."""
+def use_branched_attention(model: Any) -> None:
+    """Let the language model attend over packed rows in two passes; its vision tower keeps its implementation."""
     backbone(model).set_attn_implementation({"text_config": BRANCHED})
 
 
-def attends_by_branches(model: Any) -> bool:
-    """Whether `attend_by_branches` was called on this model."""
+def uses_branched_attention(model: Any) -> bool:
+    """Whether `use_branched_attention` was called on this model."""
     return backbone(model).config.text_config._attn_implementation == BRANCHED
 
 
@@ -32,20 +32,20 @@ def branched_attention(
     key: torch.Tensor,
     value: torch.Tensor,
     attention_mask: torch.Tensor | None,
-    stem: int = 0,
+    prefix_length: int = 0,
     **options: Any,
 ) -> tuple[torch.Tensor, None]:
     """`query` [B, H, N, D], `key` and `value` [B, K, N, D] to [B, N, H, D].
 
-    The first `stem` tokens of every row are causal; `attention_mask`, bool [B, 1, N - stem, N], says what the others
-    see. Without a stem the mask is that of all tokens, as usual.
+    The first `prefix_length` tokens of every row are causal; `attention_mask`, bool [B, 1, N - prefix_length, N], says
+    which keys each of the other tokens sees. At length 0 the mask is that of all tokens, as usual.
     """
-    if not stem:
+    if not prefix_length:
         return sdpa_attention_forward(module, query, key, value, attention_mask, **options)
-    first = (part[:, :, :stem] for part in (query, key, value))
-    common, _ = sdpa_attention_forward(module, *first, None, is_causal=True, **options)
-    behind, _ = sdpa_attention_forward(module, query[:, :, stem:], key, value, attention_mask, **options)
-    return torch.cat([common, behind], dim=1), None
+    prefix = (part[:, :, :prefix_length] for part in (query, key, value))
+    prefix_out, _ = sdpa_attention_forward(module, *prefix, None, is_causal=True, **options)
+    rest_out, _ = sdpa_attention_forward(module, query[:, :, prefix_length:], key, value, attention_mask, **options)
+    return torch.cat([prefix_out, rest_out], dim=1), None
 
 
 AttentionInterface.register(BRANCHED, branched_attention)

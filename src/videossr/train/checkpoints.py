@@ -1,4 +1,4 @@
-"""What training leaves on disk: checkpoints that are whole or nothing, and policies that appear at once."""
+"""What training leaves on disk: checkpoints that are whole or removed, and policies that appear at once."""
 
 import logging
 import shutil
@@ -27,21 +27,21 @@ class WholeCheckpoints(TrainerCallback):
             mark.write_text(self.key, encoding="utf-8")
 
 
-def remove_torn(folder: Path) -> None:
-    """Remove checkpoints that were not written to their end: the business of one process."""
-    for torn in [path for path in folder.glob("checkpoint-*") if not (path / WholeCheckpoints.MARK).exists()]:
-        log.warning("removing %s: it was not written to its end", torn)
-        shutil.rmtree(torn)
+def remove_incomplete(folder: Path) -> None:
+    """Remove checkpoints that were not written to their end. Call it in one process only."""
+    for checkpoint in [path for path in folder.glob("checkpoint-*") if not (path / WholeCheckpoints.MARK).exists()]:
+        log.warning("removing %s: it was not written to its end", checkpoint)
+        shutil.rmtree(checkpoint)
 
 
 def last_whole_checkpoint(folder: Path, key: str, before: int) -> str | None:
-    """The newest checkpoint that was written to its end, of a step before `before`.
+    """The newest whole checkpoint of a step before `before`; None where there is none.
 
-    Who starts from the last step of all would train one more: there is always a step left to run. Raises TrainingError
-    where it belongs to another run: another model, other parameters or other samples.
+    A resumed run always trains at least one step, so the checkpoint of the last step is of no use. Raises TrainingError
+    where the checkpoint belongs to another run: another model, other parameters or other samples.
     """
-    marks = [path.parent for path in folder.glob(f"checkpoint-*/{WholeCheckpoints.MARK}")]
-    whole = sorted((path for path in marks if _step(path) < before), key=_step)
+    marked = [path.parent for path in folder.glob(f"checkpoint-*/{WholeCheckpoints.MARK}")]
+    whole = sorted((path for path in marked if _step(path) < before), key=_step)
     if not whole:
         return None
     if (whole[-1] / WholeCheckpoints.MARK).read_text(encoding="utf-8") != key:
@@ -57,6 +57,6 @@ def _step(checkpoint: Path) -> int:
 
 
 def publish(source: Path, target: Path) -> None:
-    """Copy a folder to where it appears at once."""
+    """Copy a folder; it appears at `target` at once, in place of an older one."""
     with atomic_folder(target) as temporary:
         shutil.copytree(source, temporary, dirs_exist_ok=True)

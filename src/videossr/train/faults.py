@@ -1,7 +1,7 @@
-"""What stops training: told in a sentence, with what is needed to look into it."""
+"""What stops training: one sentence for the person, and the data that a developer needs to look into it."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
@@ -14,7 +14,7 @@ from videossr.storage.atomic import write_json
 
 @contextmanager
 def explain_out_of_memory() -> Iterator[None]:
-    """Name the parameters to lower where memory runs out."""
+    """Turn an out-of-memory error into a TrainingError that names the parameters to lower."""
     try:
         yield
     except (torch.OutOfMemoryError, MemoryError) as error:
@@ -27,17 +27,20 @@ def explain_out_of_memory() -> Iterator[None]:
         ) from None
 
 
-def finite_gradient(model: Any) -> bool:
-    """Whether every gradient is a number, by one reduction over all of them."""
+def has_finite_gradient(model: Any) -> bool:
+    """Whether every gradient is finite, by one reduction over all of them."""
     gradients = [parameter.grad for parameter in model.parameters() if parameter.grad is not None]
     return not gradients or bool(torch.isfinite(torch.nn.utils.get_total_norm(gradients)))
 
 
-def write_fault(path: Path, fault: str, step: int, batch: Mapping[str, Any]) -> NoReturn:
-    """Keep the batch that broke the training, as JSON, and end it before the weights are touched."""
-    told = {name: value.tolist() for name, value in batch.items() if isinstance(value, torch.Tensor)}
-    write_json(path, {"step": step, "fault": fault, "sample_ids": batch["sample_ids"], **told})
+def stop_with_batch(path: Path, fault: str, step: int, sample_ids: Sequence[str], batch: Mapping[str, Any]) -> NoReturn:
+    """Write the tensors of the batch that broke training to `path`, as JSON, and raise TrainingError.
+
+    Called before the weights are updated.
+    """
+    tensors = {name: value.tolist() for name, value in batch.items() if isinstance(value, torch.Tensor)}
+    write_json(path, {"step": step, "fault": fault, "sample_ids": list(sample_ids), **tensors})
     raise TrainingError(
         f"training must stop: {fault} in step {step}; the batch is kept in {path}: lower train.grpo.learning_rate and "
-        "run again, which starts anew from the warm start"
+        "run again, which starts again from the warm start"
     )

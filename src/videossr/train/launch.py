@@ -1,6 +1,6 @@
-"""Training in more than one process: how a stage starts itself again under `accelerate launch`.
+"""Training in several processes: how the stage starts itself again under `accelerate launch`.
 
-if launch.needed(params, os.environ):
+if launch.must_relaunch(params, os.environ):
     launch.relaunch(params, "flows.train", os.environ)      # returns when all processes have ended well
 else:
     ...                                                     # the stage itself; the first process alone records
@@ -16,11 +16,12 @@ import torch
 from videossr.errors import ConfigError, TrainingError
 from videossr.train.params import TrainParams
 
-MACHINE_RANK, MAIN_ADDRESS = "VIDEOSSR_MACHINE_RANK", "VIDEOSSR_MAIN_ADDRESS"  # of a run over several machines
+# Environment variables of a run over several machines.
+MACHINE_RANK, MAIN_ADDRESS = "VIDEOSSR_MACHINE_RANK", "VIDEOSSR_MAIN_ADDRESS"
 
 
-def needed(params: TrainParams, environment: Mapping[str, str]) -> bool:
-    """Whether this process must start others: the run wants several, and it is none of them."""
+def must_relaunch(params: TrainParams, environment: Mapping[str, str]) -> bool:
+    """Whether the run wants several processes and this is none of them."""
     return params.processes > 1 and "LOCAL_RANK" not in environment
 
 
@@ -31,16 +32,17 @@ def is_first(environment: Mapping[str, str]) -> bool:
 
 def relaunch(params: TrainParams, module: str, environment: Mapping[str, str]) -> None:
     """Run `python -m module` in `params.processes` processes, and wait. Raises TrainingError where one fails."""
-    code = subprocess.call(command(params, ["-m", module], environment), env={**environment, **extra()})
+    command = launch_command(params, ["-m", module], environment)
+    code = subprocess.call(command, env={**environment, **process_environment()})
     if code:
         raise TrainingError(f"one of {params.processes} training processes ended with {code}: its last lines say why")
 
 
-def command(params: TrainParams, target: list[str], environment: Mapping[str, str]) -> list[str]:
-    """The `accelerate launch` command line; `target` is what each process runs. Raises ConfigError.
+def launch_command(params: TrainParams, target: list[str], environment: Mapping[str, str]) -> list[str]:
+    """The `accelerate launch` command line; `target` is what each process runs.
 
-    Of several machines each runs the stage, with the rank of the machine and the address of the first in
-    `VIDEOSSR_MACHINE_RANK` and `VIDEOSSR_MAIN_ADDRESS`.
+    On several machines the stage runs on each, with the machine's rank in `VIDEOSSR_MACHINE_RANK` and the address of
+    the first machine in `VIDEOSSR_MAIN_ADDRESS`. Raises ConfigError where `params.accelerate` names no file.
     """
     line = [sys.executable, "-m", "accelerate.commands.launch", "--num_processes", str(params.processes)]
     if params.accelerate is not None:
@@ -50,7 +52,7 @@ def command(params: TrainParams, target: list[str], environment: Mapping[str, st
             )
         line += ["--config_file", params.accelerate]
     else:
-        # Said in full, so that nothing is taken from a configuration that happens to lie on this machine.
+        # Every option is given, so that nothing is read from a configuration of this machine.
         line += ["--multi_gpu", "--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no"]
         line += ["--main_process_port", "0"]
     for flag, name in (("--machine_rank", MACHINE_RANK), ("--main_process_ip", MAIN_ADDRESS)):
@@ -58,8 +60,8 @@ def command(params: TrainParams, target: list[str], environment: Mapping[str, st
     return [*line, *target]
 
 
-def extra() -> dict[str, str]:
-    """What the processes need in their environment besides."""
-    # Else every process warns that it looks for parameters without a gradient, in the one step that has them all.
+def process_environment() -> dict[str, str]:
+    """Environment variables that the training processes need in addition."""
+    # Without it every process warns that it searches for unused parameters, also in the one step that has them all.
     quiet = {"TORCH_CPP_LOG_LEVEL": "ERROR"}
     return quiet if torch.cuda.is_available() else {**quiet, "ACCELERATE_USE_CPU": "true"}

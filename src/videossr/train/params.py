@@ -41,7 +41,7 @@ def _require_above_zero(params: object, *names: str) -> None:
 
 @dataclass(frozen=True)
 class WarmupParams:
-    """The supervised warm start of a tiny random policy: it learns to speak before it is reinforced."""
+    """The supervised warm start of the tiny random policy, in which it learns the form of the answers."""
 
     steps: int = 400
     batch_size: int = 16
@@ -80,9 +80,9 @@ class GrpoParams:
 
     With `updates_per_rollout: 1`, as in the paper, the policy that learns is the one that sampled: the ratio is 1, and
     clipping does nothing, except in `cispo`, which scales its gradient by `clip_high`.
-    `prompts_per_rollout` bounds how many prompts are sampled from at a time (None: all of a step), for memory's sake.
-    `bf16` computes in bfloat16; `weights` says how full fine-tuning holds what it learns: in bfloat16 a step of 1e-6
-    mostly rounds to nothing. The frozen rest (reference model, base below adapters) is held in bfloat16 with `bf16`.
+    `prompts_per_rollout` bounds how many prompts are rolled out at a time (None: all of a step), to save memory.
+    `bf16` computes in bfloat16; `weights` is the type of the trained weights in full fine-tuning: in bfloat16 a step of
+    1e-6 mostly rounds to nothing. With `bf16`, frozen weights (reference model, base below adapters) are bfloat16.
     `refill_rounds` above 0 samples further prompts, that many times at most, in place of groups whose rewards are all
     equal (dynamic sampling). `running_task_scale` divides a task's advantages by its running standard deviation.
     """
@@ -150,10 +150,10 @@ class GrpoParams:
 
 @dataclass(frozen=True)
 class Level:
-    """One step of a task's difficulty: fields of the task's parameters that change, and the variant if it does.
+    """One level of a task's difficulty: fields of the task's parameters that change, and the variant if it changes.
 
-    `settings: {min_length: 3, max_length: 4, strength: 0.5}` of grounding makes the anomaly short and weak; `variant:
-    "8"` of jigsaw makes eight clips of six.
+    In grounding, `settings: {min_length: 3, max_length: 4, strength: 0.5}` makes the anomaly short and weak; in jigsaw,
+    `variant: "8"` asks for eight clips.
     """
 
     settings: dict[str, int | float] = field(default_factory=dict)
@@ -164,8 +164,8 @@ class Level:
 class CurriculumParams:
     """Difficulty that follows the policy: a level up above `target` + `band`, a level down below `target` - `band`.
 
-    What is compared is the running success (skill above the blind floor, 0..1) over the last `window` groups of the
-    task. `levels` lists each task's levels, easiest first; a task that is not named stays as it is.
+    Compared with them is the running success (skill above the blind floor, 0..1) over the last `window` groups of the
+    task. `levels` lists each task's levels, easiest first; a task that is not named keeps its parameters.
     """
 
     levels: dict[str, tuple[Level, ...]]
@@ -188,10 +188,10 @@ class TrainParams:
     """Which policy is trained, and how.
 
     `policy` is `tiny-random` or a checkpoint by name or folder. `reward` is the paper's smooth reward or its strict,
-    all-or-nothing variant (Table 4); `reward_by_task` sets it for single tasks. `shared_prefix` computes every prompt
-    once a group; `off` repeats it, and `verify` does both once and compares. `freeze_vision` leaves the vision tower as
-    it is. More than one of `processes` are started by accelerate, as the file `accelerate` says where it is given;
-    prompts_per_step counts the prompts of all of them.
+    all-or-nothing variant (Table 4); `reward_by_task` sets it for single tasks. `shared_prefix: on` computes every
+    prompt once a group, `off` once a completion, and `verify` does both once and compares. `freeze_vision` does not
+    train the vision tower. Several `processes` are started by accelerate, with the configuration file `accelerate`
+    where it is given; prompts_per_step counts the prompts of all processes.
     """
 
     policy: str = TINY_RANDOM
@@ -222,5 +222,5 @@ class TrainParams:
             )
 
     def reward_of(self, task: str) -> Reward:
-        """Which reward the task is paid by."""
+        """The kind of reward of a task."""
         return self.reward_by_task.get(task, self.reward)

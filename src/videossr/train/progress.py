@@ -1,4 +1,4 @@
-"""What training says while it runs: a progress bar, a metrics file, and whoever else wants the numbers."""
+"""What training reports while it runs: a progress bar, a file of metrics, and a callback for MLflow."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +11,7 @@ from videossr.storage.jsonl import append_jsonl, read_jsonl
 
 SECONDS = "step_seconds"
 RENAMED = {"frac_reward_zero_std": "zero_variance", "grad_norm": "gradient_norm", "step_time": SECONDS}
-KEPT = (
+REPORTED = (
     "loss",
     "reward",
     "reward_std",
@@ -23,11 +23,11 @@ KEPT = (
     "skipped",
     *RENAMED,
 )
-PER_TASK = ("reward/", "zero_variance/", "parsed/", "skill/", "level/", "length/", "kl/", "entropy/")
+REPORTED_BY_TASK = ("reward/", "zero_variance/", "parsed/", "skill/", "level/", "length/", "kl/", "entropy/")
 
 
 class RunLog:
-    """One JSON line a step on disk; a step that is run again after a restart replaces the line it wrote before."""
+    """One JSON line a step on disk. A step that is run again after a restart replaces its earlier line."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -41,7 +41,7 @@ class RunLog:
 
 
 class Progress(TrainerCallback):
-    """Feeds every logged step to the bar, to the run log, and to `log_metrics(metrics, step)`."""
+    """Sends every logged step to the progress bar, to the run log, and to `log_metrics(metrics, step)`."""
 
     def __init__(self, run_log: RunLog, log_metrics: Callable[[dict[str, float], int], None]) -> None:
         self.run_log = run_log
@@ -59,13 +59,13 @@ class Progress(TrainerCallback):
         metrics = {
             RENAMED.get(name, name): float(value)
             for name, value in (logs or {}).items()
-            if value is not None and (name in KEPT or name.startswith(PER_TASK))
+            if value is not None and (name in REPORTED or name.startswith(REPORTED_BY_TASK))
         }
-        if "loss" not in metrics:  # every step has one; a reward has only the step that a rollout came before
+        if "loss" not in metrics:  # the summary at the end; a reward is missing where a rollout serves several steps
             return
-        # The run log is compared between runs, so what a clock says stays out of it.
-        told = {name: value for name, value in metrics.items() if name != SECONDS}
-        self.run_log.append({"step": state.global_step, **told})
+        # Run logs are compared between runs, so they hold no times.
+        timeless = {name: value for name, value in metrics.items() if name != SECONDS}
+        self.run_log.append({"step": state.global_step, **timeless})
         self.log_metrics(metrics, state.global_step)
         if self.bar is not None:
             self.bar.update(state.global_step - self.bar.n)

@@ -1,7 +1,7 @@
-"""From a row of the data set to a puzzle that is put to the policy, and what is done about rows that cannot be."""
+"""From a sample to an encoded prompt, and what happens to samples that cannot be used."""
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,22 +15,22 @@ from videossr.train.curriculum import Curriculum
 
 log = logging.getLogger(__name__)
 
-_TRIES = 100  # samples in a row that may be unusable before training gives up
+_MAX_TRIES = 100  # unusable samples in a row before training gives up
 
 
 @dataclass(frozen=True)
 class EncodedSample:
-    """One encoded prompt, and the row that its completions are judged by."""
+    """A sample as it is put to the policy: at the curriculum's level, with its encoded prompt."""
 
-    row: dict[str, Any]
+    sample: Sample
     prompt: EncodedPrompt
 
 
 class PromptBuilder:
-    """Makes puzzles of samples: at the curriculum's level if there is one, rendered, encoded, short enough.
+    """Renders and encodes samples, each at the present level of the curriculum where there is one.
 
-    A sample that cannot be rendered or is longer than `max_prompt_tokens` is skipped, named and counted in `skipped`
-    (its id -> the reason), and another one takes its place: never is a video cut.
+    A sample that cannot be rendered, or whose prompt is longer than `max_prompt_tokens`, is skipped: `skipped` maps its
+    id to the reason, and another sample takes its place. A video is never cut.
     """
 
     def __init__(
@@ -44,40 +44,47 @@ class PromptBuilder:
     ) -> None:
         self.skipped: dict[str, str] = {}
         self.curriculum = curriculum
-        self._samples: Mapping[str, Sample] = {sample.sample_id: sample for sample in samples}
+        self._samples = {sample.sample_id: sample for sample in samples}
         self._ids = [sample.sample_id for sample in samples]
         self._render = render
         self._processor = processor
         self._max_prompt_tokens = max_prompt_tokens
         self._seed = seed
 
-    def puzzle(self, sample_id: str, *place: int) -> EncodedSample:
-        """The puzzle of a sample, or of another one where it cannot be used; `place` says when and where it is asked.
+    @property
+    def tasks(self) -> list[str]:
+        """The names of the tasks that the samples belong to, sorted."""
+        return sorted({sample.task for sample in self._samples.values()})
 
-        Raises TrainingError where a hundred samples in a row are unusable.
+    def build(self, sample_id: str, *position: int) -> EncodedSample:
+        """Encode a sample, or a random other one where it cannot be used.
+
+        `position` (the step, the place within it, ...) seeds every random choice, so that a restart repeats it. Raises
+        TrainingError after 100 unusable samples in a row.
         """
-        rng = np.random.default_rng([self._seed, *place])
-        for _ in range(_TRIES):
-            puzzle = self._made(self._samples[sample_id], rng)
-            if puzzle is not None:
-                return puzzle
+        rng = np.random.default_rng([self._seed, *position])
+        for _ in range(_MAX_TRIES):
+            encoded = self._encode(self._samples[sample_id], rng)
+            if encoded is not None:
+                return encoded
             sample_id = self._ids[int(rng.integers(len(self._ids)))]
+        last_reason = next(reversed(self.skipped.values()))
         raise TrainingError(
-            f"{_TRIES} samples in a row could not be used, the last because {next(reversed(self.skipped.values()))}: "
+            f"{_MAX_TRIES} samples in a row could not be used, the last because {last_reason}: "
             "run the frames stage again, or raise train.grpo.max_prompt_tokens"
         )
 
-    def another(self, *place: int) -> EncodedSample:
-        """A puzzle that `place` alone decides on."""
-        rng = np.random.default_rng([self._seed, *place])
-        return self.puzzle(self._ids[int(rng.integers(len(self._ids)))], *place)
+    def build_random(self, *position: int) -> EncodedSample:
+        """Encode a sample that is chosen at random, seeded by `position`."""
+        rng = np.random.default_rng([self._seed, *position])
+        return self.build(self._ids[int(rng.integers(len(self._ids)))], *position)
 
-    def _made(self, sample: Sample, rng: np.random.Generator) -> EncodedSample | None:
+    def _encode(self, sample: Sample, rng: np.random.Generator) -> EncodedSample | None:
         if sample.sample_id in self.skipped:
             return None
         try:
             if self.curriculum is not None:
-                sample = self.curriculum.lesson(sample, rng)
+                sample = self.curriculum.at_current_level(sample, rng)
             prompt = self._render(sample)
         except (StoreError, KeyError) as error:
             self._skip(sample, f"it cannot be rendered ({type(error).__name__}: {error})")
@@ -86,19 +93,8 @@ class PromptBuilder:
         if len(encoded) > self._max_prompt_tokens:
             self._skip(sample, f"its prompt has {len(encoded)} tokens, more than {self._max_prompt_tokens}")
             return None
-        return EncodedSample(row_of(sample), encoded)
+        return EncodedSample(sample, encoded)
 
     def _skip(self, sample: Sample, reason: str) -> None:
         self.skipped[sample.sample_id] = reason
         log.warning("sample %s is skipped: %s", sample.sample_id, reason)
-
-
-def row_of(sample: Sample) -> dict[str, str]:
-    """A sample as a row of the data set: what the reward reads, no edit and no pixels."""
-    return {
-        "prompt": sample.question,
-        "sample_id": sample.sample_id,
-        "task": sample.task,
-        "variant": sample.variant,
-        "answer": sample.answer,
-    }

@@ -1,64 +1,73 @@
-"""What a completion is paid, and what is told of it: arithmetic alone (paper, section 3; strict variants, Table 4)."""
+"""The reward of a completion, by arithmetic alone (paper, section 3; strict variants, Table 4)."""
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from videossr import rewards
 from videossr.train.params import TrainParams
 
-Score = Callable[[str, str, str], float]  # (task, completion, answer) -> 0..1
 
-_SCORES: dict[str, Score] = {"smooth": rewards.score, "strict": rewards.strict}
+@dataclass(frozen=True)
+class CompletionScore:
+    """What one completion earns.
 
-
-def scorer(params: TrainParams) -> Score:
-    """The reward of every task as the parameters choose it, smooth or strict."""
-    return lambda task, completion, answer: _SCORES[params.reward_of(task)](task, completion, answer)
-
-
-def smooth_mean(task: str, completions: Sequence[str], answer: str) -> float:
-    """The mean smooth reward of a group, whatever it is paid by."""
-    return _mean([rewards.score(task, completion, answer) for completion in completions])
-
-
-def verified_reward(score: Score, group_size: int, floors: Mapping[str, float]) -> Callable[..., list[float]]:
-    """The reward TRL calls: each completion scored by `score`, with metrics per task.
-
-    Logs per task the reward, the skill above the blind floor (of the level that a group was asked at, else of the task
-    as `floors` has it), the length in tokens, whether the reply parses, and whether a group's rewards are all equal and
-    so teach nothing: each of each row or group, so that the means over all processes are right.
+    `reward` is what training maximises; `smooth` the smooth reward, whichever of the two is maximised; both 0..1.
     """
 
-    def verified(
-        completions: Sequence[str],
+    reward: float
+    smooth: float
+    is_parsed: bool
+
+
+Scorer = Callable[[str, str, str], CompletionScore]  # (task, completion, answer)
+
+
+def completion_scorer(params: TrainParams) -> Scorer:
+    """Score a completion by the reward, smooth or strict, that `params` choose for its task."""
+
+    def score(task: str, completion: str, answer: str) -> CompletionScore:
+        smooth = rewards.score(task, completion, answer)
+        is_smooth = params.reward_of(task) == "smooth"
+        return CompletionScore(
+            reward=smooth if is_smooth else rewards.strict(task, completion, answer),
+            smooth=smooth,
+            is_parsed=rewards.parsed(task, completion, answer),
+        )
+
+    return score
+
+
+def reward_function(group_size: int) -> Callable[..., list[float]]:
+    """The reward function that TRL calls: it returns the column `reward` of its rows and logs metrics by task.
+
+    The rows are `RolloutGroup.rows`, scored already. Logged for each row: reward, skill (how far the smooth reward lies
+    above the blind floor, as a share of what is possible), whether the completion parses, length in tokens. Logged for
+    each group: whether all its rewards are equal (`zero_variance`). TRL averages over all rows of all processes.
+    """
+
+    def logged_rewards(
         task: Sequence[str],
-        answer: Sequence[str],
-        level_floor: Sequence[float | None],
+        reward: Sequence[float],
+        smooth: Sequence[float],
+        is_parsed: Sequence[bool],
+        blind_floor: Sequence[float],
         completion_ids: Sequence[Sequence[int]],
         log_metric: Callable[[str, float], None],
-        **unused: Any,
+        **unused: object,
     ) -> list[float]:
-        rows = list(zip(task, completions, answer, strict=True))
-        scores = [score(*row) for row in rows]
-        for i, (name, reply, truth) in enumerate(rows):
-            at_level = level_floor[i]
-            floor = floors[name] if at_level is None else at_level
-            log_metric(f"reward/{name}", scores[i])
-            if floor < 1:  # else one answer is always right, and there is no skill in giving it
-                log_metric(f"skill/{name}", (rewards.score(name, reply, truth) - floor) / (1 - floor))
-            log_metric(f"parsed/{name}", rewards.parsed(name, reply, truth))
+        for i, name in enumerate(task):
+            log_metric(f"reward/{name}", reward[i])
+            if blind_floor[i] < 1:  # at 1 a constant answer is always right, and there is no skill to measure
+                log_metric(f"skill/{name}", (smooth[i] - blind_floor[i]) / (1 - blind_floor[i]))
+            log_metric(f"parsed/{name}", is_parsed[i])
             log_metric(f"length/{name}", len(completion_ids[i]))
-        for at in range(0, len(rows), group_size):
-            log_metric(f"zero_variance/{task[at]}", not varied(scores[at : at + group_size]))
-        return scores
+        for start in range(0, len(reward), group_size):
+            log_metric(f"zero_variance/{task[start]}", not has_variance(reward[start : start + group_size]))
+        return list(reward)
 
-    return verified
-
-
-def varied(scores: Sequence[float]) -> bool:
-    """Whether a group's rewards differ: without a difference there is nothing to prefer."""
-    return max(scores) > min(scores)
+    return logged_rewards
 
 
-def _mean(values: Sequence[float]) -> float:
-    return sum(values) / len(values)
+def has_variance(group_rewards: Sequence[float]) -> bool:
+    """Whether the rewards of a group differ. Where they are all equal, every advantage is 0."""
+    return max(group_rewards) > min(group_rewards)

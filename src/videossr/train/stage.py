@@ -1,9 +1,9 @@
-"""The train stage: a policy is born or loaded, warmed up if tiny random, then reinforced by GRPO.
+"""The train stage: a policy is created or loaded, warmed up if it is the tiny random one, then trained by GRPO.
 
     <work>/<start key>/tiny-random/ -> warmup.pt -> start/
     <work>/<run key>/grpo/checkpoint-N/ -> policy/
 
-What a key stands for is in `identity`: a run that was killed finds its own checkpoints and no others, and a run with
+`run_keys` says what the keys stand for: a run that was killed finds its own checkpoints and no others, and a run with
 other parameters of GRPO finds the warm start done. `start_dir` and `policy_dir` receive finished checkpoints only.
 """
 
@@ -17,7 +17,6 @@ from typing import Any
 
 import torch
 from accelerate import PartialState
-from videossr.train.assembly import assemble
 
 from videossr.clip import Clip
 from videossr.errors import PolicyError, TrainingError
@@ -28,7 +27,8 @@ from videossr.models.tiny_random import write_tiny_random
 from videossr.pretext import TASKS, PretextTask
 from videossr.records import FrameTimes, Sample
 from videossr.storage.atomic import atomic_folder, write_json
-from videossr.train.checkpoints import last_whole_checkpoint, publish, remove_torn
+from videossr.train.build_trainer import build_trainer
+from videossr.train.checkpoints import last_whole_checkpoint, publish, remove_incomplete
 from videossr.train.curriculum import Curriculum
 from videossr.train.faults import explain_out_of_memory
 from videossr.train.params import TINY_RANDOM, TrainParams
@@ -39,13 +39,17 @@ from videossr.train.warmup import warm_up
 
 log = logging.getLogger(__name__)
 
-VISION_CHECK_PROMPTS = 4  # puzzles on which training proves that its loss sees the video
+VISION_CHECK_SAMPLES = 4  # on which training checks that its loss depends on the video
 
 
 @dataclasses.dataclass(frozen=True)
 class TrainReport:
-    """What training tells: the curves by step, how far changed pixels move the loss (nats), samples that were skipped
-    and why, where the work was done."""
+    """The results of training.
+
+    `warmup` and `grpo` are curves, one row of metrics a step. `vision_sensitivity_nats` is how far other pixels move
+    the loss's log-probabilities. `skipped` maps the id of each sample that could not be used to the reason. `work` is
+    the folder of the run's checkpoints.
+    """
 
     warmup: list[dict[str, float]]
     grpo: list[dict[str, float]]
@@ -68,38 +72,37 @@ def train(
 ) -> TrainReport:
     """Train on `samples` and write the policy before (`start_dir`) and after GRPO (`policy_dir`).
 
-    `log_metrics(metrics, step)` is called with every logged step. `tasks` are the tasks as the samples were made with
-    them: a curriculum changes their parameters. A run that was stopped goes on from its last checkpoint, on the same
-    course. Under `accelerate launch` every process calls this, and the first one writes. Raises ConfigError,
+    `log_metrics(metrics, step)` is called with every logged step. `tasks` are the tasks with the parameters that the
+    samples were made with; a curriculum changes these. A run that was stopped continues from its last checkpoint, on
+    the same course. Under `accelerate launch` every process calls this, and the first one writes. Raises ConfigError,
     PolicyError and TrainingError.
     """
     _require_enough(samples, params.grpo.prompts_per_step)
-    processes = _processes(params)
+    processes = _require_processes(params)
     key = run_key(params, samples)
-    work, born = work_dir / key, work_dir / start_key(params, samples)
+    work, start_work = work_dir / key, work_dir / start_key(params, samples)
 
     def render(sample: Sample) -> Prompt:
         return render_prompt(sample, TASKS[sample.task](), store)
 
     with processes.main_process_first():
         work.mkdir(parents=True, exist_ok=True)
-        remove_torn(work / "grpo")
-        start, warmup_curve = _start(params, samples, render, born)
+        remove_incomplete(work / "grpo")
+        start, warmup_curve = _prepare_start(params, samples, render, start_work)
+    policy = resolve_checkpoint(start)
     curriculum = _curriculum(params, samples, store, tasks)
-    trainer = assemble(params, samples, render, resolve_checkpoint(start), work, key, curriculum, log_metrics)
-    sight = trainer.check_vision_sensitivity(
-        trainer.train_dataset.select(range(min(VISION_CHECK_PROMPTS, len(samples)))).to_list()
-    )
+    trainer = build_trainer(params, samples, render, policy, work, key, curriculum, log_metrics)
+    nats = trainer.check_vision_sensitivity(samples[:VISION_CHECK_SAMPLES])
     if trainer.is_world_process_zero():
-        log.info("the loss sees the video: other pixels move its log-probabilities by up to %.2g nats", sight)
+        log.info("the loss depends on the video: other pixels move its log-probabilities by up to %.2g nats", nats)
     trainer.train(resume_from_checkpoint=last_whole_checkpoint(work / "grpo", key, before=params.grpo.steps))
-    _publish_trained(trainer, params, resolve_checkpoint(start), work / "policy")
-    report = TrainReport(warmup_curve, RunLog(work / "grpo.jsonl").read(), sight, trainer.lessons.skipped, work)
+    _save_trained(trainer, params, policy, work / "policy")
+    grpo_curve, skipped = RunLog(work / "grpo.jsonl").read(), trainer.prompt_builder.skipped
+    report = TrainReport(warmup_curve, grpo_curve, nats, skipped, work)
     if trainer.is_world_process_zero():
         publish(start, start_dir)
         publish(work / "policy", policy_dir)
-        told = dataclasses.asdict(report)
-        write_json(report_path, {name: value for name, value in told.items() if name != "work"})
+        write_json(report_path, {name: value for name, value in dataclasses.asdict(report).items() if name != "work"})
     trainer.accelerator.wait_for_everyone()
     return report
 
@@ -114,7 +117,7 @@ def _require_enough(samples: Sequence[Sample], prompts_per_step: int) -> None:
         )
 
 
-def _processes(params: TrainParams) -> PartialState:
+def _require_processes(params: TrainParams) -> PartialState:
     state = PartialState(cpu=not torch.cuda.is_available())
     if state.num_processes != params.processes:
         raise TrainingError(
@@ -134,18 +137,19 @@ def _curriculum(
         return None
     if tasks is None:
         raise TrainingError("a curriculum needs the tasks as the samples were made with them: pass `tasks` to train")
-    known = {footage.video_id: footage for footage in store.frame_times()} if isinstance(store, FrameStore) else {}
+    # A frame store knows all frame times without reading a frame; of another mapping the clip itself is read.
+    indexed = {video.video_id: video for video in store.frame_times()} if isinstance(store, FrameStore) else {}
 
-    def footage(video_id: str) -> FrameTimes:
-        return known.get(video_id) or FrameTimes(video_id, tuple(store[video_id].times.tolist()))
+    def frame_times(video_id: str) -> FrameTimes:
+        return indexed.get(video_id) or FrameTimes(video_id, tuple(store[video_id].times.tolist()))
 
-    return Curriculum(params.curriculum, tasks, samples, footage, params.seed)
+    return Curriculum(params.curriculum, tasks, samples, frame_times, params.seed)
 
 
-def _start(
+def _prepare_start(
     params: TrainParams, samples: Sequence[Sample], render: Callable[[Sample], Prompt], work: Path
 ) -> tuple[Path, list[dict[str, float]]]:
-    """The folder of the policy GRPO starts from, and the warm start's loss curve (empty for a loaded policy)."""
+    """The folder of the policy that GRPO starts from, and the warm start's curve (empty for a loaded policy)."""
     start, curve_path = work / "start", work / "warmup.json"
     work.mkdir(parents=True, exist_ok=True)
     if start.exists():
@@ -157,14 +161,15 @@ def _start(
         with atomic_folder(start) as temporary:
             write_json(temporary / POLICY_POINTER, {"policy": params.policy})
         return start, []
-    tiny_random = work / "tiny-random"
+    tiny_random = work / TINY_RANDOM
     if not (tiny_random / "model.safetensors").exists():
         with atomic_folder(tiny_random) as temporary:
             texts = [f"{sample.question} {sample.answer}" for sample in samples]
             write_tiny_random(params.tiny_random, texts, params.seed, temporary)
-    model, processor = load_model(tiny_random, "float32").to(_device()), load_processor(tiny_random)
-    lessons = PromptBuilder(samples, render, processor, params.grpo.max_prompt_tokens, params.seed)
-    curve = warm_up(model, processor, samples, lessons, params.warmup, params.seed, work / "warmup.pt")
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    model, processor = load_model(tiny_random, "float32").to(device), load_processor(tiny_random)
+    prompt_builder = PromptBuilder(samples, render, processor, params.grpo.max_prompt_tokens, params.seed)
+    curve = warm_up(model, processor, samples, prompt_builder, params.warmup, params.seed, work / "warmup.pt")
     write_json(curve_path, curve)
     with atomic_folder(start) as temporary:
         model.save_pretrained(temporary)
@@ -172,12 +177,8 @@ def _start(
     return start, curve
 
 
-def _device() -> str:
-    return "cuda" if torch.cuda.is_available() else "cpu"
-
-
-def _publish_trained(trainer: Any, params: TrainParams, base: str, folder: Path) -> None:
-    """Write the trained policy: adapters with a pointer to their base, or with the base where only this run has it."""
+def _save_trained(trainer: Any, params: TrainParams, base: str, folder: Path) -> None:
+    """Write the trained policy. Adapters point to their base, or hold a copy of it where only this run has it."""
     state = trainer.accelerator.get_state_dict(trainer.model)
     if not trainer.is_world_process_zero():
         return

@@ -1,4 +1,4 @@
-"""The supervised warm start: a tiny random policy learns the language of the answers before it is reinforced."""
+"""The supervised warm start: a tiny random policy learns the form of the answers before GRPO."""
 
 import logging
 from collections.abc import Iterator, Sequence
@@ -23,18 +23,19 @@ def warm_up(
     model: Any,
     processor: Any,
     samples: Sequence[Sample],
-    lessons: PromptBuilder,
+    prompt_builder: PromptBuilder,
     params: WarmupParams,
     seed: int,
     checkpoint: Path,
 ) -> list[dict[str, float]]:
     """Minimise the negative log-likelihood of the right answers, in place; returns the loss of every step.
 
-    Writes `checkpoint` every `params.checkpoint_every` steps and starts from it where it exists, on the same course.
+    Writes `checkpoint` every `params.checkpoint_every` steps. Where it exists, training continues from it, on the same
+    course.
     """
     add_fused_lm_head(model)
     optimizer = torch.optim.AdamW(model.parameters(), lr=params.learning_rate, betas=(0.9, 0.98), weight_decay=0.01)
-    num_steps = max(params.steps, 3)  # two of them rise and one falls, or the schedule divides by zero
+    num_steps = max(params.steps, 3)  # the schedule needs two rising steps and a falling one, or it divides by zero
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimizer, params.learning_rate, total_steps=num_steps, pct_start=max(0.1, 2 / num_steps)
     )
@@ -42,8 +43,8 @@ def warm_up(
     model.train()
     batches = _batches(samples, params, seed, start=len(curve))
     for batch in tqdm(batches, "warm start", total=params.steps, initial=len(curve), unit="step", mininterval=1):
-        puzzles = [lessons.puzzle(sample.sample_id, len(curve), place) for place, sample in enumerate(batch)]
-        loss = _loss(model, processor, puzzles)
+        encoded = [prompt_builder.build(sample.sample_id, len(curve), place) for place, sample in enumerate(batch)]
+        loss = _loss(model, processor, encoded)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
@@ -56,18 +57,19 @@ def warm_up(
 
 
 def _batches(samples: Sequence[Sample], params: WarmupParams, seed: int, start: int) -> Iterator[list[Sample]]:
-    """Step t draws its samples from (seed, t) alone, so that a restart goes on where it stopped."""
+    """The samples of each step from `start` on. Step t depends on (seed, t) alone, so a restart repeats it."""
     for step in range(start, params.steps):
-        chosen = np.random.default_rng([seed, step]).integers(len(samples), size=params.batch_size)
-        yield [samples[i] for i in chosen]
+        indices = np.random.default_rng([seed, step]).integers(len(samples), size=params.batch_size)
+        yield [samples[i] for i in indices]
 
 
 def _loss(model: Any, processor: Any, batch: Sequence[EncodedSample]) -> torch.Tensor:
     """Mean negative log-likelihood per answer token, end token included."""
     tokenizer = processor.tokenizer
+    answers = [encoded.sample.answer + tokenizer.eos_token for encoded in batch]
     groups = [
-        Group(puzzle.prompt, [tokenizer(puzzle.row["answer"] + tokenizer.eos_token, return_tensors="pt").input_ids[0]])
-        for puzzle in batch
+        Group(encoded.prompt, [tokenizer(answer, return_tensors="pt").input_ids[0]])
+        for encoded, answer in zip(batch, answers, strict=True)
     ]
     logps, _ = shared_logps(model, groups, tokenizer.pad_token_id)
     return -logps.sum() / sum(len(group.completions[0]) for group in groups)
@@ -91,5 +93,5 @@ def _restore(checkpoint: Path, model: Any, optimizer: Any, schedule: Any) -> lis
     model.load_state_dict(state["model"])
     optimizer.load_state_dict(state["optimizer"])
     schedule.load_state_dict(state["schedule"])
-    log.info("warm start goes on from step %d", len(state["curve"]))
+    log.info("warm start continues from step %d", len(state["curve"]))
     return state["curve"]

@@ -1,4 +1,4 @@
-"""From parameters to a trainer that is ready to run."""
+"""From the parameters of a run to a trainer that is ready to start."""
 
 import importlib.util
 from collections.abc import Callable, Sequence
@@ -12,8 +12,8 @@ from trl import GRPOConfig
 
 from videossr.errors import TrainingError
 from videossr.models.checkpoint import load_model, load_processor
+from videossr.models.model_inputs import backbone, vision_token_ids
 from videossr.models.policy import Prompt
-from videossr.models.qwen import backbone, vision_token_ids
 from videossr.pretext.baselines import blind_floors
 from videossr.records import Sample
 from videossr.train.checkpoints import WholeCheckpoints
@@ -21,11 +21,11 @@ from videossr.train.curriculum import Curriculum
 from videossr.train.grpo import VideoGRPOTrainer
 from videossr.train.params import BITSANDBYTES, GrpoParams, LoraParams, TrainParams
 from videossr.train.progress import Progress, RunLog
-from videossr.train.prompt_builder import PromptBuilder, row_of
-from videossr.train.reward import scorer, verified_reward
+from videossr.train.prompt_builder import PromptBuilder
+from videossr.train.reward import completion_scorer, reward_function
 
 
-def assemble(
+def build_trainer(
     params: TrainParams,
     samples: Sequence[Sample],
     render: Callable[[Sample], Prompt],
@@ -35,26 +35,33 @@ def assemble(
     curriculum: Curriculum | None,
     log_metrics: Callable[[dict[str, float], int], None],
 ) -> VideoGRPOTrainer:
-    """The trainer of one run: `policy` is the checkpoint it starts from, `work` where it keeps its own."""
-    _check_optimizer(params.grpo)
+    """The trainer of one run.
+
+    `policy` is the checkpoint that it starts from, `work` the folder for its checkpoints and its log, `key` the run's
+    key. `log_metrics(metrics, step)` is called with every logged step. Raises PolicyError and TrainingError.
+    """
+    _require_optimizer(params.grpo)
     model = load_model(policy, _dtype(params))
     if params.freeze_vision:
         backbone(model).visual.requires_grad_(False)
-    processor, score = load_processor(policy), scorer(params)
+    processor = load_processor(policy)
     trainer = VideoGRPOTrainer(
         model=model,
-        reward_funcs=verified_reward(score, params.grpo.group_size, blind_floors(samples)),
-        args=_config(params, work, vision_token_ids(model)),
-        train_dataset=Dataset.from_list([row_of(sample) for sample in samples]),
+        reward_funcs=reward_function(params.grpo.group_size),
+        args=_trl_config(params, work, vision_token_ids(model)),
+        train_dataset=Dataset.from_list([{"prompt": sample.sample_id} for sample in samples]),
         processing_class=processor,
-        peft_config=_lora(params.lora),
-        lessons=PromptBuilder(samples, render, processor, params.grpo.max_prompt_tokens, params.seed, curriculum),
-        score=score,
+        peft_config=_lora_config(params.lora),
+        prompt_builder=PromptBuilder(
+            samples, render, processor, params.grpo.max_prompt_tokens, params.seed, curriculum
+        ),
+        scorer=completion_scorer(params),
+        blind_floors=blind_floors(samples),
         grpo=params.grpo,
         shared_prefix=params.shared_prefix,
     )
-    for noisy in (PrinterCallback, ProgressCallback):
-        trainer.remove_callback(noisy)
+    for callback in (PrinterCallback, ProgressCallback):
+        trainer.remove_callback(callback)
     trainer.add_callback(Progress(RunLog(work / "grpo.jsonl"), log_metrics))
     trainer.add_callback(WholeCheckpoints(key))
     return trainer
@@ -66,8 +73,8 @@ def _dtype(params: TrainParams) -> str:
     return "bfloat16" if params.lora is not None else params.grpo.weights
 
 
-def _lora(lora: LoraParams | None) -> LoraConfig | None:
-    """Adapters on the language model alone: some vision towers name their layers alike."""
+def _lora_config(lora: LoraParams | None) -> LoraConfig | None:
+    """Adapters on the language model alone; some vision towers use the same layer names."""
     if lora is None:
         return None
     return LoraConfig(
@@ -79,7 +86,7 @@ def _lora(lora: LoraParams | None) -> LoraConfig | None:
     )
 
 
-def _check_optimizer(grpo: GrpoParams) -> None:
+def _require_optimizer(grpo: GrpoParams) -> None:
     if grpo.optimizer not in BITSANDBYTES:
         return
     if importlib.util.find_spec("bitsandbytes") is None or not torch.cuda.is_available():
@@ -89,7 +96,7 @@ def _check_optimizer(grpo: GrpoParams) -> None:
         )
 
 
-def _config(params: TrainParams, work: Path, suppressed: list[int]) -> GRPOConfig:
+def _trl_config(params: TrainParams, work: Path, suppressed_tokens: list[int]) -> GRPOConfig:
     grpo = params.grpo
     return GRPOConfig(
         output_dir=str(work / "grpo"),
@@ -118,7 +125,7 @@ def _config(params: TrainParams, work: Path, suppressed: list[int]) -> GRPOConfi
         mask_truncated_completions=grpo.mask_truncated,
         bf16=grpo.bf16,
         gradient_checkpointing=grpo.gradient_checkpointing,
-        generation_kwargs={"suppress_tokens": suppressed},
+        generation_kwargs={"suppress_tokens": suppressed_tokens},
         remove_unused_columns=False,
         logging_steps=1,
         save_steps=grpo.checkpoint_every,
