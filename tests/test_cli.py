@@ -1,4 +1,4 @@
-"""The `videossr` command: helpful, careful with params.yaml, and one sentence for a mistake."""
+"""The `videossr` command: commands have help, edit params.yaml with care, and report a mistake in one sentence."""
 
 import json
 import socket
@@ -35,11 +35,11 @@ def invoke(*arguments):
 
 @pytest.mark.parametrize(
     "command",
-    ["use", "recipe", "check", "quarantine", "samples", "audit", "export", "import", "answer", "results", "ui"],
+    ["use", "recipe", "check", "plan", "quarantine", "samples", "audit", "export", "import", "answer", "results", "ui"],
 )
-def test_every_command_explains_itself(command):
-    done = invoke(command, "--help")
-    assert done.exit_code == 0 and "Usage" in done.output and len(done.output) > 200
+def test_every_command_has_help(command):
+    result = invoke(command, "--help")
+    assert result.exit_code == 0 and "Usage" in result.output and len(result.output) > 200
 
 
 @pytest.mark.parametrize("name", ["my 'own \"videos", "ünï #1: yes", "-dash", "$HOME ${x}", "line\nbreak"])
@@ -49,7 +49,7 @@ def test_a_folder_of_any_name_becomes_the_source(project, name):
     assert yaml.safe_load((project / "params.yaml").read_text())["ingest"]["source"] == name
 
 
-def test_choosing_a_source_changes_that_line_and_no_other(project):
+def test_setting_a_source_changes_that_line_alone(project):
     (project / "clips").mkdir()
     before = (project / "params.yaml").read_text().splitlines()
     invoke("use", "clips")
@@ -59,20 +59,20 @@ def test_choosing_a_source_changes_that_line_and_no_other(project):
     assert len(after) == len(before)
 
 
-def test_a_folder_outside_the_project_is_named_in_full(project, tmp_path_factory):
+def test_a_folder_outside_the_project_becomes_an_absolute_path(project, tmp_path_factory):
     outside = tmp_path_factory.mktemp("outside")
     invoke("use", str(outside))
     assert yaml.safe_load((project / "params.yaml").read_text())["ingest"]["source"] == str(outside)
 
 
-def test_a_source_that_does_not_exist_leaves_the_parameters_alone(project):
+def test_a_missing_source_leaves_the_parameters_unchanged(project):
     before = (project / "params.yaml").read_bytes()
     with pytest.raises(SourceError, match="'nowhere' does not"):
         invoke("use", "nowhere")
     assert (project / "params.yaml").read_bytes() == before
 
 
-def test_a_recipe_replaces_the_run_only_if_it_is_sound(project):
+def test_an_invalid_recipe_leaves_the_parameters_unchanged(project):
     faulty = project / "faulty.yaml"
     faulty.write_text((project / "params.yaml").read_text() + "\nextra: 1\n")
     before = (project / "params.yaml").read_bytes()
@@ -94,43 +94,46 @@ def test_a_recipe_replaces_the_run_only_if_it_is_sound(project):
         ["recipe", "params.yaml"],
     ],
 )
-def test_a_mistake_is_one_sentence_and_no_traceback(project, mistake):
+def test_a_mistake_prints_one_sentence_and_no_traceback(project, mistake):
     (project / "bytes.yaml").write_bytes(b"\xff\xfe\x00")
     command = [sys.executable, "-c", "from videossr.cli import main; main()", *mistake]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 1
-    assert done.stderr.startswith("videossr: ") and "Traceback" not in done.stderr
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert result.returncode == 1
+    assert result.stderr.startswith("videossr: ") and "Traceback" not in result.stderr
 
 
-def test_a_port_in_use_is_said_before_anything_starts(project):
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        taken.listen()
+def test_a_port_in_use_raises_before_a_server_starts(project):
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
         with pytest.raises(ConfigError, match="choose another"):
-            invoke("ui", "mlflow", "--port", str(taken.getsockname()[1]))
+            invoke("ui", "mlflow", "--port", str(listener.getsockname()[1]))
 
 
-def test_the_quarantine_is_counted_by_reason_and_named(project):
-    refused = [RejectedFile("clips/[bold].mp4", "not_a_video", "text"), RejectedFile("clips/new\nline.mp4", "bad_name")]
-    write_quarantine(project / "data" / "rejected.parquet", refused)
+def test_rejected_files_are_counted_by_reason_and_named(project):
+    by_ingest = [
+        RejectedFile("clips/[bold].mp4", "not_a_video", "text"),
+        RejectedFile("clips/new\nline.mp4", "bad_name"),
+    ]
+    write_quarantine(project / "data" / "rejected.parquet", by_ingest)
     before_frames = invoke("quarantine").output
     assert "files that are not used: 2 (data/rejected.parquet)" in before_frames
     assert "clips/[bold].mp4" in before_frames and "clips/new\\nline.mp4" in before_frames
-    unstored = RejectedFile("clips/torn.mp4", "corrupt", "frame 7")
-    write_quarantine(project / "data" / "quarantine.parquet", [*refused, unstored])
-    chosen = invoke("quarantine", "--reason", "corrupt").output
-    assert "files that are not used: 3" in chosen and "clips/torn.mp4" in chosen and "[bold]" not in chosen
+    by_frames = RejectedFile("clips/torn.mp4", "corrupt", "frame 7")
+    write_quarantine(project / "data" / "quarantine.parquet", [*by_ingest, by_frames])
+    corrupt = invoke("quarantine", "--reason", "corrupt").output
+    assert "files that are not used: 3" in corrupt and "clips/torn.mp4" in corrupt and "[bold]" not in corrupt
     assert "torn" not in invoke("quarantine", "--rows", "0").output
 
 
-def test_a_quarantine_of_the_source_before_is_not_shown(project):
+def test_a_quarantine_of_an_earlier_source_is_not_shown(project):
     write_quarantine(project / "data" / "quarantine.parquet", [RejectedFile("old.mp4", "corrupt")])
     write_quarantine(project / "data" / "rejected.parquet", [RejectedFile("new.mp4", "not_a_video")])
-    shown = invoke("quarantine").output
-    assert "new.mp4" in shown and "old.mp4" not in shown
+    output = invoke("quarantine").output
+    assert "new.mp4" in output and "old.mp4" not in output
 
 
-def test_a_quarantine_that_is_not_there_is_one_sentence(project):
+def test_a_missing_quarantine_raises_one_sentence(project):
     with pytest.raises(ConfigError, match="run the pipeline first"):
         invoke("quarantine")
 
@@ -148,18 +151,18 @@ def test_the_table_shows_all_four_rows_with_their_intervals(project):
     }
     gain = {"overall": 12.0, "ci95": [8.0, 16.0], "significant": True}
     (project / "reports").mkdir()
-    measured = {"columns": list(COLUMNS), "rows": rows, "gain": gain}
-    (project / "reports" / "viubench.json").write_text(json.dumps(measured))
-    shown = invoke("results").output
+    results = {"columns": list(COLUMNS), "rows": rows, "gain": gain}
+    (project / "reports" / "viubench.json").write_text(json.dumps(results))
+    output = invoke("results").output
     for expected in ("16.0 [15.0, 17.0]", "19.0", "30.0", "42.0 [41.0, 43.0]", "+12.0 points", "significant"):
-        assert expected in shown
-    assert "reports/index.html" in shown
+        assert expected in output
+    assert "reports/index.html" in output
 
 
-def test_a_gain_within_chance_is_called_not_significant():
-    said = gain_sentence({"overall": 1.5, "ci95": [-0.5, 3.5], "significant": False})
-    assert "NOT significant" in said
+def test_a_gain_whose_interval_includes_zero_is_not_significant():
+    sentence = gain_sentence({"overall": 1.5, "ci95": [-0.5, 3.5], "significant": False})
+    assert "NOT significant" in sentence
 
 
-def test_a_significant_loss_is_not_sold_as_a_gain():
+def test_a_significant_loss_is_called_worse():
     assert "WORSE" in gain_sentence({"overall": -4.0, "ci95": [-6.0, -2.0], "significant": True})

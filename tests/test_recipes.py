@@ -1,4 +1,4 @@
-"""Every run that the repository offers loads, and has the keys that the graph depends on."""
+"""params.yaml and every recipe load, and have the parameters that dvc.yaml depends on."""
 
 import re
 from dataclasses import asdict, replace
@@ -20,29 +20,29 @@ RUNS = [ROOT / "params.yaml", *sorted((ROOT / "recipes").glob("*.yaml"))]
 
 
 @pytest.mark.parametrize("path", RUNS, ids=lambda path: path.name)
-def test_every_run_in_the_repository_loads(path):
+def test_every_run_of_the_repository_loads(path):
     load_recipe(path)
 
 
 @pytest.mark.parametrize("path", RUNS, ids=lambda path: path.name)
-def test_every_run_names_the_parameters_that_the_graph_depends_on(path):
+def test_every_run_has_the_parameters_that_dvc_depends_on(path):
     params = yaml.safe_load(path.read_text())
     stages = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
     for name in {name for stage in stages.values() for name in stage["params"]}:
         value = params
         for key in name.split("."):
-            assert key in value, f"{path.name} lacks {name}, and DVC refuses to run without it"
+            assert key in value, f"{path.name} lacks {name}, and DVC does not run without it"
             value = value[key]
 
 
-def test_an_unknown_key_is_refused_with_the_accepted_ones(tmp_path):
+def test_an_unknown_key_raises_and_the_error_suggests_the_right_one(tmp_path):
     path = tmp_path / "params.yaml"
     path.write_text((ROOT / "params.yaml").read_text().replace("bench_fraction", "bench_fractoin"))
     with pytest.raises(ConfigError, match=r"ingest has no parameter 'bench_fractoin' \(did you mean 'bench_fraction'"):
         load_recipe(path)
 
 
-def test_stored_frames_must_be_a_multiple_of_the_shown_ones(tmp_path):
+def test_the_number_of_stored_frames_must_be_a_multiple_of_the_shown_ones(tmp_path):
     params = yaml.safe_load((ROOT / "params.yaml").read_text())
     params["frames"]["num_frames"] = params["pretext"]["counting"]["num_frames"] * 3 + 1
     path = tmp_path / "params.yaml"
@@ -51,7 +51,7 @@ def test_stored_frames_must_be_a_multiple_of_the_shown_ones(tmp_path):
         load_recipe(path)
 
 
-def test_the_paper_run_is_the_papers():
+def test_the_recipe_of_the_paper_has_its_published_parameters():
     run = load_recipe(ROOT / "recipes/videossr-8b.yaml")
     grpo, tasks = run.train.grpo, run.pretext
     assert run.train.policy == "Qwen/Qwen3-VL-8B-Instruct"
@@ -66,34 +66,36 @@ def test_the_paper_run_is_the_papers():
     assert grpo.bf16 and grpo.gradient_checkpointing and run.train.lora is None and run.train.reward == "smooth"
 
 
-def test_one_gpu_changes_how_the_paper_run_is_computed_and_not_what():
-    eight, one = (load_recipe(ROOT / f"recipes/{name}.yaml") for name in ("videossr-8b", "videossr-8b-one-gpu"))
-    how = {"prompts_per_rollout": None, "prompts_per_forward": 1, "optimizer": "adamw_torch_fused"}
-    same = [
-        replace(run.train, processes=1, accelerate=None, grpo=replace(run.train.grpo, **how)) for run in (eight, one)
-    ]
-    assert same[0] == same[1]
-    assert (eight.frames, eight.pretext) == (one.frames, one.pretext)
+def test_the_one_gpu_recipe_changes_only_how_the_run_is_computed():
+    eight_gpus = load_recipe(ROOT / "recipes/videossr-8b.yaml")
+    one_gpu = load_recipe(ROOT / "recipes/videossr-8b-one-gpu.yaml")
+    computation = {"prompts_per_rollout": None, "prompts_per_forward": 1, "optimizer": "adamw_torch_fused"}
+    first, second = (
+        replace(recipe.train, processes=1, accelerate=None, grpo=replace(recipe.train.grpo, **computation))
+        for recipe in (eight_gpus, one_gpu)
+    )
+    assert first == second
+    assert (eight_gpus.frames, eight_gpus.pretext) == (one_gpu.frames, one_gpu.pretext)
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "recipes/accelerate").glob("*.yaml")), ids=lambda path: path.name)
-def test_accelerate_reads_its_configurations(path):
+def test_accelerate_reads_every_configuration(path):
     assert load_config_from_file(str(path)).num_processes > 1
 
 
 @pytest.mark.parametrize("path", RUNS, ids=lambda path: path.name)
-def test_a_run_on_several_gpus_agrees_with_its_accelerate_file(path):
+def test_a_run_has_as_many_processes_as_its_accelerate_file(path):
     train = load_recipe(path).train
     if train.accelerate:
         assert load_config_from_file(str(ROOT / train.accelerate)).num_processes == train.processes
 
 
-def test_what_the_page_on_training_shows_can_be_set():
+def test_the_parameters_shown_in_the_training_docs_are_valid():
     blocks = re.findall(r"```yaml\n(.*?)```", (ROOT / "docs/training.md").read_text(), re.DOTALL)
     assert len(blocks) == 3
     for block in blocks:
         params = config.build(TrainParams, yaml.safe_load(block), "train")
         for task, levels in params.curriculum.levels.items() if params.curriculum else ():
             for level in levels:
-                small = config.build(PretextParams, yaml.safe_load((ROOT / "params.yaml").read_text())["pretext"], "")
-                config.build(TASKS[task], {**asdict(small.tasks[task]), **level.settings}, task)
+                pretext = config.build(PretextParams, yaml.safe_load((ROOT / "params.yaml").read_text())["pretext"], "")
+                config.build(TASKS[task], {**asdict(pretext.tasks[task]), **level.settings}, task)

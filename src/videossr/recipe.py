@@ -1,4 +1,4 @@
-"""A whole run: what a params file says, every section checked at once."""
+"""The parameters of a whole run: a params file with all its sections, checked at once."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +16,10 @@ from videossr.train.params import TrainParams
 
 @dataclass(frozen=True)
 class Recipe:
-    """The seven sections of a params file, and what must hold between them."""
+    """The seven sections of a params file.
+
+    Raises ConfigError when a rule between sections is broken.
+    """
 
     ingest: IngestParams
     frames: FramesParams
@@ -27,15 +30,16 @@ class Recipe:
     report: ReportParams
 
     def __post_init__(self) -> None:
-        stored = self.frames.num_frames
+        num_stored = self.frames.num_frames
         for task in ("grounding", "counting"):
-            shown = getattr(self.pretext, task).num_frames
-            if stored % shown:
+            num_shown = getattr(self.pretext, task).num_frames
+            if num_stored % num_shown:
                 raise ConfigError(
-                    f"frames.num_frames must be a multiple of pretext.{task}.num_frames, got {stored} and {shown}"
+                    f"frames.num_frames must be a multiple of pretext.{task}.num_frames, "
+                    f"got {num_stored} and {num_shown}"
                 )
 
 
 def load_recipe(path: Path) -> Recipe:
-    """Read a params file and check all of it. Raises ConfigError with the first fault."""
+    """Read a params file and check all sections. Raises ConfigError with the first error found."""
     return config.build(Recipe, config.load(path), path.name)
