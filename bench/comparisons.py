@@ -1,4 +1,4 @@
-"""The comparisons of `bench.data_path`; footage is kept in `work/bench/footage`."""
+"""The comparisons of `bench.data_path`; its videos are kept in `work/bench/videos`."""
 
 import json
 import shutil
@@ -14,10 +14,10 @@ from statistics import median
 import cv2
 import numpy as np
 
-from bench.footage import copy_in_other_bytes, make_clip, repeat
-from bench.measure import Cost, cost, cpu_seconds, in_turns
+from bench.measure import Cost, alternate, measure_cost, measure_cpu_seconds
 from bench.pipelines import decode_only, frames_worker, ours, reference
 from bench.rows import Row
+from bench.videos import copy_with_other_hash, write_noisy_video, write_repeated
 from videossr.dataset.build import build_train
 from videossr.dataset.params import PretextParams, TrainSet
 from videossr.decode import decode
@@ -27,14 +27,14 @@ from videossr.ingest.manifest import read_manifest
 from videossr.pretext import Grounding
 from videossr.records import FrameTimes
 
-FOOTAGE = Path("work/bench/footage")
-EXACT = FramesParams(verify_fraction=0.0)  # the published way checks nothing either
+VIDEOS = Path("work/bench/videos")
+EXACT = FramesParams(verify_fraction=0.0)  # the reference pipeline verifies nothing either
 VARIANTS = ("mirror", "rotate_180", "channel_swap", "zoom_out")
 
 
 @dataclass(frozen=True)
 class Sizes:
-    """How much is measured: figures are medians of up to `rounds`, both sides in turns."""
+    """Lengths and counts of the measured videos and samples. Figures are medians of up to `rounds` rounds."""
 
     clip_seconds: float
     part_seconds: float
@@ -49,175 +49,202 @@ FULL = Sizes(60, part_seconds=60, num_parts=30, large_seconds=10, num_clips=32, 
 QUICK = Sizes(8, part_seconds=10, num_parts=12, large_seconds=2, num_clips=4, num_samples=3_000, rounds=1)
 
 
-def better(name: str, ours: Sequence[float], theirs: Sequence[float], unit: str) -> Row:
-    """Medians, and how far the rounds lie apart."""
-    told = ""
-    if len(ours) > 1:
-        ratios = [their / our for our, their in zip(ours, theirs, strict=True)]
-        told = f"; {len(ratios)} rounds, {min(ratios):.3g} to {max(ratios):.3g} times"
-    return Row(name, median(ours), median(theirs), median(theirs) / median(ours), unit + told)
+def median_row(name: str, our_values: Sequence[float], their_values: Sequence[float], unit: str) -> Row:
+    """A row of the medians of both sides; `unit` also gives the spread of the ratio over the rounds."""
+    spread = ""
+    if len(our_values) > 1:
+        ratios = [theirs / ours for ours, theirs in zip(our_values, their_values, strict=True)]
+        spread = f"; {len(ratios)} rounds, {min(ratios):.3g} to {max(ratios):.3g} times"
+    our_median, their_median = median(our_values), median(their_values)
+    return Row(name, our_median, their_median, their_median / our_median, unit + spread)
 
 
 def compare_ingest(work: Path, sizes: Sizes) -> Iterator[Row]:
-    clip = make_clip(_folder("720p") / f"{sizes.clip_seconds:g}s.mp4", sizes.clip_seconds, 720, 1280)
-    part = make_clip(_folder("480p") / f"{sizes.part_seconds:g}s.mp4", sizes.part_seconds, 480, 854)
+    """Time and memory of ingest and frames, for a 720p, a long 480p and a 4K video."""
+    clip = write_noisy_video(VIDEOS / "720p" / f"{sizes.clip_seconds:g}s.mp4", sizes.clip_seconds, 720, 1280)
+    part = write_noisy_video(VIDEOS / "480p" / f"{sizes.part_seconds:g}s.mp4", sizes.part_seconds, 480, 854)
     minutes = round(sizes.part_seconds * sizes.num_parts / 60)
-    long = repeat(part, _folder("480p") / f"{minutes}min.mp4", sizes.num_parts)
-    large = make_clip(_folder("2160p") / f"{sizes.large_seconds:g}s.mp4", sizes.large_seconds, 2160, 3840)
-    yield from _compare_clip(_alone(clip, work), work, sizes)
-    ours, theirs = _both_ways(_alone(long, work), work, replace(EXACT, sampling="keyframes"), sizes)
-    yield better("ingest_30min", _seconds(ours), _seconds(theirs), f"CPU-seconds, {long.stem} of video")
-    source = _alone(large, work)
-    _, theirs = _both_ways(source, work, EXACT, sizes)
-    yield _worker_memory("worker_memory_4k", source, work, theirs)
+    long = write_repeated(part, VIDEOS / "480p" / f"{minutes}min.mp4", sizes.num_parts)
+    large = write_noisy_video(VIDEOS / "2160p" / f"{sizes.large_seconds:g}s.mp4", sizes.large_seconds, 2160, 3840)
+    yield from _compare_clip(_copy_to_source(clip, work), work, sizes)
+    keyframes = replace(EXACT, sampling="keyframes")
+    our_costs, their_costs = _measure_both(_copy_to_source(long, work), work, keyframes, sizes)
+    unit = f"CPU-seconds, {long.stem} of video"
+    yield median_row("ingest_30min", _seconds(our_costs), _seconds(their_costs), unit)
+    source = _copy_to_source(large, work)
+    _, their_costs = _measure_both(source, work, EXACT, sizes)
+    yield _worker_memory_row("worker_memory_4k", source, work, their_costs)
 
 
 def _compare_clip(source: Path, work: Path, sizes: Sizes) -> Iterator[Row]:
-    """One clip: against the published way, against the least that decoding takes, and with a second reader."""
+    """One video: ours, decoding alone, and ours with a second reader, each against the reference pipeline."""
     (clip,) = source.iterdir()
-    ours, theirs = _both_ways(source, work, EXACT, sizes)
-    yield better("ingest_60s", _seconds(ours), _seconds(theirs), f"CPU-seconds, {clip.stem} of video")
-    yield _worker_memory("worker_memory", source, work, theirs)
-    their_side = partial(cost, partial(reference.ingest_all, source, work / f"theirs-{source.name}"))
-    least, theirs = in_turns(partial(cost, partial(decode_only.decode, clip)), their_side, sizes.rounds)
-    unit = "CPU-seconds, decoding the reference frames of the file and nothing else"
-    yield better("ingest_60s_floor", _seconds(least), _seconds(theirs), unit)
-    checked = partial(ours.ingest_and_store, source, work / "checked", replace(EXACT, verify_fraction=1.0))
-    ours, theirs = in_turns(partial(cost, checked), their_side, sizes.rounds)
-    unit = f"CPU-seconds, a second reader agrees: by default asked of {FramesParams().verify_fraction:.0%} of the files"
-    yield better("ingest_60s_checked", _seconds(ours), _seconds(theirs), unit)
+    our_costs, their_costs = _measure_both(source, work, EXACT, sizes)
+    yield median_row("ingest_60s", _seconds(our_costs), _seconds(their_costs), f"CPU-seconds, {clip.stem} of video")
+    yield _worker_memory_row("worker_memory", source, work, their_costs)
+    verify_all = replace(EXACT, verify_fraction=1.0)
+    default = f"{FramesParams().verify_fraction:.0%}"
+    for name, run_ours, unit in (
+        (
+            "ingest_60s_floor",
+            partial(decode_only.decode_references, clip),
+            "CPU-seconds, decoding the reference frames of the file and nothing else",
+        ),
+        (
+            "ingest_60s_checked",
+            partial(ours.ingest_and_store, source, work / "checked", verify_all),
+            f"CPU-seconds, a second reader verifies the frames; by default it does so for {default} of the files",
+        ),
+    ):
+        run_reference = partial(reference.ingest_all, source, work / f"theirs-{source.name}")
+        our_costs, their_costs = alternate(
+            partial(measure_cost, run_ours), partial(measure_cost, run_reference), sizes.rounds
+        )
+        yield median_row(name, _seconds(our_costs), _seconds(their_costs), unit)
 
 
-def _both_ways(source: Path, work: Path, params: FramesParams, sizes: Sizes) -> tuple[list[Cost], list[Cost]]:
-    our_side = partial(ours.ingest_and_store, source, work / f"ours-{source.name}", params)
-    their_side = partial(reference.ingest_all, source, work / f"theirs-{source.name}")
-    return in_turns(partial(cost, our_side), partial(cost, their_side), sizes.rounds)
+def _measure_both(source: Path, work: Path, params: FramesParams, sizes: Sizes) -> tuple[list[Cost], list[Cost]]:
+    """Costs of ours and of the reference pipeline; their outputs stay in `work`."""
+    run_ours = partial(ours.ingest_and_store, source, work / f"ours-{source.name}", params)
+    run_reference = partial(reference.ingest_all, source, work / f"theirs-{source.name}")
+    return alternate(partial(measure_cost, run_ours), partial(measure_cost, run_reference), sizes.rounds)
 
 
-def _worker_memory(name: str, source: Path, work: Path, theirs: Sequence[Cost]) -> Row:
+def _worker_memory_row(name: str, source: Path, work: Path, their_costs: Sequence[Cost]) -> Row:
     videos = read_manifest(work / f"ours-{source.name}" / "manifest.parquet")
-    ours = [cost(partial(frames_worker.encode, videos, EXACT)) for _ in theirs]
-    return better(name, _megabytes(ours), _megabytes(theirs), "MB at the peak")
+    our_costs = [measure_cost(partial(frames_worker.encode_all, videos, EXACT)) for _ in their_costs]
+    return median_row(name, _megabytes(our_costs), _megabytes(their_costs), "MB at the peak")
 
 
 def _seconds(costs: Sequence[Cost]) -> list[float]:
-    return [each.cpu_seconds for each in costs]
+    return [cost.cpu_seconds for cost in costs]
 
 
 def _megabytes(costs: Sequence[Cost]) -> list[float]:
-    return [each.peak_bytes / 1e6 for each in costs]
+    return [cost.peak_bytes / 1e6 for cost in costs]
 
 
 def compare_storage(work: Path, sizes: Sizes) -> Iterator[Row]:
-    """On what `compare_ingest` left of the 720p clip."""
-    ours, theirs = _left(work, sizes)
-    video = read_manifest(ours / "manifest.parquet")[0]
-    stored = FrameStore(ours / "frames")[video.video_id]
+    """Bytes of the stored 720p video of `compare_ingest`, and the error of our JPEG files in decibels."""
+    our_folder, their_folder = _stored_clip(work, sizes)
+    video = read_manifest(our_folder / "manifest.parquet")[0]
+    stored = FrameStore(our_folder / "frames")[video.video_id]
     exact = decode(Path(video.path), stored.times, size=stored.frames.shape[1:3])
-    noise = [(_channels(a) - _channels(b)) ** 2 for a, b in zip(stored.frames, exact.frames, strict=True)]
-    luma, *chroma = 10 * np.log10(255**2 / np.mean(noise, axis=(0, 1, 2)))
-    size = sum(path.stat().st_size for path in (ours / "frames").iterdir())
+    errors = [(_ycrcb(a) - _ycrcb(b)) ** 2 for a, b in zip(stored.frames, exact.frames, strict=True)]
+    luma, *chroma = 10 * np.log10(255**2 / np.mean(errors, axis=(0, 1, 2)))
+    size = sum(path.stat().st_size for path in (our_folder / "frames").iterdir())
     unit = f"bytes, ours at {luma:.1f} dB (colour {min(chroma):.1f})"
-    yield better("bytes_per_video", [size], [reference.stored_bytes(theirs)], unit)
+    yield median_row("bytes_per_video", [size], [reference.stored_bytes(their_folder)], unit)
 
 
 def compare_samples(work: Path, sizes: Sizes) -> Iterator[Row]:
-    ours, theirs = _left(work, sizes)
-    store, files = FrameStore(ours / "frames"), sorted(theirs.glob("frame_*.jpg"))
-    task, footage = Grounding(), store.frame_times()[0]
-    size = store[footage.video_id].frames.shape[1:3]
-    samples = [task.generate(footage, VARIANTS[number % 4], np.random.default_rng(number)) for number in range(100)]
-    new_bytes: list[float] = []
+    """Time and bytes of a new sample of a stored video, and the time to load and render it."""
+    our_folder, their_folder = _stored_clip(work, sizes)
+    store, files = FrameStore(our_folder / "frames"), sorted(their_folder.glob("frame_*.jpg"))
+    task, frame_times = Grounding(), store.frame_times()[0]
+    size = store[frame_times.video_id].frames.shape[1:3]
+    samples = [task.generate(frame_times, VARIANTS[i % 4], np.random.default_rng(i)) for i in range(100)]
+    edited_bytes: list[float] = []
 
     def generate() -> None:
-        for number in range(100):
-            task.generate(footage, VARIANTS[number % 4], np.random.default_rng(number))
+        for i in range(100):
+            task.generate(frame_times, VARIANTS[i % 4], np.random.default_rng(i))
 
-    def edit() -> None:
-        new_bytes.extend(reference.edit(theirs, work / "edited", number) for number in range(4))
+    def write_edited() -> None:
+        edited_bytes.extend(reference.write_edited(their_folder, work / "edited", i) for i in range(4))
 
     def render() -> None:
         for sample in samples[:4]:
             task.render(sample, store)
 
-    made = in_turns(lambda: cpu_seconds(generate) / 100, lambda: cpu_seconds(edit) / 4, 2 * sizes.rounds)
-    yield better("sample_time", *made, "CPU-seconds a sample")
-    sample_bytes = float(np.mean([len(json.dumps(asdict(sample))) for sample in samples]))
-    yield better("sample_bytes", [sample_bytes], [float(np.mean(new_bytes))], "bytes a sample, before compression")
-    loaded = in_turns(
-        lambda: cpu_seconds(render) / 4, lambda: cpu_seconds(lambda: reference.load(files, size)), 2 * sizes.rounds
+    def load() -> None:
+        reference.load_frames(files, size)
+
+    rounds = 2 * sizes.rounds
+    our_seconds, their_seconds = alternate(
+        lambda: measure_cpu_seconds(generate) / 100, lambda: measure_cpu_seconds(write_edited) / 4, rounds
     )
-    yield better("load_render", *loaded, "CPU-seconds a sample")
-    yield thirty_thousand(sizes, median(made[1]))
+    yield median_row("sample_time", our_seconds, their_seconds, "CPU-seconds a sample")
+    sample_bytes = float(np.mean([len(json.dumps(asdict(sample))) for sample in samples]))
+    unit = "bytes a sample, before compression"
+    yield median_row("sample_bytes", [sample_bytes], [float(np.mean(edited_bytes))], unit)
+    load_seconds = alternate(lambda: measure_cpu_seconds(render) / 4, lambda: measure_cpu_seconds(load), rounds)
+    yield median_row("load_render", *load_seconds, "CPU-seconds a sample")
+    yield _full_dataset_row(sizes, median(their_seconds))
 
 
-def thirty_thousand(sizes: Sizes, theirs_seconds: float) -> Row:
-    """VideoSSR-30K over a store that is only an index; theirs is what one sample took, on two cores."""
+def _full_dataset_row(sizes: Sizes, their_sample_seconds: float) -> Row:
+    """30,000 samples of 30,000 videos, as in VideoSSR-30K. Our store is an index alone.
+
+    The seconds of the reference pipeline are those of one sample, times 30,000, on two cores.
+    """
     rng, times = np.random.default_rng(0), np.linspace(1, 19, 48)
-    footage = [FrameTimes(f"{number:016x}", tuple((times * rng.uniform(1, 9)).tolist())) for number in range(30_000)]
+    videos = [FrameTimes(f"{i:016x}", tuple((times * rng.uniform(1, 9)).tolist())) for i in range(30_000)]
     params = PretextParams(train=TrainSet(num_samples=sizes.num_samples))
-    ours = []
+    our_seconds = []
     for _ in range(min(3, sizes.rounds)):
-        began = time.monotonic()
-        build_train(params, footage, workers=2)
-        ours.append((time.monotonic() - began) * 30_000 / sizes.num_samples)
+        start = time.monotonic()
+        build_train(params, videos, workers=2)
+        our_seconds.append((time.monotonic() - start) * 30_000 / sizes.num_samples)
     unit = "seconds" if sizes.num_samples == 30_000 else f"seconds, from {sizes.num_samples}"
-    return better("thirty_thousand", ours, [theirs_seconds * 30_000 / 2] * len(ours), unit)
+    their_seconds = [their_sample_seconds * 30_000 / 2] * len(our_seconds)
+    return median_row("thirty_thousand", our_seconds, their_seconds, unit)
 
 
 def compare_workers(work: Path, sizes: Sizes) -> Iterator[Row]:
-    """Videos a second with two workers and with one, start of the processes included; and what the machine offers."""
-    folder = _folder(f"360p-{sizes.num_clips}")
-    clip = make_clip(_folder("360p") / f"{sizes.clip_seconds:g}s.mp4", sizes.clip_seconds, 360, 640)
-    paths = [folder / f"{sizes.clip_seconds:g}s-{number}.mp4" for number in range(sizes.num_clips)]
-    for number, path in enumerate(paths):
-        copy_in_other_bytes(clip, path, number)
+    """Videos a second with two workers and with one, starting the processes included.
 
-    def rate(workers: int) -> float:
-        began = time.monotonic()
-        ours.ingest_and_store(folder, work / "workers", FramesParams(verify_fraction=0.0), workers)
-        return len(paths) / (time.monotonic() - began)
+    The second row is the same for processes that only decode: what this machine gains from a second process at best.
+    """
+    clip = write_noisy_video(VIDEOS / "360p" / f"{sizes.clip_seconds:g}s.mp4", sizes.clip_seconds, 360, 640)
+    folder = VIDEOS / f"360p-{sizes.num_clips}"
+    paths = [
+        copy_with_other_hash(clip, folder / f"{sizes.clip_seconds:g}s-{number}.mp4", number)
+        for number in range(sizes.num_clips)
+    ]
 
+    def our_rate(workers: int) -> float:
+        start = time.monotonic()
+        ours.ingest_and_store(folder, work / "workers", EXACT, workers)
+        return len(paths) / (time.monotonic() - start)
+
+    decode_rate = partial(_decode_rate, paths)
     rounds = min(3, sizes.rounds)
-    yield _faster("two_workers", *in_turns(partial(rate, 2), partial(rate, 1), rounds))
-    yield _faster("two_decoders", *in_turns(partial(_bare_rate, paths, 2), partial(_bare_rate, paths, 1), rounds))
+    yield _speedup_row("two_workers", *alternate(partial(our_rate, 2), partial(our_rate, 1), rounds))
+    yield _speedup_row("two_decoders", *alternate(partial(decode_rate, 2), partial(decode_rate, 1), rounds))
 
 
-def _bare_rate(paths: Sequence[Path], processes: int) -> float:
-    """Videos a second where processes that have started do nothing but decode."""
+def _decode_rate(paths: Sequence[Path], processes: int) -> float:
+    """Videos a second of processes that only decode, not counting their start."""
     with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
-        list(pool.map(decode_only.decode, paths[:processes]))
-        began = time.monotonic()
-        list(pool.map(decode_only.decode, paths))
-        return len(paths) / (time.monotonic() - began)
+        list(pool.map(decode_only.decode_references, paths[:processes]))
+        start = time.monotonic()
+        list(pool.map(decode_only.decode_references, paths))
+        return len(paths) / (time.monotonic() - start)
 
 
-def _faster(name: str, two: Sequence[float], one: Sequence[float]) -> Row:
-    ratios = [some / other for some, other in zip(two, one, strict=True)]
+def _speedup_row(name: str, two: Sequence[float], one: Sequence[float]) -> Row:
+    """A row of two processes against one, from videos a second."""
+    ratios = [with_two / with_one for with_two, with_one in zip(two, one, strict=True)]
     unit = f"videos a second, 2 processes against 1; {min(ratios):.3g} to {max(ratios):.3g} times"
     return Row(name, median(two), median(one), median(two) / median(one), unit)
 
 
-def _folder(name: str) -> Path:
-    folder = FOOTAGE / name
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
-
-
-def _alone(video: Path, work: Path) -> Path:
+def _copy_to_source(video: Path, work: Path) -> Path:
+    """A source folder in `work` that holds a copy of this video alone; it is named by the video's height."""
     source = work / video.parent.name
     source.mkdir()
     shutil.copy(video, source)
     return source
 
 
-def _left(work: Path, sizes: Sizes) -> tuple[Path, Path]:
-    """What both sides stored of the 720p clip."""
+def _stored_clip(work: Path, sizes: Sizes) -> tuple[Path, Path]:
+    """The folders in which both sides stored the 720p video."""
     return work / "ours-720p", work / "theirs-720p" / f"{sizes.clip_seconds:g}s"
 
 
-def _channels(frame: np.ndarray) -> np.ndarray:
-    """Brightness and two of colour."""
+def _ycrcb(frame: np.ndarray) -> np.ndarray:
+    """Brightness and two colour channels, float64 [H, W, 3]."""
     return cv2.cvtColor(frame, cv2.COLOR_RGB2YCrCb).astype(np.float64)
 
 

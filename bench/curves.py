@@ -1,4 +1,4 @@
-"""Curves of a benchmark as a picture."""
+"""Plot the curves of a benchmark."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -7,32 +7,32 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from videossr.report.charts import Theme, png
+from videossr.storage.atomic import write_bytes
 
 COLOURS = ("#0072b2", "#e69f00", "#009e73", "#c2347f", "#56b4e9", "#868e99")  # Okabe-Ito
 
 
 @dataclass(frozen=True)
-class Panel:
-    """One picture of curves by their names; a later curve lies thinner on the one before it."""
+class Plot:
+    """One plot of named curves, one value a step. A later curve is drawn thinner, above the earlier ones."""
 
     title: str
-    across: str
+    x_label: str
     curves: Mapping[str, Sequence[float]]
 
 
-def write_curves(path: Path, panels: Sequence[Panel]) -> None:
-    """Write the panels side by side as PNG."""
+def write_plots(path: Path, plots: Sequence[Plot]) -> None:
+    """Write the plots side by side to a PNG file."""
 
     def draw(theme: Theme) -> Figure:
-        figure = Figure(figsize=(4.6 * len(panels), 3.2), layout="constrained")
-        for axes, panel in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
-            for place, (name, values) in enumerate(panel.curves.items()):
-                width = 3.0 - 2.0 * place / max(1, len(panel.curves) - 1)
-                axes.plot(range(1, len(values) + 1), values, color=COLOURS[place], linewidth=width, label=name)
-            axes.set_title(panel.title, fontsize=10, color=theme.ink)
-            axes.set_xlabel(panel.across)
+        figure = Figure(figsize=(4.6 * len(plots), 3.2), layout="constrained")
+        for axes, plot in zip(figure.subplots(1, len(plots), squeeze=False)[0], plots, strict=True):
+            for number, (name, values) in enumerate(plot.curves.items()):
+                width = 3.0 - 2.0 * number / max(1, len(plot.curves) - 1)
+                axes.plot(range(1, len(values) + 1), values, color=COLOURS[number], linewidth=width, label=name)
+            axes.set_title(plot.title, fontsize=10, color=theme.ink)
+            axes.set_xlabel(plot.x_label)
             axes.legend(frameon=False, fontsize=8)
         return figure
 
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(png(draw, 110))
+    write_bytes(path, png(draw, 110))

@@ -1,90 +1,99 @@
-"""Does memory stay flat? Ingest and frames over ten thousand videos, watched from outside while they run.
+"""Does memory stay flat? Ingest and frames over ten thousand videos, with memory sampled while they run.
 
     python -m bench.many_videos               10,000 videos, a few minutes
     python -m bench.many_videos --videos 500
 
-The videos are tiny (56 frames of 64x64) and differ in their bytes alone, so that all of them look alike: the worst case
-for near-duplicates. Writes `reports/bench/memory.json`: one row for each stage and thousand videos with the resident
-megabytes of the parent and of each worker, and one row a stage with what they grew by per thousand videos (the slope
-of a line through the second half).
+The videos are tiny (56 frames of 64x64) and differ only in appended bytes, so all of them look alike: the worst case
+for near-duplicates. Writes `reports/bench/memory.json`: for each stage and each thousand videos a row with the resident
+megabytes of the parent and of each worker, and for each stage a row with the growth per thousand videos (the slope of a
+line through the second half).
 """
 
 import argparse
 import os
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from threading import Event, Thread
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from rich.console import Console
 from rich.table import Table
 from tqdm import tqdm
 
-from bench.footage import copy_in_other_bytes, make_clip
-from bench.rows import write
+from bench.rows import write_rows
+from bench.videos import copy_with_other_hash, write_noisy_video
 from videossr.frames.sampling import FramesParams
 from videossr.frames.writing import write_store
 from videossr.ingest.inventory import ingest
 from videossr.ingest.params import IngestParams
 
 OUT = Path("reports/bench/memory.json")
-CLIP = Path("work/bench/footage/tiny/56.mp4")
+CLIP = Path("work/bench/videos/tiny/56.mp4")
 WORKERS = 2
-WATCH_SECONDS = 0.1
+SAMPLE_SECONDS = 0.1
 
 T = TypeVar("T")
 Row = Mapping[str, Any]
-Moment = tuple[int, float, list[float]]  # videos done, megabytes of the parent, of each worker
+
+
+class MemorySample(NamedTuple):
+    """Resident megabytes when `num_videos` were done."""
+
+    num_videos: int
+    parent: float
+    workers: list[float]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--videos", type=int, default=10_000)
-    count = parser.parse_args().videos
-    CLIP.parent.mkdir(parents=True, exist_ok=True)
-    clip = make_clip(CLIP, 56 / 30, 64, 64)
-    rows: list[Row] = []
+    num_videos = parser.parse_args().videos
+    clip = write_noisy_video(CLIP, 56 / 30, 64, 64)
     with tempfile.TemporaryDirectory() as name:
         source, work = Path(name) / "source", Path(name)
-        source.mkdir()
-        for number in range(count):
-            copy_in_other_bytes(clip, source / f"{number:06d}.mp4", number)
-        inventory, moments = watched(partial(ingest, IngestParams(str(source)), work / "made", WORKERS))
-        rows += told("ingest", moments, count)
+        for number in range(num_videos):
+            copy_with_other_hash(clip, source / f"{number:06d}.mp4", number)
+        run_ingest = partial(ingest, IngestParams(str(source)), work / "made", WORKERS)
+        inventory, ingest_samples = sample_memory(run_ingest)
         params = FramesParams(max_pixels=4096, min_pixels=1024)
-        skipped, moments = watched(partial(write_store, inventory.videos, work / "frames", params, WORKERS))
-        rows += told("frames", moments, count)
-    if skipped or inventory.rejected or len(inventory.videos) != count:
-        raise SystemExit("not every video was taken in")
-    write(OUT, rows)
-    show(rows)
+        run_frames = partial(write_store, inventory.videos, work / "frames", params, WORKERS)
+        rejected, frames_samples = sample_memory(run_frames)
+    if rejected or inventory.rejected or len(inventory.videos) != num_videos:
+        raise SystemExit("every benchmark video must be usable: at least one was rejected")
+    rows = [
+        *summarise_memory("ingest", ingest_samples, num_videos),
+        *summarise_memory("frames", frames_samples, num_videos),
+    ]
+    write_rows(OUT, rows)
+    print_memory(rows)
 
 
-def watched(work: Callable[[], T]) -> tuple[T, list[Moment]]:
-    """What `work` returns, and what it held in memory while its progress bar moved."""
-    moments: list[Moment] = []
-    done = Event()
+def sample_memory(work: Callable[[], T]) -> tuple[T, list[MemorySample]]:
+    """Run `work`; returns its result, and samples of memory taken while its progress bar moved."""
+    samples: list[MemorySample] = []
+    is_done = Event()
 
     def watch() -> None:
-        while not done.wait(WATCH_SECONDS):
+        while not is_done.wait(SAMPLE_SECONDS):
             bars = list(tqdm._instances)
             if bars and bars[0].n:
-                moments.append((bars[0].n, megabytes(os.getpid()), [megabytes(pid) for pid in children()]))
+                workers = [resident_megabytes(pid) for pid in child_pids()]
+                samples.append(MemorySample(bars[0].n, resident_megabytes(os.getpid()), workers))
 
     watcher = Thread(target=watch, daemon=True)
     watcher.start()
     try:
-        return work(), moments
+        return work(), samples
     finally:
-        done.set()
+        is_done.set()
         watcher.join()
 
 
-def megabytes(pid: int) -> float:
-    """Resident memory; 0 for a process that is gone."""
+def resident_megabytes(pid: int) -> float:
+    """Resident memory of a process; 0 where it has ended."""
     try:
         pages = Path(f"/proc/{pid}/statm").read_text(encoding="ascii").split()[1]
     except OSError:
@@ -92,42 +101,56 @@ def megabytes(pid: int) -> float:
     return int(pages) * os.sysconf("SC_PAGE_SIZE") / 1e6
 
 
-def children() -> list[int]:
+def child_pids() -> list[int]:
+    """Process ids of the children of this process."""
     tasks = Path("/proc/self/task").iterdir()
     return sorted(int(pid) for task in tasks for pid in (task / "children").read_text(encoding="ascii").split())
 
 
-def told(stage: str, moments: Sequence[Moment], count: int) -> list[Row]:
-    """The last moment of each tenth of the videos, and what grew from half time on."""
-    tenths = [max((m for m in moments if m[0] <= count * tenth / 10), default=None) for tenth in range(1, 11)]
-    seen = [moment for moment in tenths if moment is not None]
-    rows: list[Row] = [
-        {"stage": stage, "videos": videos, "parent_mb": round(parent, 1), "workers_mb": [round(w, 1) for w in workers]}
-        for videos, parent, workers in seen
+def summarise_memory(stage: str, samples: Sequence[MemorySample], num_videos: int) -> list[Row]:
+    """The last sample of each tenth of the videos, then the growth over the second half."""
+    tenths = [
+        max((sample for sample in samples if sample.num_videos <= num_videos * tenth / 10), default=None)
+        for tenth in range(1, 11)
     ]
-    late = [moment for moment in moments if moment[0] >= count / 2]
-    videos, parent, workers = (np.array(values, np.float64) for values in zip(*_same_workers(late), strict=True))
-    slopes = {name: np.polyfit(videos / 1000, held, 1)[0] for name, held in (("parent", parent), ("worker", workers))}
-    grown = {f"{name}_mb_per_1000_videos": round(float(slope), 3) for name, slope in slopes.items()}
-    return [*rows, {"stage": stage, **grown, "parent_mb_at_most": round(max(m[1] for m in moments), 1)}]
+    rows: list[Row] = [
+        {
+            "stage": stage,
+            "videos": sample.num_videos,
+            "parent_mb": round(sample.parent, 1),
+            "workers_mb": [round(worker, 1) for worker in sample.workers],
+        }
+        for sample in tenths
+        if sample is not None
+    ]
+    # Only samples at which all workers were alive, so that every mean is over the same number of processes.
+    second_half = [
+        sample
+        for sample in samples
+        if sample.num_videos >= num_videos / 2 and len(sample.workers) == WORKERS and min(sample.workers) > 0
+    ]
+    thousands = [sample.num_videos / 1000 for sample in second_half]
+    growth = {
+        "parent_mb_per_1000_videos": _slope(thousands, [sample.parent for sample in second_half]),
+        "worker_mb_per_1000_videos": _slope(thousands, [sum(sample.workers) / WORKERS for sample in second_half]),
+    }
+    return [*rows, {"stage": stage, **growth, "parent_mb_at_most": round(max(s.parent for s in samples), 1)}]
 
 
-def _same_workers(moments: Sequence[Moment]) -> Iterator[tuple[int, float, float]]:
-    """With the mean of the workers, where all are there."""
-    for videos, parent, workers in moments:
-        if len(workers) == WORKERS and min(workers) > 0:
-            yield videos, parent, sum(workers) / WORKERS
+def _slope(x: Sequence[float], y: Sequence[float]) -> float:
+    """The slope of the least-squares line through points."""
+    return round(float(np.polyfit(np.array(x, np.float64), np.array(y, np.float64), 1)[0]), 3)
 
 
-def show(rows: Sequence[Row]) -> None:
+def print_memory(rows: Sequence[Row]) -> None:
     table = Table("stage", "videos", "parent, MB", "workers, MB", title="Memory over many videos")
     for row in rows:
         if "videos" in row:
             workers = " ".join(map(str, row["workers_mb"]))
             table.add_row(row["stage"], str(row["videos"]), str(row["parent_mb"]), workers)
         else:
-            grown = row["parent_mb_per_1000_videos"], row["worker_mb_per_1000_videos"]
-            table.add_row(row["stage"], "growth per 1000", *map(str, grown), end_section=True)
+            growth = row["parent_mb_per_1000_videos"], row["worker_mb_per_1000_videos"]
+            table.add_row(row["stage"], "growth per 1000", *map(str, growth), end_section=True)
     Console().print(table)
 
 

@@ -1,4 +1,4 @@
-"""What a piece of work costs, measured in a process of its own."""
+"""Measure processor time and memory, two sides in alternation."""
 
 import time
 from collections.abc import Callable
@@ -14,42 +14,43 @@ Theirs = TypeVar("Theirs")
 
 @dataclass(frozen=True)
 class Cost:
-    """What one piece of work took: processor seconds and the peak of resident memory of its process."""
+    """Processor seconds of a piece of work, and the peak of its process's resident memory."""
 
     cpu_seconds: float
     peak_bytes: int
 
 
-def cost(work: Callable[[], object]) -> Cost:
-    """Do `work` in a new process; the seconds of its imports are not counted, their memory is."""
+def measure_cost(work: Callable[[], object]) -> Cost:
+    """Run `work` in a new process. Its imports count towards memory but not towards seconds."""
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
-        return process.submit(_measured, work).result()
+        return process.submit(_measure_here, work).result()
 
 
-def cpu_seconds(work: Callable[[], object]) -> float:
-    """Processor seconds of this process, user and system."""
-    began = time.process_time()
+def measure_cpu_seconds(work: Callable[[], object]) -> float:
+    """Run `work` in this process; returns its processor seconds, user and system."""
+    start = time.process_time()
     work()
-    return time.process_time() - began
+    return time.process_time() - start
 
 
-def in_turns(ours: Callable[[], Ours], theirs: Callable[[], Theirs], rounds: int) -> tuple[list[Ours], list[Theirs]]:
-    """Both sides `rounds` times in turns, who begins changing: whatever else the machine does meets both."""
-    of_ours: list[Ours] = []
-    of_theirs: list[Theirs] = []
-    for turn in range(rounds):
-        if turn % 2:
-            of_theirs.append(theirs())
-        of_ours.append(ours())
-        if not turn % 2:
-            of_theirs.append(theirs())
-    return of_ours, of_theirs
+def alternate(ours: Callable[[], Ours], theirs: Callable[[], Theirs], rounds: int) -> tuple[list[Ours], list[Theirs]]:
+    """Call both sides once a round and return their results. The side that starts changes from round to round.
+
+    Other load on the machine then meets both sides alike.
+    """
+    our_results: list[Ours] = []
+    their_results: list[Theirs] = []
+    for number in range(rounds):
+        if number % 2:
+            their_results.append(theirs())
+        our_results.append(ours())
+        if not number % 2:
+            their_results.append(theirs())
+    return our_results, their_results
 
 
-def _measured(work: Callable[[], object]) -> Cost:
-    began = time.process_time()
-    work()
-    seconds = time.process_time() - began
+def _measure_here(work: Callable[[], object]) -> Cost:
+    seconds = measure_cpu_seconds(work)
     # Not ru_maxrss: a child inherits its parent's peak.
     status = Path("/proc/self/status").read_text(encoding="ascii")
     peak = next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM:"))

@@ -1,12 +1,12 @@
-"""What no exact reader without hardware can fall short of: decoding itself, and nothing else."""
+"""The lower bound of an exact reader without hardware: decode, and do nothing else."""
 
 from pathlib import Path
 
 import av
 
 
-def decode(video: Path) -> None:
-    """All frames that others need, on one thread; nothing is scaled, copied or kept."""
+def decode_references(video: Path) -> None:
+    """Decode all frames that other frames refer to, on one thread; scale, copy and keep nothing."""
     with av.open(str(video)) as container:
         stream = container.streams.video[0]
         stream.codec_context.thread_count = 1

@@ -1,4 +1,4 @@
-"""What a process of the frames stage does; apart, so that it imports no more than such a process."""
+"""The work of a worker process of the frames stage. In a module of its own, so that it imports no more than that."""
 
 from collections.abc import Sequence
 
@@ -7,6 +7,6 @@ from videossr.frames.sampling import FramesParams
 from videossr.records import Video
 
 
-def encode(videos: Sequence[Video], params: FramesParams) -> None:
+def encode_all(videos: Sequence[Video], params: FramesParams) -> None:
     for video in videos:
         encode_video(video, params)

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-import pandas  # noqa: F401  pyarrow does so at its first table: like every import it is not counted
+import pandas  # noqa: F401  pyarrow imports it with its first table; imported here, it is not in the measured time
 
 from videossr.frames.sampling import FramesParams
 from videossr.frames.writing import write_store
@@ -12,8 +12,9 @@ from videossr.ingest.params import IngestParams
 
 
 def ingest_and_store(source: Path, out: Path, params: FramesParams, workers: int = 0) -> None:
+    """Ingest a folder of videos and write its frame store below `out`. Exits where a file is rejected."""
     inventory = ingest(IngestParams(str(source)), out / "made_videos", workers)
     write_manifest(out / "manifest.parquet", inventory.videos)
-    skipped = write_store(inventory.videos, out / "frames", params, workers)
-    if skipped or inventory.rejected:
-        raise SystemExit(f"the footage was not taken in: {skipped or inventory.rejected}")
+    rejected = [*inventory.rejected, *write_store(inventory.videos, out / "frames", params, workers)]
+    if rejected:
+        raise SystemExit(f"every benchmark video must be usable, these were rejected: {rejected}")

@@ -1,6 +1,6 @@
-"""The same work done the reference's way: full-size frames by decord, JPEG files, edited copies beside them.
+"""The reference pipeline does the same work: full-size frames by decord, JPEG files, edited copies beside them.
 
-Written from a description of what the published scripts do, with their constants; nothing of them is copied.
+Written from a description of what the published scripts do, with their constants; no code of theirs is copied.
 """
 
 from collections.abc import Callable, Sequence
@@ -16,7 +16,7 @@ QUALITY = 95
 
 
 def ingest(video: Path, folder: Path) -> int:
-    """48 frames of the middle 90 %, each a JPEG of full size; returns their bytes."""
+    """Write 48 frames of the middle 90 % as full-size JPEG files; returns their total bytes."""
     reader = decord.VideoReader(str(video))
     first, last = int(len(reader) * 0.05), int(len(reader) * 0.95)
     index = first + np.arange(NUM_FRAMES) * max(1, (last - first) // NUM_FRAMES)
@@ -41,11 +41,11 @@ def _mirror(image: Image.Image) -> Image.Image:
     return ImageOps.mirror(image)
 
 
-def _turn(image: Image.Image) -> Image.Image:
+def _rotate_180(image: Image.Image) -> Image.Image:
     return image.rotate(180)
 
 
-def _exchange_channels(image: Image.Image) -> Image.Image:
+def _swap_channels(image: Image.Image) -> Image.Image:
     red, green, blue = image.split()
     return Image.merge("RGB", (blue, green, red))
 
@@ -58,11 +58,11 @@ def _zoom_out(image: Image.Image) -> Image.Image:
     return black
 
 
-EDITS: tuple[Callable[[Image.Image], Image.Image], ...] = (_mirror, _turn, _exchange_channels, _zoom_out)
+EDITS: tuple[Callable[[Image.Image], Image.Image], ...] = (_mirror, _rotate_180, _swap_channels, _zoom_out)
 
 
-def edit(folder: Path, out: Path, number: int) -> int:
-    """One grounding sample: 12 frames read, edited at full size and written beside the others; returns new bytes."""
+def write_edited(folder: Path, out: Path, number: int) -> int:
+    """Write one grounding sample: 12 frames of `folder`, edited at full size; returns their total bytes."""
     out.mkdir(parents=True, exist_ok=True)
     paths = [out / f"{number}_{frame}.jpg" for frame in range(12)]
     for path, source in zip(paths, sorted(folder.glob("frame_*.jpg"))[18:30], strict=True):
@@ -70,7 +70,7 @@ def edit(folder: Path, out: Path, number: int) -> int:
     return sum(path.stat().st_size for path in paths)
 
 
-def load(paths: Sequence[Path], size: tuple[int, int]) -> np.ndarray:
-    """48 JPEG reads, each resized to (height, width): what training must do for one sample."""
+def load_frames(paths: Sequence[Path], size: tuple[int, int]) -> np.ndarray:
+    """Read 48 JPEG files and resize each to (height, width), as training must for one sample; uint8 [T, H, W, 3]."""
     images = (Image.open(path).convert("RGB").resize(size[::-1], Image.Resampling.BICUBIC) for path in paths)
     return np.stack([np.asarray(image) for image in images])

@@ -1,4 +1,4 @@
-"""A stage runs again when code that decides its result has changed: its `deps` cover all that it imports of ours."""
+"""A stage runs again when code that decides its result changes: `deps` cover every project module that it imports."""
 
 import ast
 from functools import cache
@@ -13,9 +13,9 @@ from videossr.frames import shard_cache
 from videossr.ingest import cache as inspection_cache
 
 GRAPH = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
-# Imported by every stage, and no output depends on them: how a mistake is worded, what MLflow records, where the
-# project lies, whether Prefect shows the run. `tracking` only writes down what a stage hands to it.
-DECIDES_NO_RESULT = (
+# Stages import these modules, but no output depends on them: the wording of errors, what MLflow records, the project's
+# folder, whether Prefect shows the run. `tracking` only records what a stage passes to it.
+EXEMPT = (
     "flows/__init__.py",
     "flows/runtime.py",
     "flows/server.py",
@@ -28,62 +28,63 @@ DECIDES_NO_RESULT = (
 
 @cache
 def imports(path: Path) -> frozenset[Path]:
-    """Files of the project that a module imports, the faces of their packages included."""
+    """Files of the project that a module imports, and the `__init__.py` of each package on the way."""
     names: set[str] = set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.ImportFrom) and node.module:
             names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
         elif isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
-    parts = [name.split(".") for name in names if name.split(".")[0] in ("videossr", "flows")]
-    places = {
-        (ROOT if module[0] == "flows" else ROOT / "src").joinpath(*module[: depth + 1])
-        for module in parts
-        for depth in range(len(module))
+    modules = [name.split(".") for name in names if name.split(".")[0] in ("videossr", "flows")]
+    stems = {
+        (ROOT if parts[0] == "flows" else ROOT / "src").joinpath(*parts[: depth + 1])
+        for parts in modules
+        for depth in range(len(parts))
     }
     return frozenset(
-        file for place in places for file in (place.with_suffix(".py"), place / "__init__.py") if file.exists()
+        file for stem in stems for file in (stem.with_suffix(".py"), stem / "__init__.py") if file.exists()
     )
 
 
-def closure(path: Path) -> set[str]:
-    """Everything that runs when `path` runs, as paths from the project's root; `path` itself left out."""
-    seen: set[Path] = set()
-    waiting = [path]
-    while waiting:
-        fresh = imports(waiting.pop()) - seen
-        seen |= fresh
-        waiting += fresh
-    return {file.relative_to(ROOT).as_posix() for file in seen}
+def all_imports(path: Path) -> set[str]:
+    """Modules of the project that `path` imports, directly or not, as paths from the project's root."""
+    found: set[Path] = set()
+    pending = [path]
+    while pending:
+        new = imports(pending.pop()) - found
+        found |= new
+        pending += new
+    return {file.relative_to(ROOT).as_posix() for file in found}
 
 
 def covers(dependency: str, module: str) -> bool:
+    """Whether a file or folder in `deps` contains the module."""
     return module == dependency or module.startswith(f"{dependency}/")
 
 
-def decides(module: str) -> bool:
-    """Whether a module can change an output: one that only says what its package holds cannot."""
+def decides_outputs(module: str) -> bool:
+    """Whether a module can change an output. An `__init__.py` that is a docstring alone cannot."""
     body = ast.parse((ROOT / module).read_text(encoding="utf-8")).body
     is_docstring_alone = len(body) <= 1 and module.endswith("__init__.py")
-    return not is_docstring_alone and not any(covers(item, module) for item in DECIDES_NO_RESULT)
+    return not is_docstring_alone and not any(covers(item, module) for item in EXEMPT)
 
 
 def uncovered(stage: str, dependencies: list[str]) -> set[str]:
-    """Modules that `stage` imports and none of its dependencies covers."""
-    modules = {f"flows/{stage}.py", *closure(ROOT / "flows" / f"{stage}.py")}
-    return {m for m in modules if decides(m) and not any(covers(item, m) for item in dependencies)}
+    """Modules that `stage` imports and that no item of `dependencies` contains."""
+    modules = {f"flows/{stage}.py", *all_imports(ROOT / "flows" / f"{stage}.py")}
+    return {m for m in modules if decides_outputs(m) and not any(covers(item, m) for item in dependencies)}
 
 
 @pytest.mark.parametrize("stage", GRAPH)
-def test_a_stage_depends_on_all_that_it_imports_of_ours(stage: str) -> None:
+def test_a_stage_depends_on_every_project_module_that_it_imports(stage: str) -> None:
     assert uncovered(stage, GRAPH[stage]["deps"]) == set()
 
 
 @pytest.mark.parametrize("stage", GRAPH)
-def test_a_dependency_that_is_left_out_is_found(stage: str) -> None:
+def test_a_missing_dependency_is_found(stage: str) -> None:
     dependencies = GRAPH[stage]["deps"]
-    ours = [item for item in dependencies if item.startswith(("src/", "flows/"))]
-    for omitted in ours:
+    code = [item for item in dependencies if item.startswith(("src/", "flows/"))]
+    for omitted in code:
         found = uncovered(stage, [item for item in dependencies if item != omitted])
         assert found and all(covers(omitted, module) for module in found), f"{stage} without {omitted}"
 
@@ -94,14 +95,12 @@ def test_a_stage_that_reads_the_frame_store_depends_on_the_code_that_reads_it(st
 
 
 @pytest.mark.parametrize(
-    ("kept", "made_by"), [(inspection_cache, "ingest/inspect_file.py"), (shard_cache, "frames/encoding.py")]
+    ("cache_module", "producer"), [(inspection_cache, "ingest/inspect_file.py"), (shard_cache, "frames/encoding.py")]
 )
-def test_what_is_kept_between_runs_has_the_fingerprint_of_all_code_that_decides_it(
-    kept: ModuleType, made_by: str
-) -> None:
+def test_the_key_of_a_cache_covers_all_code_that_decides_its_entries(cache_module: ModuleType, producer: str) -> None:
     package = ROOT / "src" / "videossr"
-    code = {path.relative_to(ROOT).as_posix() for pattern in kept.CODE for path in package.glob(pattern)}
-    # Spreading over processes changes no result (tests/parallel/test_engines.py).
+    code = {path.relative_to(ROOT).as_posix() for pattern in cache_module.CODE for path in package.glob(pattern)}
+    # The number of processes changes no result (tests/parallel/test_engines.py).
     neutral = ("src/videossr/parallel", "src/videossr/config.py")
-    left = {m for m in closure(package / made_by) - code if decides(m) and not any(covers(n, m) for n in neutral)}
-    assert left == set()
+    missing = {m for m in all_imports(package / producer) - code if decides_outputs(m)}
+    assert {m for m in missing if not any(covers(item, m) for item in neutral)} == set()
