@@ -1,4 +1,4 @@
-"""The probe without vision: what it cannot see, what it can learn, and what it finds in frames written to files."""
+"""The probe without vision: the edits that its statistics cannot see, what it learns, and traces of JPEG files."""
 
 import json
 from dataclasses import replace
@@ -11,12 +11,12 @@ from simplejpeg import decode_jpeg
 
 from tests.support import SHARED, tiny_policy
 from videossr import rewards
-from videossr.audit import GATED, AuditParams, audit, write_audit
+from videossr.audit import GATED_KINDS, AuditParams, run_audit, write_audit
 from videossr.audit.features import measure_features
-from videossr.audit.findings import find
-from videossr.audit.probe import Choice, cross_validated, softmax
-from videossr.audit.puzzles import posed
-from videossr.audit.renderings import RENDERINGS, Rendering, edited_frames, rewritten
+from videossr.audit.findings import compute_finding
+from videossr.audit.probe import Choice, cross_validate, softmax
+from videossr.audit.puzzles import build_puzzles
+from videossr.audit.renderings import RENDERINGS, Rendering, edited_frame_indices, encode_and_decode_jpeg
 from videossr.audit.statistics import STATISTICS, clip_statistics
 from videossr.clip import Clip
 from videossr.dataset.build import build_train
@@ -31,41 +31,47 @@ from videossr.ingest.params import IngestParams
 from videossr.pretext import Grounding
 from videossr.records import FrameTimes
 
-REAL = SHARED / "videos"
+REAL_VIDEOS = SHARED / "videos"
 PRETEXT = PretextParams(**tiny_policy.TASKS)
+OURS = RENDERINGS["ours"]
 
 
-def footage(store):
+def frame_times(store):
     return [FrameTimes(name, tuple(clip.times.tolist())) for name, clip in store.items()]
 
 
-def puzzles_of(kind, count, store=None, pretext=PRETEXT):
+def samples_of(kind, count, store=None, pretext=PRETEXT):
     store = store or tiny_policy.clips(12)
-    return build_train(replace(pretext, train=TrainSet(count, {kind: 1.0})), footage(store))
+    return build_train(replace(pretext, train=TrainSet(count, {kind: 1.0})), frame_times(store))
 
 
-def found_in(way, kind, count=120, store=None, pretext=PRETEXT):
+def puzzles_of(rendering, kind, count, store=None, pretext=PRETEXT):
     store = store or tiny_policy.clips(12)
-    seen = measure_features(pretext.tasks, puzzles_of(kind, count, store, pretext), {kind: [way]}, store)
-    puzzles = posed(pretext.tasks[kind.split("/")[0]], seen.shown[kind, way.name])
-    return find(kind, way.name, puzzles, 4, 0.99, np.random.default_rng(0))
+    samples = samples_of(kind, count, store, pretext)
+    features = measure_features(pretext.tasks, samples, {kind: [rendering]}, store)
+    return build_puzzles(pretext.tasks[kind.split("/")[0]], features.rendered[kind, rendering.name])
+
+
+def finding_of(rendering, kind, count=120, store=None, pretext=PRETEXT):
+    puzzles = puzzles_of(rendering, kind, count, store, pretext)
+    return compute_finding(kind, rendering.name, puzzles, 4, 0.99, np.random.default_rng(0))
 
 
 @pytest.fixture(scope="module")
-def small():
-    """A whole audit of twelve made videos."""
+def result():
+    """The result of an audit of twelve synthetic videos."""
     store = tiny_policy.clips(12)
-    return audit(PRETEXT, footage(store), store, AuditParams(num_samples=48, folds=3))
+    return run_audit(PRETEXT, frame_times(store), store, AuditParams(num_samples=48, folds=3))
 
 
 @pytest.fixture(scope="module")
-def few():
-    """An audit of four videos, too few for an interval."""
+def result_of_four_videos():
+    """The result of an audit of four videos, which are too few for an interval."""
     store = tiny_policy.clips(4)
-    return audit(PRETEXT, footage(store), store, AuditParams(num_samples=4, folds=2))
+    return run_audit(PRETEXT, frame_times(store), store, AuditParams(num_samples=4, folds=2))
 
 
-# What the probe can see
+# Statistics
 
 
 @given(
@@ -75,109 +81,113 @@ def few():
     smooth=st.booleans(),
 )
 @settings(max_examples=20, deadline=None)
-def test_a_frame_has_the_statistics_of_its_mirror_image_upside_down_and_with_channels_exchanged(frames, smooth):
+def test_a_mirrored_flipped_rotated_or_channel_swapped_frame_has_the_same_statistics(frames, smooth):
     if smooth:
-        frames = rewritten(np.repeat(np.repeat(frames[:, ::8, ::8], 8, 1), 8, 2), 60)
+        frames = encode_and_decode_jpeg(np.repeat(np.repeat(frames[:, ::8, ::8], 8, 1), 8, 2), 60)
     times = np.arange(3) / 2
-    own = clip_statistics(Clip(frames, times))
-    for same in (frames[:, :, ::-1], frames[:, ::-1], frames[:, ::-1, ::-1], frames[..., ::-1]):
-        np.testing.assert_allclose(clip_statistics(Clip(np.ascontiguousarray(same), times)), own, rtol=1e-9, atol=1e-9)
+    expected = clip_statistics(Clip(frames, times))
+    for edited in (frames[:, :, ::-1], frames[:, ::-1], frames[:, ::-1, ::-1], frames[..., ::-1]):
+        statistics = clip_statistics(Clip(np.ascontiguousarray(edited), times))
+        np.testing.assert_allclose(statistics, expected, rtol=1e-9, atol=1e-9)
 
 
-def test_a_file_of_low_quality_leaves_its_mark_on_every_frame():
+def test_a_jpeg_file_of_low_quality_changes_the_statistics_of_every_frame():
     clip = tiny_policy.clips(12)["video3"]
-    before, after = (clip_statistics(c).T for c in (clip, Clip(rewritten(clip.frames, 75), clip.times)))
+    saved = Clip(encode_and_decode_jpeg(clip.frames, 75), clip.times)
+    before, after = (clip_statistics(one).T for one in (clip, saved))
     for name, direction in (("luma: misfit to JPEG steps", -1), ("luma: zero coefficients", 1)):
         change = after[STATISTICS.index(name)] - before[STATISTICS.index(name)]
         assert (direction * change > 0).all(), name
 
 
-def test_a_still_video_has_no_statistic_that_moves():
+def test_the_probe_gains_nothing_on_still_videos():
     still = Clip(np.repeat(tiny_policy.clips(12)["video0"].frames[:1], 16, axis=0), np.arange(16) / 3)
-    found = found_in(RENDERINGS["ours"], "grounding/mirror", 24, {f"still{i}": still for i in range(6)})
-    assert found.gain == 0.0
+    finding = finding_of(OURS, "grounding/mirror", 24, {f"still{i}": still for i in range(6)})
+    assert finding.gain == 0.0
 
 
-# What the probe can learn
+# The probe
 
 
-def planted(groups, strength, seed=0):
+def choices_with_signal(num_videos, strength, seed=0):
+    """Choices between 9 alternatives with 4 random features; `strength` is added to one feature of the right one."""
     rng = np.random.default_rng(seed)
     choices = []
     for i in range(240):
         features, right = rng.standard_normal((9, 4)), int(rng.integers(9))
         features[right, 2] += strength
-        choices.append(Choice(features, np.zeros(9), right, f"video{i % groups}"))
+        choices.append(Choice(features, np.zeros(9), right, f"video{i % num_videos}"))
     return choices
 
 
-def hits(choices, seed=1):
-    found = cross_validated(choices, 4, np.random.default_rng(seed))
-    return np.mean([np.argmax(p) == choice.right for p, choice in zip(found, choices, strict=True)])
+def accuracy(choices, seed=1):
+    probabilities = cross_validate(choices, 4, np.random.default_rng(seed))
+    return np.mean([np.argmax(p) == choice.right for p, choice in zip(probabilities, choices, strict=True)])
 
 
-def test_the_probe_learns_what_is_there_to_learn():
-    assert hits(planted(12, 3.0)) > 0.85
+def test_the_probe_learns_a_feature_that_marks_the_right_alternative():
+    assert accuracy(choices_with_signal(12, 3.0)) > 0.85
 
 
-def test_without_anything_to_learn_the_probe_falls_back_on_what_is_known_beforehand():
-    choices = [replace(choice, prior=np.log(np.arange(1.0, 10.0))) for choice in planted(12, 0.0)]
-    for found in cross_validated(choices, 4, np.random.default_rng(0)):
-        np.testing.assert_allclose(found, softmax(choices[0].prior), atol=0.03)
+def test_without_a_signal_the_probe_returns_the_prior():
+    choices = [replace(choice, prior=np.log(np.arange(1.0, 10.0))) for choice in choices_with_signal(12, 0.0)]
+    for probabilities in cross_validate(choices, 4, np.random.default_rng(0)):
+        np.testing.assert_allclose(probabilities, softmax(choices[0].prior), atol=0.03)
 
 
-def test_what_holds_in_one_video_alone_is_not_learnt():
+def test_the_probe_does_not_learn_a_feature_of_a_single_video():
     rng = np.random.default_rng(0)
     choices = []
     for video in range(12):
-        favourite = rng.integers(9)
+        right = rng.integers(9)
         for _ in range(20):
             features = np.zeros((9, 12))
-            features[favourite, video] = 1.0
-            choices.append(Choice(features, np.zeros(9), int(favourite), f"video{video}"))
-    # Within a video the feature tells all; of another video it tells nothing.
-    found = cross_validated(choices, 4, np.random.default_rng(0))
-    assert max(p.max() for p in found) == pytest.approx(1 / 9)
+            features[right, video] = 1.0
+            choices.append(Choice(features, np.zeros(9), int(right), f"video{video}"))
+    # Each feature marks the right alternative in one video, and is zero in all others.
+    probabilities = cross_validate(choices, 4, np.random.default_rng(0))
+    assert max(p.max() for p in probabilities) == pytest.approx(1 / 9)
 
 
 def test_without_statistics_the_probe_gives_the_best_blind_answer():
     paper = replace(PRETEXT, grounding=Grounding())
     clip = Clip(np.repeat(np.zeros((1, 32, 32, 3), np.uint8), 48, axis=0), np.arange(48.0))
-    found = found_in(RENDERINGS["ours"], "grounding/mirror", 150, {f"v{i}": clip for i in range(12)}, paper)
-    assert found.probe == found.floor == pytest.approx(0.307, abs=0.04)
+    finding = finding_of(OURS, "grounding/mirror", 150, {f"v{i}": clip for i in range(12)}, paper)
+    assert finding.probe_reward == finding.blind_reward == pytest.approx(0.307, abs=0.04)
 
 
-# What it finds
+# Findings
 
 
-@pytest.mark.parametrize("kind", GATED)
-def test_our_frames_tell_the_probe_nothing(kind):
-    found = found_in(RENDERINGS["ours"], kind, 240)
-    assert found.interval[0] <= 0 <= found.interval[1]
-    assert found.tells == ()
+@pytest.mark.parametrize("kind", GATED_KINDS)
+def test_the_probe_finds_no_trace_in_our_frames(kind):
+    finding = finding_of(OURS, kind, 240)
+    assert finding.interval[0] <= 0 <= finding.interval[1]
+    assert finding.top_statistics == ()
 
 
-@pytest.mark.parametrize("kind", [kind for kind in GATED if kind != "grounding/shuffle"])
-def test_edited_frames_saved_beside_the_others_give_the_interval_away(kind):
-    found = found_in(RENDERINGS["reference"], kind)
-    assert found.probe > 0.8 and found.interval[0] > 0.3
-    assert "luma: misfit to JPEG steps" in found.tells
+@pytest.mark.parametrize("kind", [kind for kind in GATED_KINDS if kind != "grounding/shuffle"])
+def test_the_probe_finds_edited_frames_that_were_saved_as_jpeg(kind):
+    finding = finding_of(RENDERINGS["reference"], kind)
+    assert finding.probe_reward > 0.8 and finding.interval[0] > 0.3
+    assert "luma: misfit to JPEG steps" in finding.top_statistics
 
 
-def test_a_clock_that_ticks_otherwise_in_the_edit_is_found():
-    def hastened(sample, clips):
+def test_the_probe_finds_a_different_time_step_inside_the_edited_interval():
+    def shorten_time_steps(sample, clips):
         steps = np.diff(clips[0].times, prepend=-1)
         steps[sample.edit["start"] : sample.edit["start"] + sample.edit["length"]] *= 0.999
         return [Clip(clips[0].frames, np.cumsum(steps) - 1)]
 
-    found = found_in(Rendering("hastened", "", False, hastened), "grounding/mirror")
-    assert found.above and "step of the clock" in found.tells
+    finding = finding_of(Rendering("shortened", "", False, shorten_time_steps), "grounding/mirror")
+    assert finding.is_above_blind and "step of the clock" in finding.top_statistics
 
 
-def test_a_number_that_knows_red_from_blue_would_find_a_swap_of_channels_in_stored_jpeg():
-    """Why no statistic does: stored frames lie on JPEG's steps of brightness, until red and blue change places.
+def test_stored_jpeg_frames_would_reveal_a_channel_swap_to_a_statistic_that_distinguishes_red_from_blue():
+    """The reason why all statistics treat red and blue alike.
 
-    The audit says so; it is a trace of the edit itself in how frames are stored, not of how edited ones were written.
+    Stored frames lie on JPEG's quantisation steps; a frame whose red and blue are exchanged does not. The page of the
+    audit says so. This is a trace of the edit itself in stored frames, and not of how the edited frames were written.
     """
     stored = decode_jpeg(encode_jpeg(tiny_policy.clips(12)["video3"].frames[0]), "RGB")
 
@@ -189,99 +199,93 @@ def test_a_number_that_knows_red_from_blue_would_find_a_swap_of_channels_in_stor
     assert change_when_stored_again(mirrored) < 1.5 * change_when_stored_again(stored)
 
 
-def test_only_painted_frames_are_saved_anew():
+def test_edited_frame_indices_are_those_whose_pixels_change():
     by_kind = {sample.kind: sample for sample in tiny_policy.samples(8)}
     mirrored, counted = by_kind["grounding/mirror"], by_kind["counting/easy"]
-    assert edited_frames(mirrored) == [mirrored.edit["start"] + i for i in range(mirrored.edit["length"])]
-    assert edited_frames(counted) == sorted({shape["frame"] for shape in counted.edit["shapes"]})
-    assert edited_frames(puzzles_of("grounding/shuffle", 1)[0]) == []
-    assert edited_frames(by_kind["jigsaw/8"]) == []
+    assert edited_frame_indices(mirrored) == [mirrored.edit["start"] + i for i in range(mirrored.edit["length"])]
+    assert edited_frame_indices(counted) == sorted({shape["frame"] for shape in counted.edit["shapes"]})
+    assert edited_frame_indices(samples_of("grounding/shuffle", 1)[0]) == []
+    assert edited_frame_indices(by_kind["jigsaw/8"]) == []
 
 
 @pytest.mark.parametrize("kind", ["grounding/mirror", "counting/hard", "jigsaw/8"])
-def test_every_reply_of_the_probe_has_the_form_that_was_asked_for(kind):
-    store, task = tiny_policy.clips(12), kind.split("/")[0]
-    seen = measure_features(PRETEXT.tasks, puzzles_of(kind, 12), {kind: [RENDERINGS["ours"]]}, store)
-    for puzzle in posed(PRETEXT.tasks[task], seen.shown[kind, "ours"]):
+def test_every_reply_of_the_probe_can_be_parsed(kind):
+    for puzzle in puzzles_of(OURS, kind, 12):
         reply = puzzle.reply([softmax(choice.prior) for choice in puzzle.choices])
-        assert rewards.parsed(task, reply, puzzle.sample.answer)
+        assert rewards.parsed(kind.split("/")[0], reply, puzzle.sample.answer)
 
 
-def test_certainty_about_the_right_answer_is_paid_in_full():
-    for kind in ("grounding/mirror", "counting/hard"):
-        task = kind.split("/")[0]
-        seen = measure_features(
-            PRETEXT.tasks, puzzles_of(kind, 12), {kind: [RENDERINGS["ours"]]}, tiny_policy.clips(12)
-        )
-        for puzzle in posed(PRETEXT.tasks[task], seen.shown[kind, "ours"]):
-            sure = [np.eye(len(choice.prior))[choice.right] for choice in puzzle.choices]
-            assert rewards.score(task, puzzle.reply(sure), puzzle.sample.answer) == pytest.approx(1.0)
+@pytest.mark.parametrize("kind", ["grounding/mirror", "counting/hard"])
+def test_probability_one_for_the_right_alternatives_scores_the_full_reward(kind):
+    for puzzle in puzzles_of(OURS, kind, 12):
+        certain = [np.eye(len(choice.prior))[choice.right] for choice in puzzle.choices]
+        assert rewards.score(kind.split("/")[0], puzzle.reply(certain), puzzle.sample.answer) == pytest.approx(1.0)
 
 
-# The audit as a whole
+# The whole audit
 
 
-def test_the_audit_passes_our_frames_and_hears_the_published_ones(small):
-    assert small["verdict"] == "passed"
-    gains = {(row["kind"], row["way"]): row["interval"][0] for row in small["findings"]}
-    assert all(gains[kind, "ours"] <= 0 for kind in GATED)
-    assert gains["grounding/mirror", "reference"] > 0.3
+def test_the_audit_passes_our_frames_and_detects_traces_in_the_published_ones(result):
+    assert result["verdict"] == "passed"
+    low = {(row["kind"], row["way"]): row["interval"][0] for row in result["findings"]}
+    assert all(low[kind, "ours"] <= 0 for kind in GATED_KINDS)
+    assert low["grounding/mirror", "reference"] > 0.3
 
 
-def test_every_kind_is_asked_or_the_reason_told(small):
-    asked = {row["kind"] for row in small["perceptibility"]}
-    everything = {f"{name}/{variant}" for name, task in PRETEXT.tasks.items() for variant in task.variants}
-    assert asked | set(small["left_out"]) == everything
-    assert "16 stored and 12 shown" in small["left_out"]["jigsaw/6"]
+def test_every_kind_is_audited_or_reported_with_a_reason(result):
+    audited = {row["kind"] for row in result["perceptibility"]}
+    all_kinds = {f"{name}/{variant}" for name, task in PRETEXT.tasks.items() for variant in task.variants}
+    assert audited | set(result["left_out"]) == all_kinds
+    assert "16 stored and 12 shown" in result["left_out"]["jigsaw/6"]
 
 
-def test_the_share_of_edits_that_can_be_seen_is_told(small):
-    shares = {row["kind"]: row["share"] for row in small["perceptibility"]}
+def test_the_result_holds_the_share_of_visible_edits(result):
+    shares = {row["kind"]: row["share"] for row in result["perceptibility"]}
     assert shares["grounding/invert"] == 1.0
     assert all(0 <= share <= 1 for share in shares.values())
 
 
-def test_the_same_audit_gives_the_same_bytes(few, tmp_path):
+def test_the_same_audit_gives_the_same_bytes(result_of_four_videos, tmp_path):
     store = tiny_policy.clips(4)
-    again = audit(PRETEXT, footage(store)[::-1], store, AuditParams(num_samples=4, folds=2))
-    for name, result in (("one", few), ("other", again)):
-        write_audit(result, tmp_path / name)
+    again = run_audit(PRETEXT, frame_times(store)[::-1], store, AuditParams(num_samples=4, folds=2))
+    for name, one in (("first", result_of_four_videos), ("second", again)):
+        write_audit(one, tmp_path / name)
     for file in ("audit.json", "audit.html"):
-        assert (tmp_path / "one" / file).read_bytes() == (tmp_path / "other" / file).read_bytes()
+        assert (tmp_path / "first" / file).read_bytes() == (tmp_path / "second" / file).read_bytes()
 
 
-def test_the_page_tells_the_verdict_and_needs_no_network(small, tmp_path):
-    page = write_audit(small, tmp_path).read_text()
+def test_the_page_states_the_verdict_and_needs_no_network(result, tmp_path):
+    page = write_audit(result, tmp_path).read_text()
     assert "Passed." in page and "red from blue" in page and "data:image/svg+xml" in page and "http" not in page
-    assert json.loads((tmp_path / "audit.json").read_text()) == json.loads(json.dumps(small))
+    assert json.loads((tmp_path / "audit.json").read_text()) == json.loads(json.dumps(result))
 
 
-def test_few_videos_prove_nothing(few):
-    assert few["verdict"] == "inconclusive"
-    assert all(row["interval"] == (-1.0, 1.0) for row in few["findings"])
+def test_an_audit_of_few_videos_is_inconclusive(result_of_four_videos):
+    assert result_of_four_videos["verdict"] == "inconclusive"
+    assert all(row["interval"] == (-1.0, 1.0) for row in result_of_four_videos["findings"])
 
 
-def test_one_video_cannot_be_audited():
+def test_an_audit_of_one_video_is_an_error():
     store = tiny_policy.clips(1)
     with pytest.raises(SourceError, match="add videos"):
-        audit(PRETEXT, footage(store), store, AuditParams())
+        run_audit(PRETEXT, frame_times(store), store, AuditParams())
 
 
 @pytest.mark.parametrize(
     "wrong", [{"num_samples": 0}, {"folds": 1}, {"confidence": 1.0}, {"seed": -1}, {"perceptible_difference": 0.0}]
 )
-def test_a_value_out_of_range_is_refused(wrong):
+def test_a_parameter_out_of_range_is_an_error(wrong):
     with pytest.raises(ConfigError, match=next(iter(wrong))):
         AuditParams(**wrong)
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not REAL.is_dir(), reason="the real clips lie beside the project, not in it")
-def test_real_clips_tell_the_probe_nothing_either(tmp_path):
-    inventory = ingest(IngestParams(str(REAL)), tmp_path / "made", 1)
+@pytest.mark.skipif(not REAL_VIDEOS.is_dir(), reason="the real videos lie beside the project, not in it")
+def test_the_probe_finds_no_trace_in_real_videos_either(tmp_path):
+    inventory = ingest(IngestParams(str(REAL_VIDEOS)), tmp_path / "made", 1)
     write_store(inventory.videos, tmp_path / "frames", FramesParams(max_pixels=16384, min_pixels=4096), 1)
     store = FrameStore(tmp_path / "frames")
     pretext = replace(PRETEXT, grounding=Grounding(num_frames=16, min_length=3, max_length=5))
-    for kind in GATED:
-        assert not found_in(RENDERINGS["ours"], kind, 120, store, pretext).above
-    assert found_in(RENDERINGS["reference"], "grounding/mirror", 120, store, pretext).above
+    for kind in GATED_KINDS:
+        assert not finding_of(OURS, kind, 120, store, pretext).is_above_blind
+    assert finding_of(RENDERINGS["reference"], "grounding/mirror", 120, store, pretext).is_above_blind

@@ -1,11 +1,11 @@
-"""Can a puzzle be solved without looking? A probe that sees compression, noise, sharpness and size alone tries.
+"""Audit for shortcuts: can a probe that sees only frame statistics, and no picture, solve the puzzles?
 
-Frames that are written to lossy files after the edit carry the answer in their compression (measured on the published
-way of writing them); frames that are rendered in memory do not. The audit shows both, on the same puzzles, with the
-same probe.
+If frames are saved as lossy files after the edit, the compression shows which frames were edited (measured on the
+published way of writing them). If frames are rendered in memory, it does not. The audit shows both, on the same samples
+and with the same probe. In order: `renderings` makes the frames, `statistics` and `features` measure them, `puzzles`
+and `probe` train and apply the probe, `findings` compares it with the best blind answer, `page` shows the result.
 """
 
-import dataclasses
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -16,31 +16,33 @@ import numpy as np
 from tqdm import tqdm
 
 from videossr.audit.features import measure_features
-from videossr.audit.findings import Finding, find
+from videossr.audit.findings import Finding, compute_finding
 from videossr.audit.page import render_page
-from videossr.audit.puzzles import posed
-from videossr.audit.renderings import RENDERINGS
+from videossr.audit.puzzles import build_puzzles
+from videossr.audit.renderings import RENDERINGS, Rendering
 from videossr.audit.statistics import STATISTICS
 from videossr.clip import Clip
 from videossr.dataset.build import build_train
 from videossr.dataset.params import PretextParams, TrainSet
 from videossr.errors import ConfigError, SourceError
 from videossr.pretext import TASKS
-from videossr.records import FrameTimes
+from videossr.records import FrameTimes, Sample
 from videossr.storage.atomic import write_text
 
-__all__ = ["GATED", "AuditParams", "Finding", "audit", "write_audit"]
+__all__ = ["GATED_KINDS", "AuditParams", "Finding", "run_audit", "write_audit"]
 
-# The edits that leave every statistic of a frame alone: what is found in them was written there.
-GATED = ("grounding/mirror", "grounding/rotate_180", "grounding/channel_swap", "grounding/shuffle")
-_COMPARED = (*GATED, "counting/easy", "counting/hard")
+# Edits that change no statistic of a frame: if the probe finds them, it found a trace of how the frames were written.
+GATED_KINDS = ("grounding/mirror", "grounding/rotate_180", "grounding/channel_swap", "grounding/shuffle")
+_COMPARED_KINDS = (*GATED_KINDS, "counting/easy", "counting/hard")
 
 
 @dataclass(frozen=True)
 class AuditParams:
-    """Puzzles of each kind, cross-validation folds, the mean difference (0..255) that can be seen, and the seed.
+    """Parameters of an audit.
 
-    `confidence` is that of all gated intervals together.
+    `num_samples`: samples of each kind. `folds`: cross-validation folds. `confidence`: joint confidence of the
+    intervals of all gated kinds. `perceptible_difference`: mean pixel difference (0..255) from which an edit counts as
+    visible. `seed`: draws samples and folds.
     """
 
     num_samples: int = 300
@@ -53,7 +55,7 @@ class AuditParams:
         if self.num_samples < 1:
             raise ConfigError(f"num_samples must be at least 1, got {self.num_samples}")
         if self.folds < 2:
-            raise ConfigError(f"folds must be at least 2: the probe is judged on other videos, got {self.folds}")
+            raise ConfigError(f"folds must be at least 2, to test the probe on other videos, got {self.folds}")
         if not 0 < self.confidence < 1:
             raise ConfigError(f"confidence must be between 0 and 1, got {self.confidence}")
         if not 0 < self.perceptible_difference <= 255:
@@ -64,39 +66,42 @@ class AuditParams:
             raise ConfigError(f"seed must not be negative, got {self.seed}")
 
 
-def audit(
-    pretext: PretextParams, footage: list[FrameTimes], store: Mapping[str, Clip], params: AuditParams
+def run_audit(
+    pretext: PretextParams, frame_times: list[FrameTimes], store: Mapping[str, Clip], params: AuditParams
 ) -> dict[str, Any]:
-    """Pose fresh puzzles of every kind and let the probe try them; returns what `audit.json` holds.
+    """Generate new samples of every kind and try the probe on them; returns the content of `audit.json`.
 
-    `verdict` is "passed" (no gated kind is solved above the blind floor on our frames, and the probe does solve the
-    published way's), "leak", or "inconclusive" (too few videos to tell). The same arguments give the same result.
-    Raises SourceError where there are not two videos.
+    `verdict` is "leak" (on our frames the probe beats the best blind answer in a gated kind), "passed" (it does not,
+    and on the published frames it does), or "inconclusive" (it beats it on neither, so there are too few videos or
+    samples to tell). The result is deterministic. Raises SourceError with fewer than two videos.
     """
-    if len(footage) < 2:
-        raise SourceError(f"the audit trains on some videos and judges on others, got {len(footage)}: add videos")
-    kinds, left_out = _askable(pretext, footage)
-    wanted = TrainSet(params.num_samples * len(kinds), dict.fromkeys(kinds, 1.0))
-    samples = build_train(replace(pretext, train=wanted, seed=params.seed), footage)
-    ways = {kind: list(RENDERINGS.values()) if kind in _COMPARED else [RENDERINGS["ours"]] for kind in kinds}
-    seen = measure_features(pretext.tasks, samples, ways, store)
-    level = 1 - (1 - params.confidence) / len(GATED)
+    if len(frame_times) < 2:
+        raise SourceError(
+            f"the audit needs at least 2 videos, to train the probe and to test it, got {len(frame_times)}: add videos"
+        )
+    kinds, skipped_kinds = _select_kinds(pretext, frame_times)
+    renderings = {kind: _renderings_of(kind) for kind in kinds}
+    samples = _generate_samples(pretext, frame_times, kinds, params)
+    features = measure_features(pretext.tasks, samples, renderings, store)
+    # Bonferroni: the intervals of all gated kinds hold together with probability `confidence`.
+    level = 1 - (1 - params.confidence) / len(GATED_KINDS)
     findings = []
-    for kind, way in tqdm([(name, way) for name in kinds for way in ways[name]], desc="probe", unit="kind"):
-        puzzles = posed(pretext.tasks[kind.split("/")[0]], seen.shown[kind, way.name])
+    pairs = [(kind, rendering.name) for kind in kinds for rendering in renderings[kind]]
+    for kind, rendering in tqdm(pairs, desc="probe", unit="kind"):
+        puzzles = build_puzzles(pretext.tasks[kind.split("/")[0]], features.rendered[kind, rendering])
         rng = np.random.default_rng(params.seed)
-        findings.append(find(kind, way.name, puzzles, params.folds, level, rng))
+        findings.append(compute_finding(kind, rendering, puzzles, params.folds, level, rng))
     return {
         "verdict": _verdict(findings),
-        "gated": list(GATED),
+        "gated": list(GATED_KINDS),
         "level": level,
-        "videos": len(footage),
+        "videos": len(frame_times),
         "statistics": list(STATISTICS),
-        "ways": {way.name: way.says for way in RENDERINGS.values()},
-        "findings": [dataclasses.asdict(finding) for finding in findings],
+        "ways": {rendering.name: rendering.description for rendering in RENDERINGS.values()},
+        "findings": [finding.as_row() for finding in findings],
         "perceptible_difference": params.perceptible_difference,
-        "perceptibility": [_perceptibility(kind, seen.differences[kind], params) for kind in kinds],
-        "left_out": left_out,
+        "perceptibility": [_perceptibility_row(kind, features.differences[kind], params) for kind in kinds],
+        "left_out": skipped_kinds,
     }
 
 
@@ -108,38 +113,50 @@ def write_audit(result: Mapping[str, Any], reports: Path) -> Path:
     return page
 
 
-def _askable(pretext: PretextParams, footage: list[FrameTimes]) -> tuple[list[str], dict[str, str]]:
-    """The kinds that these parameters and frames allow, and why not the others."""
-    kinds, left_out = [], {}
+def _select_kinds(pretext: PretextParams, frame_times: list[FrameTimes]) -> tuple[list[str], dict[str, str]]:
+    """The kinds that can be generated with these parameters and videos; and for each other kind, the reason."""
+    kinds, skipped_kinds = [], {}
     for task, cls in TASKS.items():
         for variant in cls.variants:
             try:
-                fits = any(pretext.tasks[task].fits(item, variant) for item in footage)
+                fits = any(pretext.tasks[task].fits(item, variant) for item in frame_times)
             except ConfigError as error:
-                left_out[f"{task}/{variant}"] = str(error)
+                skipped_kinds[f"{task}/{variant}"] = str(error)
                 continue
             if fits:
                 kinds.append(f"{task}/{variant}")
             else:
-                left_out[f"{task}/{variant}"] = "no video is long enough"
-    return kinds, left_out
+                skipped_kinds[f"{task}/{variant}"] = "no video is long enough"
+    return kinds, skipped_kinds
+
+
+def _renderings_of(kind: str) -> list[Rendering]:
+    return list(RENDERINGS.values()) if kind in _COMPARED_KINDS else [RENDERINGS["ours"]]
+
+
+def _generate_samples(
+    pretext: PretextParams, frame_times: list[FrameTimes], kinds: list[str], params: AuditParams
+) -> list[Sample]:
+    train_set = TrainSet(params.num_samples * len(kinds), dict.fromkeys(kinds, 1.0))
+    return build_train(replace(pretext, train=train_set, seed=params.seed), frame_times)
 
 
 def _verdict(findings: list[Finding]) -> str:
-    ours = [finding for finding in findings if finding.way == "ours" and finding.kind in GATED]
-    if any(finding.above for finding in ours):
+    gated = [finding for finding in findings if finding.kind in GATED_KINDS]
+    ours = [finding for finding in gated if finding.rendering == "ours"]
+    if any(finding.is_above_blind for finding in ours):
         return "leak"
-    # Silence proves something only where the same probe is heard on frames that do carry traces.
-    heard = any(finding.above for finding in findings if finding.way == "reference" and finding.kind in GATED)
-    return "passed" if ours and heard else "inconclusive"
+    # No gain on our frames proves something only if the same probe has a gain on frames that carry traces.
+    is_sensitive = any(finding.is_above_blind for finding in gated if finding.rendering == "reference")
+    return "passed" if ours and is_sensitive else "inconclusive"
 
 
-def _perceptibility(kind: str, differences: list[float], params: AuditParams) -> dict[str, Any]:
-    visible = [difference >= params.perceptible_difference for difference in differences]
+def _perceptibility_row(kind: str, differences: list[float], params: AuditParams) -> dict[str, Any]:
+    is_visible = [difference >= params.perceptible_difference for difference in differences]
     return {
         "kind": kind,
         "samples": len(differences),
-        "share": round(sum(visible) / len(visible), 4),
+        "share": round(sum(is_visible) / len(is_visible), 4),
         "median": round(float(np.median(differences)), 3),
         "least": round(min(differences), 3),
     }

@@ -1,4 +1,4 @@
-"""Every puzzle shown in every way, and what its frames' statistics are: the only part that looks at pixels."""
+"""Statistics of every sample in every rendering of its kind: the only module of the audit that renders samples."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,12 +13,13 @@ from videossr.clip import Clip
 from videossr.pretext import PretextTask
 from videossr.records import Sample
 
-Key = tuple[str, str]  # kind and way
-
 
 @dataclass(frozen=True)
 class ShownSample:
-    """One sample as it was shown: statistics float64 [clips, frames, statistics], times of the first clip's frames."""
+    """One rendered sample without its pixels.
+
+    `statistics` is float64 [clips, frames, statistics]. `times` is float64 [frames], in seconds, of the first clip.
+    """
 
     sample: Sample
     statistics: NDArray[np.float64]
@@ -27,43 +28,52 @@ class ShownSample:
 
 @dataclass(frozen=True)
 class Features:
-    """What the probe may know of each kind in each way, and how much each edit changes what is seen (0..255)."""
+    """What the audit measures on pixels.
 
-    shown: dict[Key, list[ShownSample]]
+    `rendered` maps (kind, name of the rendering) to the samples as they were shown. `differences` maps a kind to the
+    mean pixel difference (0..255) that the edit of each of its samples makes.
+    """
+
+    rendered: dict[tuple[str, str], list[ShownSample]]
     differences: dict[str, list[float]]
 
 
 def measure_features(
     tasks: Mapping[str, PretextTask],
     samples: Sequence[Sample],
-    ways: Mapping[str, Sequence[Rendering]],
+    renderings: Mapping[str, Sequence[Rendering]],
     store: Mapping[str, Clip],
 ) -> Features:
-    """Render every sample in the ways of its kind; `ways` maps a kind to them. Memory does not grow with the videos."""
-    result = Features({}, {})
+    """Render every sample in the renderings of its kind (`renderings`: kind -> renderings) and measure its frames.
+
+    Memory does not grow with the number of videos.
+    """
+    features = Features({}, {})
     by_video = sorted(samples, key=lambda sample: (sample.video_id, sample.sample_id))
-    stored, files = _Recent(store), _Recent(JpegStore(store))
+    lossless_store, jpeg_store = _LastClipCache(store), _LastClipCache(JpegStore(store))
     for sample in tqdm(by_video, desc="audit", unit="sample"):
         task, kind = tasks[sample.task], sample.kind
-        for way in ways[kind]:
-            clips = way.finish(sample, task.render(sample, files if way.from_files else stored))
+        for rendering in renderings[kind]:
+            source = jpeg_store if rendering.reads_jpeg else lossless_store
+            clips = rendering.postprocess(sample, task.render(sample, source))
             statistics = np.stack([clip_statistics(clip) for clip in clips])
-            result.shown.setdefault((kind, way.name), []).append(ShownSample(sample, statistics, clips[0].times))
-        result.differences.setdefault(kind, []).append(task.perceptibility(sample, stored))
-    return result
+            shown = ShownSample(sample, statistics, clips[0].times)
+            features.rendered.setdefault((kind, rendering.name), []).append(shown)
+        features.differences.setdefault(kind, []).append(task.perceptibility(sample, lossless_store))
+    return features
 
 
-class _Recent(Mapping[str, Clip]):
-    """A store that keeps the clip it read last: a video's samples come one after another."""
+class _LastClipCache(Mapping[str, Clip]):
+    """A store that caches the clip it read last: the samples are ordered by video."""
 
     def __init__(self, store: Mapping[str, Clip]) -> None:
         self._store = store
-        self._held: tuple[str, Clip] | None = None
+        self._cached: tuple[str, Clip] | None = None
 
     def __getitem__(self, video_id: str) -> Clip:
-        if self._held is None or self._held[0] != video_id:
-            self._held = video_id, self._store[video_id]
-        return self._held[1]
+        if self._cached is None or self._cached[0] != video_id:
+            self._cached = video_id, self._store[video_id]
+        return self._cached[1]
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._store)

@@ -1,82 +1,93 @@
-"""What the probe reached on one kind of puzzle shown in one way, against the best blind answer."""
+"""The probe's result on one kind of puzzle in one rendering, compared with the best blind answer."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from videossr import rewards
-from videossr.audit.probe import Choice, cross_validated, softmax
+from videossr.audit.probe import Choice, cross_validate, softmax
 from videossr.audit.puzzles import ProbePuzzle
 from videossr.audit.statistics import STATISTICS
 from videossr.evaluation.intervals import student_interval
 
-_TELLING = 4.0  # standard errors from which a statistic is named
-_NAMED = 3
+_MIN_STANDARD_ERRORS = 4.0  # a statistic is reported if its mean shift is at least so many standard errors
+_MAX_REPORTED = 3
 
 
 @dataclass(frozen=True)
 class Finding:
-    """Mean smooth rewards of the probe and of the best answer without statistics, and their paired difference.
+    """Mean smooth reward of the probe, of the best answer without statistics (blind), and their mean difference.
 
-    `interval` is Student's interval of `gain` with each video as one observation, [-1, 1] below six videos; `tells` the
-    statistics that move most where the right answer is.
+    `interval` is Student's interval of `gain` over videos, [-1, 1] if there are too few of them. `top_statistics` names
+    the statistics that differ most between the right alternative and the others.
     """
 
     kind: str
-    way: str
-    samples: int
-    videos: int
-    probe: float
-    floor: float
+    rendering: str
+    num_samples: int
+    num_videos: int
+    probe_reward: float
+    blind_reward: float
     gain: float
     interval: tuple[float, float]
-    tells: tuple[str, ...]
+    top_statistics: tuple[str, ...]
 
     @property
-    def above(self) -> bool:
+    def is_above_blind(self) -> bool:
         return self.interval[0] > 0
 
+    def as_row(self) -> dict[str, Any]:
+        """The finding under the keys of `audit.json`."""
+        return {
+            "kind": self.kind,
+            "way": self.rendering,
+            "samples": self.num_samples,
+            "videos": self.num_videos,
+            "probe": self.probe_reward,
+            "floor": self.blind_reward,
+            "gain": self.gain,
+            "interval": self.interval,
+            "tells": self.top_statistics,
+        }
 
-def find(
-    kind: str, way: str, puzzles: Sequence[ProbePuzzle], folds: int, level: float, rng: np.random.Generator
+
+def compute_finding(
+    kind: str, rendering: str, puzzles: Sequence[ProbePuzzle], folds: int, level: float, rng: np.random.Generator
 ) -> Finding:
-    """Train and judge the probe on different videos of these puzzles; `level` is the interval's, such as 0.95."""
-    probabilities = iter(cross_validated([choice for puzzle in puzzles for choice in puzzle.choices], folds, rng))
-    probed, blind = np.array(
-        [
-            (
-                _paid(puzzle, [next(probabilities) for _ in puzzle.choices]),
-                _paid(puzzle, [softmax(choice.prior) for choice in puzzle.choices]),
-            )
-            for puzzle in puzzles
-        ]
-    ).T
-    videos = [puzzle.sample.video_id for puzzle in puzzles]
-    low, high = student_interval(probed - blind, videos, level=level, value_range=(-1.0, 1.0))
+    """Train and test the probe on disjoint videos of `puzzles`; `level` is the interval's coverage, such as 0.95."""
+    choices = [choice for puzzle in puzzles for choice in puzzle.choices]
+    probabilities = iter(cross_validate(choices, folds, rng))
+    probe = np.array([_reward(puzzle, [next(probabilities) for _ in puzzle.choices]) for puzzle in puzzles])
+    blind = np.array([_reward(puzzle, [softmax(choice.prior) for choice in puzzle.choices]) for puzzle in puzzles])
+    video_ids = [puzzle.sample.video_id for puzzle in puzzles]
+    low, high = student_interval(probe - blind, video_ids, level=level, value_range=(-1.0, 1.0))
     return Finding(
         kind=kind,
-        way=way,
-        samples=len(puzzles),
-        videos=len(set(videos)),
-        probe=round(float(probed.mean()), 4),
-        floor=round(float(blind.mean()), 4),
-        gain=round(float((probed - blind).mean()), 4),
+        rendering=rendering,
+        num_samples=len(puzzles),
+        num_videos=len(set(video_ids)),
+        probe_reward=round(float(probe.mean()), 4),
+        blind_reward=round(float(blind.mean()), 4),
+        gain=round(float((probe - blind).mean()), 4),
         interval=(round(low, 4), round(high, 4)),
-        tells=_tells([choice for puzzle in puzzles for choice in puzzle.choices]),
+        top_statistics=_top_statistics(choices),
     )
 
 
-def _paid(puzzle: ProbePuzzle, found: Sequence[NDArray[np.float64]]) -> float:
-    return rewards.score(puzzle.sample.task, puzzle.reply(found), puzzle.sample.answer)
+def _reward(puzzle: ProbePuzzle, probabilities: Sequence[NDArray[np.float64]]) -> float:
+    return rewards.score(puzzle.sample.task, puzzle.reply(probabilities), puzzle.sample.answer)
 
 
-def _tells(choices: Sequence[Choice]) -> tuple[str, ...]:
-    """Names of the statistics that set the right alternatives apart beyond chance, the clearest first."""
-    surplus = np.array([choice.features[choice.right] - softmax(choice.prior) @ choice.features for choice in choices])
-    errors = surplus.std(axis=0) / np.sqrt(len(surplus))
-    clarity = np.abs(surplus.mean(axis=0)) / np.maximum(errors, 1e-12)
-    clarity = clarity.reshape(-1, len(STATISTICS)).max(axis=0)
-    order = np.argsort(-clarity, kind="stable")[:_NAMED]
-    return tuple(STATISTICS[place] for place in order if clarity[place] > _TELLING)
+def _top_statistics(choices: Sequence[Choice]) -> tuple[str, ...]:
+    """Names of the statistics that separate the right alternatives beyond chance, the most significant first."""
+    # Per choice: features of the right alternative minus those expected under the prior.
+    shifts = np.array([choice.features[choice.right] - softmax(choice.prior) @ choice.features for choice in choices])
+    errors = shifts.std(axis=0) / np.sqrt(len(shifts))
+    significance = np.abs(shifts.mean(axis=0)) / np.maximum(errors, 1e-12)
+    # The features are one or more blocks of len(STATISTICS); a statistic counts by its best block.
+    significance = significance.reshape(-1, len(STATISTICS)).max(axis=0)
+    order = np.argsort(-significance, kind="stable")[:_MAX_REPORTED]
+    return tuple(STATISTICS[index] for index in order if significance[index] > _MIN_STANDARD_ERRORS)

@@ -1,4 +1,4 @@
-"""The audit's page: the verdict in a sentence, one chart, three tables; whole without a network."""
+"""The page of an audit: the verdict, one chart and three tables in one HTML file that needs no network."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -9,18 +9,18 @@ from videossr.pages import data_uri, render_template
 from videossr.report.charts import DARK, LIGHT, Draw, Theme, svg
 
 _VERDICTS = {
-    "passed": "Passed. On our frames the probe does no better than the best blind answer; on frames written the "
+    "passed": "Passed. On our frames the probe is no better than the best blind answer. On frames written the "
     "published way the same probe finds the answer.",
-    "leak": "Leak. The probe beats the best blind answer on our frames, in puzzles whose edits leave its statistics "
-    "alone: something about how the frames came to be tells the answer.",
-    "inconclusive": "Inconclusive. The probe does not beat the best blind answer on our frames, but not on frames with "
-    "known traces either: there are too few videos or puzzles to tell.",
+    "leak": "Leak. On our frames the probe beats the best blind answer, in puzzles whose edits do not change its "
+    "statistics: the way in which the frames were made shows where the edit is.",
+    "inconclusive": "Inconclusive. The probe does not beat the best blind answer on our frames, but it does not beat "
+    "it on frames with known traces either: there are too few videos or puzzles to tell.",
 }
 _COLOURS = {"ours": "after", "reference": "before", "reencoded": "constant"}
 
 
 def render_page(result: Mapping[str, Any]) -> str:
-    """The whole page as HTML; `result` is what `audit.json` holds."""
+    """The whole page as HTML; `result` is the content of `audit.json`."""
     gated = [row for row in result["findings"] if row["kind"] in result["gated"]]
     return render_template(
         "audit.html",
@@ -28,38 +28,38 @@ def render_page(result: Mapping[str, Any]) -> str:
         verdict=_VERDICTS[result["verdict"]],
         gated=gated,
         others=[row for row in result["findings"] if row["kind"] not in result["gated"]],
-        charts={name: _embedded(_chart(gated), theme) for name, theme in (("light", LIGHT), ("dark", DARK))},
+        charts={name: _svg_uri(_chart(gated), theme) for name, theme in (("light", LIGHT), ("dark", DARK))},
     )
 
 
-def _embedded(draw: Draw, theme: Theme) -> str:
+def _svg_uri(draw: Draw, theme: Theme) -> str:
     return data_uri(svg(draw, theme), "image/svg+xml")
 
 
 def _chart(findings: Sequence[Mapping[str, Any]]) -> Draw:
-    """A row a kind, a dot with its interval a way, and the blind floor as a line."""
+    """A row for each kind: a dot with its interval for each rendering, and a line at the best blind answer."""
     kinds = list(dict.fromkeys(row["kind"] for row in findings))
-    ways = list(dict.fromkeys(row["way"] for row in findings))
+    renderings = list(dict.fromkeys(row["way"] for row in findings))
 
     def draw(theme: Theme) -> Figure:
         figure = Figure(figsize=(8, 0.9 + 0.62 * len(kinds)), layout="constrained")
         axes = figure.subplots()
-        for place, way in enumerate(ways):
-            rows = [row for row in findings if row["way"] == way]
-            heights = [kinds.index(row["kind"]) + 0.22 * (place - (len(ways) - 1) / 2) for row in rows]
+        for i, rendering in enumerate(renderings):
+            rows = [row for row in findings if row["way"] == rendering]
+            heights = [kinds.index(row["kind"]) + 0.22 * (i - (len(renderings) - 1) / 2) for row in rows]
             bounds = [[row["gain"] - row["interval"][0], row["interval"][1] - row["gain"]] for row in rows]
-            colour = theme.answerers[_COLOURS[way]]
+            colour = theme.answerers[_COLOURS[rendering]]
             values = [row["probe"] for row in rows]
-            axes.errorbar(values, heights, xerr=list(zip(*bounds, strict=True)), fmt="o", color=colour, label=way)
+            axes.errorbar(values, heights, xerr=list(zip(*bounds, strict=True)), fmt="o", color=colour, label=rendering)
         for height, kind in enumerate(kinds):
-            floor = next(row["floor"] for row in findings if row["kind"] == kind)
-            axes.plot([floor, floor], [height - 0.4, height + 0.4], color=theme.ink, linewidth=1)
+            blind = next(row["floor"] for row in findings if row["kind"] == kind)
+            axes.plot([blind, blind], [height - 0.4, height + 0.4], color=theme.ink, linewidth=1)
         axes.set_yticks(range(len(kinds)), [kind.split("/")[1].replace("_", " ") for kind in kinds])
         axes.set_xlim(0, 1.03)
         axes.set_xlabel("mean IoU of the probe; the line is the best blind answer")
         axes.grid(axis="x")
         axes.invert_yaxis()
-        figure.legend(loc="outside upper left", ncols=len(ways), frameon=False)
+        figure.legend(loc="outside upper left", ncols=len(renderings), frameon=False)
         return figure
 
     return draw

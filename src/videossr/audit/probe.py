@@ -1,9 +1,10 @@
-"""The detector: a choice between alternatives by their statistics, trained and judged on different videos.
+"""The probe: a conditional logit model that chooses between alternatives by their features.
 
-A puzzle's answer is a choice: this interval among all that could be, this count, this clip as the next to play. The
-probability of an alternative is a softmax of a weighted sum of its features, on top of what is known without any
-statistic. The weights are fitted under a penalty that is itself chosen by cross-validation within the training videos;
-where nothing can be learned they go to zero, and what is left is the best blind answer.
+The answer of a puzzle is a choice: an interval among all possible ones, a count, the clip that plays next. The
+probability of an alternative is the softmax, over the alternatives, of its prior log-probability plus a weighted sum of
+its features. The weights are fitted with an L2 penalty, and the penalty is chosen by cross-validation within the
+training videos. If there is nothing to learn, the weights go to zero, and the prior, which is the best blind answer,
+remains.
 """
 
 from collections.abc import Iterator, Sequence
@@ -12,111 +13,120 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-PENALTIES = (1e4, 1e3, 3e2, 1e2, 3e1, 1e1, 3.0, 1.0)
+Floats = NDArray[np.float64]
+
+PENALTIES = (1e4, 1e3, 3e2, 1e2, 3e1, 1e1, 3.0, 1.0)  # from the strongest on: each fit starts at the one before
 INNER_FOLDS = 3
 _MAX_STEPS = 25
-_SMALL_STEP = 1e-4
-_SMALL_SPREAD = 1e-3
+_CONVERGED_STEP = 1e-4
+_MIN_SPREAD = 1e-3
 
 
 @dataclass(frozen=True)
 class Choice:
-    """Alternatives of which one is right.
+    """A choice between A alternatives, of which one is right.
 
-    `features` float64 [A, D]; `prior` the log-probabilities [A] of who knows no statistic; `right` the index of the
-    right alternative; `group` the video, which is never on both sides of a fold.
+    `features` is float64 [A, D]. `prior` [A] are the log-probabilities without features, up to a constant. `right` is
+    the index of the right alternative. A `video_id` is never in both the training and the test part of a fold.
     """
 
-    features: NDArray[np.float64]
-    prior: NDArray[np.float64]
+    features: Floats
+    prior: Floats
     right: int
-    group: str
+    video_id: str
 
 
-def cross_validated(choices: Sequence[Choice], folds: int, rng: np.random.Generator) -> list[NDArray[np.float64]]:
-    """Probabilities [A] of the alternatives of every choice, each by weights fitted to other videos."""
-    found: list[NDArray[np.float64]] = [np.empty(0)] * len(choices)
-    for inside, outside in _folds(choices, folds, rng):
-        weights, scale = _fitted([choices[i] for i in inside], rng)
-        for i in outside:
-            found[i] = softmax(choices[i].features / scale @ weights + choices[i].prior)
-    return found
+def cross_validate(choices: Sequence[Choice], folds: int, rng: np.random.Generator) -> list[Floats]:
+    """Probabilities [A] of the alternatives of every choice, predicted with weights fitted to other videos."""
+    probabilities: list[Floats] = [np.empty(0)] * len(choices)
+    for train, test in _split(choices, folds, rng):
+        weights, scale = _fit([choices[i] for i in train], rng)
+        for i in test:
+            probabilities[i] = softmax(choices[i].features / scale @ weights + choices[i].prior)
+    return probabilities
 
 
-def softmax(logits: NDArray[np.float64]) -> NDArray[np.float64]:
+def softmax(logits: Floats) -> Floats:
     """Probabilities [A] from logits [A]."""
     exponentials = np.exp(logits - logits.max())
     return np.asarray(exponentials / exponentials.sum())
 
 
-def _folds(choices: Sequence[Choice], folds: int, rng: np.random.Generator) -> Iterator[tuple[list[int], list[int]]]:
-    """(training indices, test indices), by whole videos, as many folds as there are videos at most."""
-    groups = sorted({choice.group for choice in choices})
-    fold_of = dict(zip(groups, rng.permutation(len(groups)) % min(folds, len(groups)), strict=True))
-    places = np.array([fold_of[choice.group] for choice in choices])
-    for fold in range(min(folds, len(groups))):
-        yield np.flatnonzero(places != fold).tolist(), np.flatnonzero(places == fold).tolist()
+def _split(choices: Sequence[Choice], folds: int, rng: np.random.Generator) -> Iterator[tuple[list[int], list[int]]]:
+    """Yield (training indices, test indices) of each fold; a fold holds whole videos, so no more folds than videos."""
+    video_ids = sorted({choice.video_id for choice in choices})
+    folds = min(folds, len(video_ids))
+    fold_of = dict(zip(video_ids, rng.permutation(len(video_ids)) % folds, strict=True))
+    fold_of_choice = np.array([fold_of[choice.video_id] for choice in choices])
+    for fold in range(folds):
+        yield np.flatnonzero(fold_of_choice != fold).tolist(), np.flatnonzero(fold_of_choice == fold).tolist()
 
 
-def _fitted(choices: Sequence[Choice], rng: np.random.Generator) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Weights [D] and the scale [D] of the features, the penalty chosen by folds within `choices`."""
-    table = _Table.of(choices)
-    likelihoods = np.zeros(len(PENALTIES))
-    for inside, outside in _folds(choices, INNER_FOLDS, rng):
-        judged = _Table.of([choices[i] for i in outside], table.scale)
-        path = _path(_Table.of([choices[i] for i in inside], table.scale), PENALTIES)
-        likelihoods += [judged.likelihood(weights) for weights in path]
-    best = int(np.argmax(likelihoods))
-    return _path(table, PENALTIES[: best + 1])[-1], table.scale
+def _fit(choices: Sequence[Choice], rng: np.random.Generator) -> tuple[Floats, Floats]:
+    """Weights [D] and the scale [D] that features are divided by; folds within `choices` select the penalty."""
+    stacked = _StackedChoices.of(choices)
+    log_likelihoods = np.zeros(len(PENALTIES))
+    for train, test in _split(choices, INNER_FOLDS, rng):
+        held_out = _StackedChoices.of([choices[i] for i in test], stacked.scale)
+        path = _fit_path(_StackedChoices.of([choices[i] for i in train], stacked.scale), PENALTIES)
+        log_likelihoods += [held_out.log_likelihood(weights) for weights in path]
+    best = int(np.argmax(log_likelihoods))
+    return _fit_path(stacked, PENALTIES[: best + 1])[-1], stacked.scale
 
 
-def _path(table: "_Table", penalties: Sequence[float]) -> list[NDArray[np.float64]]:
-    """The weights under each penalty, from the strongest on, each found from the one before."""
-    weights = np.zeros(table.features.shape[1])
+def _fit_path(stacked: "_StackedChoices", penalties: Sequence[float]) -> list[Floats]:
+    """The weights [D] for each penalty, by Newton's method; each fit starts from the weights of the one before."""
+    weights = np.zeros(stacked.features.shape[1])
     path = []
     for penalty in penalties:
         for _ in range(_MAX_STEPS):
-            step = table.newton_step(weights, penalty)
+            step = stacked.newton_step(weights, penalty)
             weights = weights + step
-            if np.abs(step).max() < _SMALL_STEP:
+            if np.abs(step).max() < _CONVERGED_STEP:
                 break
         path.append(weights)
     return path
 
 
 @dataclass(frozen=True)
-class _Table:
-    """The alternatives of many choices one below another, features scaled to a spread of one within choices."""
+class _StackedChoices:
+    """N choices with their alternatives concatenated to M rows: `features` [M, D] and `prior` [M].
 
-    features: NDArray[np.float64]
-    prior: NDArray[np.float64]
+    `starts`, `sizes` and `right` [N] are the first row, the number of rows and the right row of each choice. The
+    features were divided by `scale` [D], their standard deviation within choices.
+    """
+
+    features: Floats
+    prior: Floats
     starts: NDArray[np.intp]
     sizes: NDArray[np.intp]
     right: NDArray[np.intp]
-    scale: NDArray[np.float64]
+    scale: Floats
 
     @classmethod
-    def of(cls, choices: Sequence[Choice], scale: NDArray[np.float64] | None = None) -> "_Table":
+    def of(cls, choices: Sequence[Choice], scale: Floats | None = None) -> "_StackedChoices":
         features = np.concatenate([choice.features for choice in choices])
         sizes = np.array([len(choice.features) for choice in choices])
         starts = np.concatenate([[0], np.cumsum(sizes)[:-1]])
         if scale is None:
             within = features - np.repeat(np.add.reduceat(features, starts) / sizes[:, None], sizes, axis=0)
             scale = np.sqrt(np.square(within).mean(0))
-            scale[scale < _SMALL_SPREAD] = 1  # rounding is not to be blown up into something to learn
+            scale[scale < _MIN_SPREAD] = 1  # do not magnify rounding errors into something to learn
         prior = np.concatenate([choice.prior for choice in choices])
         right = starts + [choice.right for choice in choices]
         return cls(features / scale, prior, starts, sizes, right, scale)
 
-    def probabilities(self, weights: NDArray[np.float64]) -> NDArray[np.float64]:
+    def probabilities(self, weights: Floats) -> Floats:
+        """Probabilities [M]; those of one choice sum to 1."""
         logits = self.features @ weights + self.prior
         exponentials = np.exp(logits - np.repeat(np.maximum.reduceat(logits, self.starts), self.sizes))
         return np.asarray(exponentials / np.repeat(np.add.reduceat(exponentials, self.starts), self.sizes))
 
-    def likelihood(self, weights: NDArray[np.float64]) -> float:
+    def log_likelihood(self, weights: Floats) -> float:
         return float(np.log(self.probabilities(weights)[self.right] + 1e-300).sum())
 
-    def newton_step(self, weights: NDArray[np.float64], penalty: float) -> NDArray[np.float64]:
+    def newton_step(self, weights: Floats, penalty: float) -> Floats:
+        """The step [D] that maximises the quadratic approximation of the penalised log-likelihood at `weights`."""
         weighted = self.features * self.probabilities(weights)[:, None]
         means = np.add.reduceat(weighted, self.starts)
         gradient = (self.features[self.right] - means).sum(0) - penalty * weights
