@@ -1,6 +1,5 @@
 """Memory in closed form equals what torch saves, and follows from the run's parameters."""
 
-
 import pytest
 import torch
 
@@ -45,7 +44,7 @@ def test_a_layer_saves_the_bytes_that_torch_saves(part, precision, tmp_path):
     hooks = torch.autograd.graph.saved_tensors_hooks(record, lambda tensor: tensor)
     with torch.autocast("cpu", torch.bfloat16, enabled=precision.autocast), hooks:
         layer(hidden * 1, position_embeddings=rotary, **arguments)
-    # Activations alone have a dimension of tokens; weights and their casts do not. All layers share the rotary embedding.
+    # Activations alone have a dimension of tokens; weights and their casts do not. Layers share the rotary embedding.
     shared = {tensor.untyped_storage().data_ptr() for tensor in rotary}
     activations = [
         tensor for place, tensor in saved.items() if place not in shared and {tokens, tokens // 2} & set(tensor.shape)

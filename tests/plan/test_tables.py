@@ -34,7 +34,7 @@ def test_a_missing_measurement_raises(tmp_path):
 def test_a_file_that_is_no_measurement_raises(tmp_path, text):
     path = tmp_path / "step.json"
     path.write_text(text)
-    with pytest.raises(ConfigError, match="is no list of measured rows: give the file"):
+    with pytest.raises(ConfigError, match="is not a report of bench/grpo_step.py: give the file"):
         read_groups_per_second(path)
 
 

@@ -143,7 +143,9 @@ def import_from_verl(
     from videossr.dataset.verl_import import import_samples
 
     if out.exists():
-        raise ConfigError(f"there is a {out} already: remove it, or choose another folder with --out")
+        raise ConfigError(
+            f"{out} must not exist before an import, but it does: remove it, or choose another folder with --out"
+        )
     imported = import_samples(path, out / "frames")
     write_samples(out / "samples" / path.name, imported)
     print(f"{len(imported)} samples in {out / 'samples' / path.name}, their frames in {out / 'frames'}")

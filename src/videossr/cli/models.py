@@ -23,7 +23,7 @@ def answer_question(
 
     for path in video:
         if not path.is_file():
-            raise SourceError(f"a video must be a file, '{path}' is none")
+            raise SourceError(f"a video must be a file, '{path}' is not one: give the path of a video file")
     questions = pd.DataFrame({"question": [question], "videos": [[str(path) for path in video]]})
     print(tracking.load_champion(project_root()).predict(questions)["answer"][0])
 

@@ -21,7 +21,7 @@ def serve_pages(
     from videossr.tracking import database_uri
 
     if which not in _DEFAULT_PORTS:
-        raise ConfigError(f"there are pages of {' and '.join(_DEFAULT_PORTS)}, not of '{which}'")
+        raise ConfigError(f"the pages to serve must be one of {', '.join(_DEFAULT_PORTS)}, got '{which}'")
     port = port or _DEFAULT_PORTS[which]
     _require_free_port(port, which)
     configure_tools(project_root())

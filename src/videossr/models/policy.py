@@ -20,7 +20,9 @@ class Prompt:
     def __post_init__(self) -> None:
         markers = self.text.count(VIDEO_MARKER)
         if markers != len(self.clips):
-            raise PolicyError(f"a prompt needs one {VIDEO_MARKER} marker a clip, got {markers} for {len(self.clips)}")
+            raise PolicyError(
+                f"a prompt needs one {VIDEO_MARKER} marker a clip, got {markers} markers for {len(self.clips)} clips"
+            )
 
 
 def render_prompt(sample: Sample, task: PretextTask, store: Mapping[str, Clip]) -> Prompt:

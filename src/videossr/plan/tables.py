@@ -124,7 +124,7 @@ def read_groups_per_second(path: Path) -> dict[str, float]:
             f"there is no measurement at {path}: run bench/grpo_step.py on a GPU, or give --tflops"
         ) from None
     except (KeyError, TypeError, ValueError):
-        raise ConfigError(f"{path} is no list of measured rows: give the file that bench/grpo_step.py wrote") from None
+        raise ConfigError(f"{path} is not a report of bench/grpo_step.py: give the file that it wrote") from None
     gpu_rates = {name: rate for name, rate in rates.items() if name.startswith("gpu_")}
     if not gpu_rates:
         raise ConfigError(f"{path} holds no row gpu_* in groups/s: run bench/grpo_step.py on a GPU, or give --tflops")
