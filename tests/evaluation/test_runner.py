@@ -1,4 +1,4 @@
-"""Asking a policy: every question counts, every reply is kept, and a killed run goes on where it stopped."""
+"""The evaluation runner: every reply is scored and stored, and a killed run continues after its last batch."""
 
 import json
 from collections.abc import Sequence
@@ -32,39 +32,42 @@ TASK_PARAMS: dict[str, PretextTask] = {
 TIMES = tuple(np.arange(48) * 0.25)
 
 
-def clip(seed: int) -> Clip:
+def random_clip(seed: int) -> Clip:
     frames = np.random.default_rng(seed).integers(0, 256, (48, 32, 32, 3), dtype=np.uint8)
     return Clip(frames, np.array(TIMES))
 
 
-STORE = {f"video{i}": clip(i) for i in range(3)}
+STORE = {f"video{i}": random_clip(i) for i in range(3)}
 
 
-def questions(count: int = 10) -> list[Sample]:
+def make_samples(count: int = 10) -> list[Sample]:
     kinds = [("grounding", "mirror"), ("counting", "easy"), ("jigsaw", "6")]
     samples = []
     for index in range(count):
         task, variant = kinds[index % 3]
-        footage = FrameTimes(f"video{index % len(STORE)}", TIMES)
-        sample = TASK_PARAMS[task].generate(footage, variant, np.random.default_rng(index))
+        frame_times = FrameTimes(f"video{index % len(STORE)}", TIMES)
+        sample = TASK_PARAMS[task].generate(frame_times, variant, np.random.default_rng(index))
         samples.append(replace(sample, sample_id=f"question-{index}"))
     return samples
 
 
 @dataclass
-class Counted:
-    """A policy that knows the answers by the order of the questions, and can be cut off after some batches."""
+class ReplayPolicy:
+    """A policy that returns `replies` one after another and records its prompts.
 
-    answers: Sequence[str]
+    It raises KeyboardInterrupt after `stop_after_batches` batches.
+    """
+
+    replies: Sequence[str]
     stop_after_batches: int | None = None
     batches: list[list[Prompt]] = field(default_factory=list)
 
     def respond(self, prompts: Sequence[Prompt]) -> list[str]:
         if self.stop_after_batches is not None and len(self.batches) >= self.stop_after_batches:
             raise KeyboardInterrupt
-        asked = sum(map(len, self.batches))
+        start = sum(map(len, self.batches))
         self.batches.append(list(prompts))
-        return list(self.answers[asked : asked + len(prompts)])
+        return list(self.replies[start : start + len(prompts)])
 
 
 def run(policy: object, samples: Sequence[Sample], out: Path, policy_id: str = "p", batch_size: int = 4) -> list:  # type: ignore[type-arg]
@@ -80,23 +83,23 @@ def run(policy: object, samples: Sequence[Sample], out: Path, policy_id: str = "
     )
 
 
-def test_a_policy_that_knows_the_answers_scores_one_everywhere(tmp_path: Path) -> None:
-    samples = questions()
-    scored = run(Counted([sample.answer for sample in samples]), samples, tmp_path / "after.jsonl")
+def test_a_policy_that_replies_with_the_answers_scores_one_everywhere(tmp_path: Path) -> None:
+    samples = make_samples()
+    scored = run(ReplayPolicy([sample.answer for sample in samples]), samples, tmp_path / "after.jsonl")
     assert [item.sample_id for item in scored] == [sample.sample_id for sample in samples]
     assert all(item.score == 1 and item.parsed for item in scored)
 
 
 def test_an_unparsable_reply_stays_in_the_denominator(tmp_path: Path) -> None:
-    samples = questions(9)
+    samples = make_samples(9)
     scored = run(ScriptedPolicy(lambda prompt: "I cannot tell."), samples, tmp_path / "out.jsonl")
     assert len(scored) == 9
     assert not any(item.parsed for item in scored)
     assert [item.score for item in scored] == [0.0] * 9
 
 
-def test_a_wrong_reply_in_the_right_form_is_parsed_and_scored_by_the_tasks_own_metric(tmp_path: Path) -> None:
-    samples = questions(9)
+def test_a_wrong_reply_in_the_right_form_is_parsed_and_scored_by_the_metric_of_its_task() -> None:
+    samples = make_samples(9)
     for sample in samples:
         reply = {"grounding": "0.0-12.0", "counting": "1,1,1", "jigsaw": "654321"}[sample.task]
         item = score_reply(sample, reply)
@@ -104,9 +107,9 @@ def test_a_wrong_reply_in_the_right_form_is_parsed_and_scored_by_the_tasks_own_m
         assert item.score == rewards.metric(sample.task, reply, sample.answer) < 1
 
 
-def test_the_policy_sees_the_rendered_puzzle_a_batch_at_a_time(tmp_path: Path) -> None:
-    samples = questions(10)
-    policy = Counted([sample.answer for sample in samples])
+def test_the_policy_gets_the_rendered_samples_in_batches(tmp_path: Path) -> None:
+    samples = make_samples(10)
+    policy = ReplayPolicy([sample.answer for sample in samples])
     run(policy, samples, tmp_path / "out.jsonl")
     assert [len(batch) for batch in policy.batches] == [4, 4, 2]
     prompts = [prompt for batch in policy.batches for prompt in batch]
@@ -116,60 +119,62 @@ def test_the_policy_sees_the_rendered_puzzle_a_batch_at_a_time(tmp_path: Path) -
         assert all((a.frames == b.frames).all() for a, b in zip(prompt.clips, rendered, strict=True))
 
 
-def test_a_killed_run_goes_on_after_its_last_batch_and_ends_the_same(tmp_path: Path) -> None:
-    samples = questions(10)
+def test_a_killed_run_continues_after_its_last_batch_and_ends_with_the_same_file(tmp_path: Path) -> None:
+    samples = make_samples(10)
     answers = [sample.answer for sample in samples]
-    whole = run(Counted(answers), samples, tmp_path / "whole.jsonl")
+    whole = run(ReplayPolicy(answers), samples, tmp_path / "whole.jsonl")
     out = tmp_path / "killed.jsonl"
     with pytest.raises(KeyboardInterrupt):
-        run(Counted(answers, stop_after_batches=2), samples, out)
+        run(ReplayPolicy(answers, stop_after_batches=2), samples, out)
     assert len(read_scored_replies(out)) == 8
-    rest = Counted(answers[8:])
-    assert run(rest, samples, out) == whole
-    assert [len(batch) for batch in rest.batches] == [2]
+    continued = ReplayPolicy(answers[8:])
+    assert run(continued, samples, out) == whole
+    assert [len(batch) for batch in continued.batches] == [2]
     assert out.read_bytes() == (tmp_path / "whole.jsonl").read_bytes()
 
 
-@pytest.mark.parametrize("cut", [1, 30, 200, 700, 1500])
-def test_a_file_cut_anywhere_is_mended_and_batches_keep_their_borders(tmp_path: Path, cut: int) -> None:
-    samples = questions(10)
+@pytest.mark.parametrize("missing_bytes", [1, 30, 200, 700, 1500])
+def test_a_truncated_file_is_completed_and_batches_start_at_the_same_samples(
+    tmp_path: Path, missing_bytes: int
+) -> None:
+    samples = make_samples(10)
     answers = [sample.answer for sample in samples]
     out = tmp_path / "out.jsonl"
-    run(Counted(answers), samples, out)
+    run(ReplayPolicy(answers), samples, out)
     whole = out.read_bytes()
-    out.write_bytes(whole[:-cut])
-    kept = len(read_scored_replies(out)) // 4 * 4
-    rest = Counted(answers[kept:])
-    run(rest, samples, out)
+    out.write_bytes(whole[:-missing_bytes])
+    num_reused = len(read_scored_replies(out)) // 4 * 4
+    continued = ReplayPolicy(answers[num_reused:])
+    run(continued, samples, out)
     assert out.read_bytes() == whole
-    assert sum(map(len, rest.batches)) == 10 - kept > 0
+    assert sum(map(len, continued.batches)) == 10 - num_reused > 0
 
 
-def test_a_damaged_line_drops_what_follows_it(tmp_path: Path) -> None:
+def test_replies_after_a_damaged_line_are_generated_again(tmp_path: Path) -> None:
     out = tmp_path / "out.jsonl"
-    samples = questions(10)
+    samples = make_samples(10)
     answers = [sample.answer for sample in samples]
-    run(Counted(answers), samples, out)
+    run(ReplayPolicy(answers), samples, out)
     lines = out.read_bytes().splitlines(keepends=True)
     lines[6] = b"\x00" * 40 + b"\n"
     out.write_bytes(b"".join(lines))
     assert len(read_scored_replies(out)) == 5
-    run(Counted(answers[4:]), samples, out)
+    run(ReplayPolicy(answers[4:]), samples, out)
     assert len(read_scored_replies(out)) == 10
 
 
-def test_a_finished_run_asks_nothing_again(tmp_path: Path) -> None:
-    samples = questions(10)
+def test_a_complete_file_is_read_without_asking_the_policy(tmp_path: Path) -> None:
+    samples = make_samples(10)
     out = tmp_path / "out.jsonl"
-    first = run(Counted([sample.answer for sample in samples]), samples, out)
-    again = Counted([])
+    first = run(ReplayPolicy([sample.answer for sample in samples]), samples, out)
+    again = ReplayPolicy([])
     assert run(again, samples, out) == first
     assert again.batches == []
 
 
 @pytest.mark.parametrize("change", ["policy", "samples"])
-def test_replies_of_another_policy_or_to_other_questions_are_never_taken(tmp_path: Path, change: str) -> None:
-    samples = questions(10)
+def test_stored_replies_of_another_policy_or_to_other_samples_are_not_used(tmp_path: Path, change: str) -> None:
+    samples = make_samples(10)
     out = tmp_path / "out.jsonl"
     run(ScriptedPolicy(lambda prompt: "old"), samples, out)
     if change == "samples":
@@ -179,51 +184,51 @@ def test_replies_of_another_policy_or_to_other_questions_are_never_taken(tmp_pat
     assert {item.reply for item in read_scored_replies(out)} == {"new"}
 
 
-def test_stored_scores_are_computed_again_and_not_believed(tmp_path: Path) -> None:
-    samples = questions(4)
+def test_stored_scores_are_ignored_and_computed_again(tmp_path: Path) -> None:
+    samples = make_samples(4)
     out = tmp_path / "out.jsonl"
     run(ScriptedPolicy(lambda prompt: "nothing"), samples, out)
     header, *rows = (json.loads(line) for line in out.read_text().splitlines())
     out.write_text("\n".join(json.dumps(row) for row in [header, *({**row, "score": 1.0} for row in rows)]) + "\n")
-    assert [item.score for item in run(Counted([]), samples, out)] == [0.0] * 4
+    assert [item.score for item in run(ReplayPolicy([]), samples, out)] == [0.0] * 4
 
 
-def test_a_policy_that_leaves_a_question_out_is_an_error(tmp_path: Path) -> None:
+def test_a_policy_that_returns_too_few_replies_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="shorter"):
-        run(Counted(["1"]), questions(4), tmp_path / "out.jsonl")
+        run(ReplayPolicy(["1"]), make_samples(4), tmp_path / "out.jsonl")
 
 
-def test_strange_replies_survive_the_file(tmp_path: Path) -> None:
+def test_any_text_of_a_reply_is_read_back_unchanged(tmp_path: Path) -> None:
     reply = 'line\nbreak \u2028 "quotes" \ud800 lone surrogate \x00'
-    samples = questions(4)
+    samples = make_samples(4)
     run(ScriptedPolicy(lambda prompt: reply), samples, tmp_path / "out.jsonl")
     assert {item.reply for item in read_scored_replies(tmp_path / "out.jsonl")} == {reply}
 
 
-def test_scored_items_are_written_and_read_back(tmp_path: Path) -> None:
-    scored = [score_reply(sample, "1,2,3") for sample in questions(5)]
+def test_scored_replies_are_read_back_as_written(tmp_path: Path) -> None:
+    scored = [score_reply(sample, "1,2,3") for sample in make_samples(5)]
     write_scored_replies(tmp_path / "deep" / "random.jsonl", scored, {"policy": "random"})
     assert read_scored_replies(tmp_path / "deep" / "random.jsonl") == scored
 
 
-def test_any_change_of_a_sample_or_of_a_policys_folder_changes_its_digest(tmp_path: Path) -> None:
-    samples = questions(3)
-    assert samples_digest(samples) == samples_digest(questions(3))
+def test_digests_change_with_the_order_of_samples_and_with_names_and_bytes_of_a_policys_files(tmp_path: Path) -> None:
+    samples = make_samples(3)
+    assert samples_digest(samples) == samples_digest(make_samples(3))
     assert samples_digest(samples) != samples_digest(samples[::-1])
     (tmp_path / "model").mkdir()
     (tmp_path / "model" / "weights").write_bytes(b"1")
-    before = folder_fingerprint(tmp_path / "model")
+    first = folder_fingerprint(tmp_path / "model")
     (tmp_path / "model" / "weights").write_bytes(b"2")
-    changed = folder_fingerprint(tmp_path / "model")
+    other_bytes = folder_fingerprint(tmp_path / "model")
     (tmp_path / "model" / "weights").rename(tmp_path / "model" / "renamed")
-    assert len({before, changed, folder_fingerprint(tmp_path / "model")}) == 3
+    assert len({first, other_bytes, folder_fingerprint(tmp_path / "model")}) == 3
 
 
 @pytest.mark.parametrize("bad", [{"batch_size": 0}, {"bootstrap_samples": 5}, {"seed": -1}])
-def test_parameters_out_of_range_are_refused(bad: dict[str, int]) -> None:
+def test_a_parameter_out_of_range_is_an_error(bad: dict[str, int]) -> None:
     with pytest.raises(ConfigError, match=next(iter(bad))):
         EvaluateParams(**bad)
 
 
-def test_every_task_can_be_evaluated() -> None:
+def test_these_tests_cover_every_task() -> None:
     assert TASKS.keys() == TASK_PARAMS.keys()
