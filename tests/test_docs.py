@@ -1,0 +1,166 @@
+"""Every file, module, command, target and parameter that the documentation names exists."""
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.support import ROOT
+from videossr.recipe import load_recipe
+
+DOCS = sorted(
+    [
+        ROOT / "README.md",
+        ROOT / "mlruns/README.md",
+        *(ROOT / "docs").glob("*.md"),
+        *(ROOT / "docs/decisions").glob("*.md"),
+    ]
+)
+SETTINGS = [ROOT / name for name in ("Makefile", "dvc.yaml", "params.yaml", "prefect.yaml", "pyproject.toml")]
+SETTINGS += [*(ROOT / "recipes").rglob("*.yaml"), *(ROOT / "sources").rglob("*.yaml")]
+CODE = [path for folder in ("src", "flows", "bench") for path in (ROOT / folder).rglob("*.py")]
+
+BASES = (ROOT, ROOT / "docs", ROOT / "src/videossr", ROOT / "src")  # where a path in the documentation may start
+FOLDERS = ("src", "flows", "bench", "tests", "docs", "recipes", "sources", "measured", "decisions")
+OUTPUT_FOLDERS = ("data", "models", "reports")
+# Written by a command or beside the outputs of a stage, so dvc.yaml does not list them.
+OTHER_OUTPUTS = ("reports/data_docs", "reports/audit.html", "models/policy")
+
+
+def packages() -> set[str]:
+    return {path.parent.name for path in (ROOT / "src/videossr").glob("*/__init__.py")}
+
+
+def graph_outputs() -> set[str]:
+    stages = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"].values()
+    items = [item for stage in stages for key in ("outs", "metrics") for item in stage.get(key, [])]
+    return {item if isinstance(item, str) else next(iter(item)) for item in items}
+
+
+def named_paths(text: str) -> set[str]:
+    """Paths of the project in a text: `train/prefix.py`, `docs/log.md`, `data/frames/`."""
+    tokens = re.findall(r"(?<![\w./:<>-])(?:[\w-]+/)+[\w.*-]*", text)
+    known = {*FOLDERS, *OUTPUT_FOLDERS, *packages(), "videossr"}
+    return {token.rstrip(".") for token in tokens if token.split("/")[0] in known}
+
+
+def exists(path: str) -> bool:
+    """Whether a path is a file or folder of the project, or an output of the graph or below one."""
+    outputs = {*graph_outputs(), *OTHER_OUTPUTS}
+    name = path.rstrip("/")
+    if name.split("/")[0] in OUTPUT_FOLDERS and any(
+        name == out or name.startswith(f"{out}/") or out.startswith(f"{name}/") or Path(out).match(name)
+        for out in outputs
+    ):
+        return True
+    return any(next(base.glob(name), None) is not None for base in BASES)
+
+
+def named_modules(text: str) -> set[str]:
+    """Dotted names below the project's packages: `videossr.parallel.parallel_map`, `bench.learning`."""
+    return set(re.findall(r"(?<![\w./-])(?:videossr|flows|bench)(?:\.[A-Za-z_]\w*)+", text))
+
+
+def defined_names(path: Path) -> Iterator[str]:
+    """Names at the top level of a module, imported ones included."""
+    for node in ast.parse(path.read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            yield node.name
+        elif isinstance(node, ast.Import | ast.ImportFrom):
+            yield from (alias.asname or alias.name for alias in node.names)
+        elif isinstance(node, ast.Assign | ast.AnnAssign):
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+            yield from (target.id for target in targets if isinstance(target, ast.Name))
+
+
+def is_module_or_name(dotted: str) -> bool:
+    """Whether a dotted name is a module, or a name at the top level of a module."""
+    *parents, last = dotted.split(".")
+    root = ROOT / "src" if parents[0] == "videossr" else ROOT
+    folder = root.joinpath(*parents)
+    if (folder / f"{last}.py").exists() or (folder / last / "__init__.py").exists():
+        return True
+    module = folder.with_suffix(".py") if folder.with_suffix(".py").exists() else folder / "__init__.py"
+    return module.exists() and last in defined_names(module)
+
+
+def named_parameters(text: str) -> set[str]:
+    """Parameters of a run in a text: `ingest.source`, `train.grpo`, `grpo.refill_rounds`."""
+    sections = "ingest|frames|pretext|validate|train|evaluate|report|grpo"
+    return set(re.findall(rf"`((?:{sections})(?:\.[a-z_]+)+)[`:]", text))
+
+
+def is_parameter(dotted: str) -> bool:
+    value: object = load_recipe(ROOT / "params.yaml")
+    for name in (f"train.{dotted}" if dotted.startswith("grpo.") else dotted).split("."):
+        if not hasattr(value, name):
+            return False
+        value = getattr(value, name)
+    return True
+
+
+def commands() -> set[str]:
+    app = (ROOT / "src/videossr/cli/app.py").read_text(encoding="utf-8")
+    return set(re.findall(r'command\("(\w+)"\)', app))
+
+
+def targets() -> set[str]:
+    return set(re.findall(r"^\.PHONY: (.*)$", (ROOT / "Makefile").read_text(encoding="utf-8"), re.M)[0].split())
+
+
+def faults(text: str) -> set[str]:
+    """What a text names and the project does not have."""
+    code = "\n".join(re.findall(r"```.*?```|`[^`\n]+`", text, re.DOTALL))
+    return {
+        *(path for path in named_paths(text) if not exists(path)),
+        *(name for name in named_modules(text) if not is_module_or_name(name)),
+        *(name for name in named_parameters(text) if not is_parameter(name)),
+        *(f"videossr {name}" for name in re.findall(r"(?:^|[`/ ])videossr (\w+)", code) if name not in commands()),
+        *(f"make {name}" for name in re.findall(r"(?:^|`)make (\w+)", code, re.M) if name not in targets()),
+    }
+
+
+@pytest.mark.parametrize("path", DOCS, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_everything_that_a_document_names_exists(path: Path) -> None:
+    assert faults(path.read_text(encoding="utf-8")) == set()
+
+
+def test_every_module_and_file_that_settings_name_exists() -> None:
+    for path in SETTINGS:
+        text = path.read_text(encoding="utf-8")
+        names = {*named_modules(text)} - {"videossr.cli", "videossr.db"}
+        assert {name for name in names if not is_module_or_name(name)} == set(), path
+
+
+def test_every_test_and_document_that_code_names_exists() -> None:
+    for path in CODE:
+        named = re.findall(r"\b(?:tests|docs)/[\w/-]+\.(?:py|md|json)", path.read_text(encoding="utf-8"))
+        assert {name for name in named if not (ROOT / name).exists()} == set(), path
+
+
+def test_every_decision_that_a_document_refers_to_exists() -> None:
+    numbers = {int(path.name[:4]) for path in (ROOT / "docs/decisions").glob("*.md")}
+    assert numbers == set(range(1, len(numbers) + 1))
+    for path in DOCS:
+        assert {int(n) for n in re.findall(r"[Dd]ecision (\d+)", path.read_text(encoding="utf-8"))} <= numbers, path
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "`train/assembly.py` makes the trainer",
+        "`videossr.qwen`",
+        "`videossr.parallel.mapped`",
+        "`data/unusable.parquet`",
+        "`tests/test_fuzz.py`",
+        "`videossr newborn`",
+        "```bash\nmake coffee\n```",
+        "`train.grpo.patience`",
+        "`grpo.patience`",
+    ],
+)
+def test_a_wrong_name_is_found(text: str) -> None:
+    assert len(faults(text)) == 1
