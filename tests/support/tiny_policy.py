@@ -1,4 +1,4 @@
-"""A tiny random policy and a few made videos, small enough that a test trains on them in seconds."""
+"""A tiny random policy and a few made videos, small enough for a test to train on them in seconds."""
 
 from functools import cache
 from pathlib import Path
@@ -30,18 +30,18 @@ def clips(count: int = 6) -> dict[str, Clip]:
 
 
 def samples(count: int, seed: int = 0) -> list[Sample]:
-    """Puzzles of every task in turn."""
+    """Samples of every task in turn."""
     made = []
     for i in range(count):
         task, variant = VARIANTS[i % len(VARIANTS)]
         video_id = f"video{i % 6}"
-        footage = FrameTimes(video_id, tuple(clips()[video_id].times.tolist()))
-        sample = TASKS[task].generate(footage, variant, np.random.default_rng([seed, i]), sorted(clips()))
+        video = FrameTimes(video_id, tuple(clips()[video_id].times.tolist()))
+        sample = TASKS[task].generate(video, variant, np.random.default_rng([seed, i]), sorted(clips()))
         made.append(Sample(**{**vars(sample), "sample_id": f"s{i:04d}"}))
     return made
 
 
 def write_tiny(folder: Path) -> Path:
-    """A checkpoint of a tiny random policy that knows the words of these puzzles."""
+    """A checkpoint of a tiny random policy whose tokenizer was trained on these samples."""
     write_tiny_random(TINY, [f"{sample.question} {sample.answer}" for sample in samples(32)], 0, folder)
     return folder

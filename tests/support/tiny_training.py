@@ -1,4 +1,4 @@
-"""A training run small enough for a test: a few puzzles, a warm-started tiny policy, steps of a tenth of a second."""
+"""A training run small enough for a test: a few samples, a warm-started tiny policy, steps of a tenth of a second."""
 
 import atexit
 import json
@@ -59,7 +59,7 @@ def run(
 
 @cache
 def warm() -> Path:
-    """A policy that has learned to count aloud, and no more; read-only, for all tests."""
+    """The folder of a policy after a short warm start on counting: it answers in the right form. Read-only."""
     folder = tempfile.TemporaryDirectory()
     atexit.register(folder.cleanup)
     run(Path(folder.name), replace(PARAMS, grpo=replace(GRPO, steps=1)))

@@ -1,4 +1,4 @@
-"""Every loss of TRL, full or on adapters, sees the shared prefix as it sees padded rows; what is saved loads again."""
+"""Every loss of TRL learns the same with and without a shared prefix, in full and on adapters; saved policies load."""
 
 import re
 import shutil
@@ -52,7 +52,7 @@ def test_the_losses_are_those_of_trl():
     assert set(named) == set(LOSSES)
 
 
-def test_an_unknown_loss_is_refused_with_the_known_ones():
+def test_an_unknown_loss_is_an_error_that_lists_the_known_ones():
     with pytest.raises(ConfigError, match="loss_type must be one of grpo, bnpo, dr_grpo, .* got 'ppo'"):
         GrpoParams(loss_type="ppo")
 
@@ -65,8 +65,8 @@ def test_an_unknown_loss_is_refused_with_the_known_ones():
         for kind, lora in (("full", None), ("lora", LORA))
     ],
 )
-def test_every_loss_learns_the_same_from_the_shared_prefix_as_from_padded_rows(start, tmp_path, loss_type, lora):
-    # Two updates a rollout, so that the ratio moves; the learning rate is small, so that the runs do not part.
+def test_every_loss_learns_the_same_from_the_shared_prefix_as_from_repeated_rows(start, tmp_path, loss_type, lora):
+    # Two updates a rollout, so that the ratio is not 1. A small learning rate, so that rounding does not grow.
     grpo = {
         "loss_type": loss_type,
         "kl_coefficient": 0.01,
@@ -78,21 +78,21 @@ def test_every_loss_learns_the_same_from_the_shared_prefix_as_from_padded_rows(s
     }
     params = tiny_training.changed(start, grpo, lora=lora)
     shared = trained(params, tmp_path / "shared")
-    padded = trained(replace(params, shared_prefix="off"), tmp_path / "padded")
+    repeated = trained(replace(params, shared_prefix="off"), tmp_path / "repeated")
     before = load_model(start, "float32").state_dict()
     moved = sum((value - before[name]).norm() ** 2 for name, value in shared.items() if name in before) ** 0.5
-    apart = sum((shared[name] - padded[name]).norm() ** 2 for name in shared) ** 0.5
+    apart = sum((shared[name] - repeated[name]).norm() ** 2 for name in shared) ** 0.5
     if lora is None:
         assert moved > 0
-    # Adam makes a step of every gradient, of one that is rounding too: a few weights may go another way.
+    # Adam scales every gradient to a full step, also one that is rounding only: a few weights may differ.
     assert apart <= 0.1 * max(moved, 1e-4 * sum(value.numel() for value in shared.values()) ** 0.5)
 
 
 @pytest.mark.slow
 def test_gradient_checkpointing_and_accumulation_change_nothing(start, tmp_path):
     plain = trained(tiny_training.changed(start, {"kl_coefficient": 1e-3, "learning_rate": 1e-4}), tmp_path / "plain")
-    thrifty = {"kl_coefficient": 1e-3, "learning_rate": 1e-4, "prompts_per_forward": 1, "gradient_checkpointing": True}
-    other = trained(tiny_training.changed(start, thrifty), tmp_path / "thrifty")
+    cut = {"kl_coefficient": 1e-3, "learning_rate": 1e-4, "prompts_per_forward": 1, "gradient_checkpointing": True}
+    other = trained(tiny_training.changed(start, cut), tmp_path / "cut")
     for name in plain:
         torch.testing.assert_close(plain[name], other[name], rtol=0, atol=3e-4)
 
@@ -103,25 +103,25 @@ def test_bf16_trains_float32_weights(start, tmp_path):
     assert all(value.isfinite().all() for value in learned.values())
 
 
-def test_a_frozen_vision_tower_stays_and_is_asked_once_a_prompt(start, tmp_path):
+def test_a_frozen_vision_tower_is_unchanged_and_runs_once_a_prompt(start, tmp_path):
     params = tiny_training.changed(start, {"kl_coefficient": 1e-3, "steps": 2}, freeze_vision=True)
     (tmp_path / "work").mkdir()
     trainer = build_trainer(
         params, tiny_training.COUNTING, render, params.policy, tmp_path / "work", "key", None, lambda *_: None
     )
-    looks = []
+    passes = []
     for model in (trainer.model, trainer.ref_model):
-        model.model.visual.register_forward_pre_hook(lambda *_: looks.append(1))
+        model.model.visual.register_forward_pre_hook(lambda *_: passes.append(1))
     trainer.train()
-    assert len(looks) == 2 * params.grpo.prompts_per_step, "rollout, reference and loss share one look"
+    assert len(passes) == 2 * params.grpo.prompts_per_step, "rollout, reference and loss share the features"
     learned, before = trainer.model.state_dict(), tiny_training.weights(start)
     same = {name: torch.equal(value, before[name]) for name, value in learned.items()}
-    assert all(kept for name, kept in same.items() if "visual" in name) and not all(same.values())
+    assert all(unchanged for name, unchanged in same.items() if "visual" in name) and not all(same.values())
 
 
 @pytest.mark.slow
-def test_a_frozen_tower_learns_the_same_whether_it_is_asked_once_or_always(start, tmp_path):
-    """What was seen before the step stands for the pixels: adapters on the language model, tower as it was."""
+def test_adapters_on_the_language_model_leave_the_vision_tower_out(start, tmp_path):
+    """Two runs give the same weights, and none of them belongs to the tower."""
     params = tiny_training.changed(start, {"kl_coefficient": 1e-3, "learning_rate": 1e-4}, lora=LORA)
     shared = trained(params, tmp_path / "a")
     again = trained(params, tmp_path / "b")
@@ -129,13 +129,13 @@ def test_a_frozen_tower_learns_the_same_whether_it_is_asked_once_or_always(start
     assert not [name for name in shared if "visual" in name]
 
 
-def test_adapters_are_saved_with_their_base_and_answer_as_they_were_trained(tmp_path):
+def test_adapters_are_saved_with_their_base_and_load_from_another_folder(tmp_path):
     tiny_training.run(
         tmp_path, replace(tiny_training.PARAMS, lora=LORA, grpo=replace(tiny_training.GRPO, learning_rate=1e-2))
     )
     policy = tmp_path / "policy"
     assert (policy / ADAPTER_CONFIG).exists() and resolve_checkpoint(policy) == str(policy)
-    shutil.rmtree(tmp_path / "work")  # the folder stands on its own, and elsewhere
+    shutil.rmtree(tmp_path / "work")  # the folder needs nothing else, and may be moved
     policy = policy.rename(tmp_path / "moved")
     prompts = [render(sample) for sample in tiny_training.COUNTING[:3]]
     replies = load_policy(policy, 6).respond(prompts)
@@ -159,7 +159,7 @@ def test_adapters_on_a_named_policy_point_to_it(start, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_run_on_adapters_that_stopped_goes_on_where_it_was(start, tmp_path):
+def test_a_stopped_run_on_adapters_continues_on_the_same_course(start, tmp_path):
     params = tiny_training.changed(start, {"steps": 5, "kl_coefficient": 1e-3, "learning_rate": 1e-2}, lora=LORA)
     tiny_training.run(tmp_path / "through", params)
 
@@ -174,7 +174,7 @@ def test_a_run_on_adapters_that_stopped_goes_on_where_it_was(start, tmp_path):
         assert one == pytest.approx(other, abs=1e-4)
 
 
-def test_what_a_group_says_depends_on_its_seed_and_not_on_its_company(start):
+def test_a_seeded_group_does_not_depend_on_the_prompts_beside_it(start):
     model, processor = load_model(start, "float32").eval(), load_processor(start)
     prompts = [encode(processor, render(sample)) for sample in tiny_policy.samples(3)]
     config = GenerationConfig(max_new_tokens=6, do_sample=True, temperature=0.9, eos_token_id=None, pad_token_id=0)

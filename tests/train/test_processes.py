@@ -1,4 +1,4 @@
-"""More than one process: groups never straddle two of them, and how many there are changes nothing that is learned."""
+"""Training in several processes: groups are never split between them, and their number changes nothing."""
 
 import json
 import os
@@ -51,9 +51,9 @@ def test_two_processes_learn_what_one_learns_from_the_same_batch(tmp_path, loss_
     )
     assert done.returncode == 0, done.stderr[-2000:]
     for one, two in zip(tiny_training.curve(tmp_path / "one"), tiny_training.curve(tmp_path / "two"), strict=True):
-        told = [name for name in one if name.endswith("/counting")]
-        assert {"kl/counting", "entropy/counting", "length/counting"} <= set(told)
-        for name in ("loss", "reward", "gradient_norm", "zero_variance", *told):
+        by_task = [name for name in one if name.endswith("/counting")]
+        assert {"kl/counting", "entropy/counting", "length/counting"} <= set(by_task)
+        for name in ("loss", "reward", "gradient_norm", "zero_variance", *by_task):
             assert one[name] == pytest.approx(two[name], abs=1e-4), name
     assert tiny_training.same_weights(tmp_path / "one" / "policy", tmp_path / "two" / "policy", tolerance=2e-5)
 
@@ -61,7 +61,7 @@ def test_two_processes_learn_what_one_learns_from_the_same_batch(tmp_path, loss_
 SKIPPING = """
 import sys, pathlib
 sys.path[:0] = {path!r}
-import drill, tiny
+from tests.support import tiny_policy, tiny_training
 store = {{name: clip for name, clip in tiny_policy.clips().items() if name != "video2"}}
 params = tiny_training.changed({start!r}, {grpo!r}, processes={processes})
 tiny_training.run(pathlib.Path({folder!r}), params, tiny_policy.samples(64), store)
@@ -69,8 +69,8 @@ tiny_training.run(pathlib.Path({folder!r}), params, tiny_policy.samples(64), sto
 
 
 @pytest.mark.slow
-def test_two_processes_tell_of_every_task_and_every_skipped_sample_what_one_tells(tmp_path):
-    """Several tasks in one step, and a video that is missing: whoever meets it, the first process knows."""
+def test_two_processes_report_every_task_and_every_skipped_sample_as_one_does(tmp_path):
+    """Several tasks in one step, and a missing video that only one process meets."""
     start = tiny_training.warm()
     grpo = {
         "steps": 6,
@@ -88,9 +88,9 @@ def test_two_processes_tell_of_every_task_and_every_skipped_sample_what_one_tell
     command = launch.launch_command(tiny_training.changed(start, grpo, processes=2), [str(script)], {})
     done = subprocess.run(command, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-2000:]
-    told = json.loads((tmp_path / "two" / "train.json").read_text())
-    assert told["skipped"] == one.skipped and len(one.skipped) > 1
-    for row, other in zip(one.grpo, told["grpo"], strict=True):
+    report = json.loads((tmp_path / "two" / "train.json").read_text())
+    assert report["skipped"] == one.skipped and len(one.skipped) > 1
+    for row, other in zip(one.grpo, report["grpo"], strict=True):
         names = {name for name in row if "/" in name} | {"skipped"} & set(row)
         assert {name: row[name] for name in names} == pytest.approx({n: other[n] for n in names}, abs=1e-4)
     state = max(
@@ -102,7 +102,8 @@ def test_two_processes_tell_of_every_task_and_every_skipped_sample_what_one_tell
 SHARDED = """
 import sys
 sys.path[:0] = {path!r}
-import drill, tiny, torch, torch.distributed as dist
+import torch, torch.distributed as dist
+from tests.support import tiny_policy, tiny_training
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
 from transformers import GenerationConfig
@@ -133,7 +134,7 @@ other.sum().backward()
 for p, q in zip(whole.parameters(), sharded.parameters(), strict=True):
     dist.all_reduce(p.grad)
     torch.testing.assert_close(q.grad.full_tensor(), p.grad / 2)
-# The processes want completions of different lengths: the one that is done must go on with the other.
+# The processes sample completions of different lengths: the shorter one must keep stepping with the other.
 config = GenerationConfig(max_new_tokens=3 + 4 * rank, do_sample=True, eos_token_id=None, pad_token_id=0)
 with torch.no_grad():
     one = shared_rollout(whole.eval(), prompts, 3, config, 0, [1, 2])
@@ -145,7 +146,7 @@ dist.destroy_process_group()
 
 @pytest.mark.slow
 def test_a_sharded_model_gives_the_same_values_gradients_and_completions(tmp_path):
-    """FSDP2 over two processes: every pass of ours goes through the model's own forward."""
+    """FSDP2 over two processes: every forward pass goes through the wrapped model."""
     script = tmp_path / "sharded.py"
     script.write_text(SHARDED.format(path=sys.path, start=str(tiny_training.warm())))
     line = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "--standalone", str(script)]
@@ -154,17 +155,17 @@ def test_a_sharded_model_gives_the_same_values_gradients_and_completions(tmp_pat
     assert done.returncode == 0, done.stderr[-2000:]
 
 
-def test_fewer_processes_than_the_run_wants_are_refused(tmp_path):
+def test_fewer_processes_than_the_run_needs_are_an_error(tmp_path):
     with pytest.raises(TrainingError, match="train.processes is 2, but 1 run"):
         tiny_training.run(tmp_path, replace(tiny_training.PARAMS, processes=2))
 
 
-def test_prompts_that_do_not_divide_among_the_processes_are_refused():
+def test_prompts_must_divide_among_the_processes():
     with pytest.raises(ConfigError, match="must be a multiple of processes"):
         replace(tiny_training.PARAMS, processes=3)
 
 
-def test_a_stage_starts_others_only_where_it_is_none_of_them():
+def test_only_a_process_outside_accelerate_relaunches():
     alone, several = TrainParams(), TrainParams(processes=2)
     assert not launch.must_relaunch(alone, {})
     assert launch.must_relaunch(several, {})
@@ -172,14 +173,14 @@ def test_a_stage_starts_others_only_where_it_is_none_of_them():
     assert launch.is_first({}) and launch.is_first({"RANK": "0"}) and not launch.is_first({"RANK": "1"})
 
 
-def test_a_machine_of_several_takes_its_rank_from_the_environment():
+def test_the_rank_of_a_machine_comes_from_the_environment():
     params = TrainParams(processes=16, accelerate=str(ROOT / "recipes/accelerate/fsdp2-2-nodes.yaml"))
     environment = {launch.MACHINE_RANK: "1", launch.MAIN_ADDRESS: "10.0.0.1"}
     line = launch.launch_command(params, ["-m", "flows.train"], environment)
     assert line[-6:] == ["--machine_rank", "1", "--main_process_ip", "10.0.0.1", "-m", "flows.train"]
 
 
-def test_a_configuration_that_is_not_there_is_one_sentence():
+def test_a_missing_configuration_is_one_sentence():
     with pytest.raises(ConfigError, match=r"there is no nowhere\.yaml"):
         launch.launch_command(TrainParams(processes=2, accelerate="nowhere.yaml"), ["-m", "flows.train"], {})
 
@@ -192,7 +193,7 @@ def test_a_process_that_fails_ends_the_stage_with_a_sentence(tmp_path):
 
 
 @pytest.mark.parametrize("path", CONFIGURATIONS, ids=lambda path: path.stem)
-def test_every_configuration_of_accelerate_loads_and_wraps_layers_that_exist(path):
+def test_every_accelerate_configuration_loads_and_wraps_existing_layers(path):
     loaded = load_config_from_file(str(path))
     assert loaded.num_processes == 8 * loaded.num_machines
     assert loaded.fsdp_config["fsdp_version"] == 2
@@ -201,7 +202,7 @@ def test_every_configuration_of_accelerate_loads_and_wraps_layers_that_exist(pat
         assert hasattr(modeling_qwen3_vl, name)
 
 
-def test_the_configuration_of_a_recipe_is_there_and_starts_as_many_processes():
+def test_a_recipes_configuration_exists_and_has_as_many_processes():
     for path in sorted((ROOT / "recipes").glob("*.yaml")):
         params = yaml.safe_load(path.read_text())["train"]
         if params.get("accelerate"):

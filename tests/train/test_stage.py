@@ -1,4 +1,4 @@
-"""Training on video: the loss sees the pixels, groups stay whole, a kill loses nothing, mistakes are one sentence."""
+"""The train stage: the loss depends on the pixels, a killed run continues, a user's mistake is one sentence."""
 
 import json
 import shutil
@@ -6,7 +6,6 @@ import signal
 import subprocess
 import sys
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
@@ -17,7 +16,6 @@ from videossr.models.checkpoint import load_model, load_policy, resolve_checkpoi
 from videossr.models.policy import Prompt
 from videossr.models.tiny_random import TinyRandomParams
 from videossr.pretext import TASKS
-from videossr.train import stage
 from videossr.train.checkpoints import last_whole_checkpoint, remove_incomplete
 from videossr.train.params import GrpoParams, WarmupParams
 from videossr.train.progress import RunLog
@@ -39,21 +37,21 @@ def trained(tmp_path_factory):
     return folder, report, logged
 
 
-def test_training_leaves_the_policy_before_and_after_and_its_curves(trained):
+def test_training_writes_the_policy_before_and_after_and_its_curves(trained):
     folder, report, logged = trained
     assert not same_weights(folder / "start", folder / "policy", tolerance=1e-4)
-    told = json.loads((folder / "train.json").read_text())
-    assert [row["step"] for row in told["grpo"]] == [1, 2, 3, 4] == [step for step, _ in logged]
-    assert len(told["warmup"]) == 30
-    assert {"reward", "loss", "kl", "zero_variance"} <= set(told["grpo"][0])
-    assert max(row["skill/counting"] for row in told["grpo"]) > -1, (
-        "the warm start must have taught the policy to count aloud"
+    written = json.loads((folder / "train.json").read_text())
+    assert [row["step"] for row in written["grpo"]] == [1, 2, 3, 4] == [step for step, _ in logged]
+    assert len(written["warmup"]) == 30
+    assert {"reward", "loss", "kl", "zero_variance"} <= set(written["grpo"][0])
+    assert max(row["skill/counting"] for row in written["grpo"]) > -1, (
+        "the warm start must have taught the policy the form of an answer"
     )
-    assert told["vision_sensitivity_nats"] == report.vision_sensitivity_nats > 0
+    assert written["vision_sensitivity_nats"] == report.vision_sensitivity_nats > 0
 
 
 @pytest.mark.parametrize("steps", [1, 2, 10])
-def test_a_warm_start_may_be_as_short_as_one_likes(tmp_path, steps):
+def test_a_warm_start_may_have_any_number_of_steps(tmp_path, steps):
     params = replace(PARAMS, warmup=replace(PARAMS.warmup, steps=steps), grpo=replace(GRPO, steps=1))
     assert len(run(tmp_path, params).warmup) == steps
 
@@ -75,7 +73,7 @@ def test_shared_and_repeated_prompts_train_the_same_policy(trained, tmp_path):
     assert same_weights(trained[0] / "policy", tmp_path / "policy", tolerance=2e-3)
 
 
-def test_a_run_that_was_killed_at_its_very_end_trains_no_step_more(trained, tmp_path):
+def test_a_run_that_was_killed_at_its_very_end_trains_no_further_step(trained, tmp_path):
     """After the last checkpoint, before the policy was published."""
     run(tmp_path)
     for name in ("start", "policy"):
@@ -86,7 +84,7 @@ def test_a_run_that_was_killed_at_its_very_end_trains_no_step_more(trained, tmp_
     assert same_weights(trained[0] / "policy", tmp_path / "policy")
 
 
-def test_a_run_that_ran_out_of_memory_goes_on_with_smaller_passes(trained, tmp_path):
+def test_a_run_that_ran_out_of_memory_continues_with_smaller_passes(trained, tmp_path):
     run(tmp_path, replace(PARAMS, grpo=replace(GRPO, steps=4)))
     (last,) = (tmp_path / "work").glob("*/grpo/checkpoint-4")
     shutil.rmtree(last)
@@ -94,12 +92,12 @@ def test_a_run_that_ran_out_of_memory_goes_on_with_smaller_passes(trained, tmp_p
     log = next((tmp_path / "work").glob("*/grpo.jsonl"))
     before = log.read_text().splitlines()
     assert len(run(tmp_path, smaller).grpo) == 4
-    assert log.read_text().splitlines()[: len(before)] == before, "no step before the checkpoint was made again"
+    assert log.read_text().splitlines()[: len(before)] == before, "no step before the checkpoint is trained again"
     assert len(list((tmp_path / "work").glob("*/grpo"))) == 1
     assert same_weights(trained[0] / "policy", tmp_path / "policy", tolerance=2e-3)
 
 
-def test_other_parameters_of_grpo_find_the_warm_start_done(trained, tmp_path):
+def test_a_run_with_other_grpo_parameters_reuses_the_warm_start(trained, tmp_path):
     shutil.copytree(trained[0] / "work", tmp_path / "work")
     starts = {path: path.stat().st_mtime_ns for path in (tmp_path / "work").glob("*/start/model.safetensors")}
     run(tmp_path, replace(PARAMS, grpo=replace(GRPO, steps=1, learning_rate=1e-4)))
@@ -113,19 +111,19 @@ def test_another_model_in_the_same_folder_is_another_run(trained):
     assert run_key(params, tiny_training.COUNTING) != run_key(other, tiny_training.COUNTING)
 
 
-def test_verify_runs_both_ways_and_agrees(trained, tmp_path, caplog):
+def test_verify_compares_both_forward_passes_on_sampled_groups(trained, tmp_path, caplog):
     caplog.set_level("INFO", logger="videossr")
     start = str(trained[0] / "start")
     run(tmp_path, replace(PARAMS, policy=start, shared_prefix="verify", grpo=replace(GRPO, steps=1)))
-    told = [record.getMessage() for record in caplog.records]
-    seen = next(place for place, text in enumerate(told) if "the loss sees the video" in text)
-    (verified,) = [place for place, text in enumerate(told) if "shared prefix verified" in text]
-    assert seen < verified, "what is compared are sampled groups, not the single answers of the proof of sight"
+    messages = [record.getMessage() for record in caplog.records]
+    checked = next(i for i, text in enumerate(messages) if "the loss depends on the video" in text)
+    (verified,) = [i for i, text in enumerate(messages) if "shared prefix verified" in text]
+    assert checked < verified, "the groups compared are sampled ones, not the single answers of the vision check"
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("after", ["warm start", "GRPO"])
-def test_a_killed_run_ends_as_if_it_had_not_been(trained, tmp_path, after):
+def test_a_killed_run_ends_with_the_same_policy(trained, tmp_path, after):
     """Kill -9 as soon as a checkpoint of the phase exists, then run again."""
     script = (
         f"import sys; sys.path[:0] = {sys.path!r}; import pathlib; from tests.train import test_stage; "
@@ -142,7 +140,7 @@ def test_a_killed_run_ends_as_if_it_had_not_been(trained, tmp_path, after):
     assert same_weights(trained[0] / "policy", tmp_path / "policy")
 
 
-def test_a_checkpoint_torn_by_a_kill_is_passed_over(tmp_path):
+def test_an_incomplete_checkpoint_is_ignored_and_removed(tmp_path):
     for step, whole in ((2, True), (10, False)):
         (tmp_path / f"checkpoint-{step}").mkdir()
         if whole:
@@ -155,7 +153,7 @@ def test_a_checkpoint_torn_by_a_kill_is_passed_over(tmp_path):
         last_whole_checkpoint(tmp_path, "that run", before=20)
 
 
-def test_a_torn_line_of_the_run_log_is_passed_over_and_the_step_run_again(tmp_path):
+def test_a_damaged_last_line_of_the_run_log_is_replaced(tmp_path):
     path = tmp_path / "log.jsonl"
     path.write_text('{"step": 1, "reward": 0.5}\n{"step": 2, "rew')
     log = RunLog(path)
@@ -163,15 +161,15 @@ def test_a_torn_line_of_the_run_log_is_passed_over_and_the_step_run_again(tmp_pa
     assert [row["reward"] for row in log.read()] == [0.5, 0.25]
 
 
-def test_a_blind_loss_is_refused(trained, tmp_path):
-    """A model whose vision tower says nothing has a loss that no pixel moves."""
+def test_a_loss_that_ignores_the_video_stops_the_run(trained, tmp_path):
+    """A vision tower whose output is zero: no pixel moves the loss."""
     blind = load_model(trained[0] / "start", "float32")
     for name, parameter in blind.model.visual.named_parameters():
         if "merger" in name:
             parameter.data.zero_()
     blind.save_pretrained(tmp_path / "blind")
     load_policy(trained[0] / "start").processor.save_pretrained(tmp_path / "blind")
-    with pytest.raises(TrainingError, match="the loss must see the video"):
+    with pytest.raises(TrainingError, match="the loss must depend on the video"):
         run(tmp_path, replace(PARAMS, policy=str(tmp_path / "blind")))
 
 
@@ -181,7 +179,7 @@ def test_a_policy_given_by_folder_skips_the_warm_start(trained, tmp_path):
     assert resolve_checkpoint(tmp_path / "start") == str(trained[0] / "start")
 
 
-def test_an_unknown_policy_is_refused_before_anything_is_trained(tmp_path, monkeypatch):
+def test_an_unknown_policy_stops_the_run_before_any_training(tmp_path, monkeypatch):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     with pytest.raises(PolicyError, match="no/such-model"):
         run(tmp_path, replace(PARAMS, policy="no/such-model"))
@@ -192,7 +190,7 @@ def test_no_samples_is_one_sentence(tmp_path):
         run(tmp_path, samples=[])
 
 
-def test_fewer_samples_than_a_step_asks_is_one_sentence(tmp_path):
+def test_fewer_samples_than_a_step_needs_is_one_sentence(tmp_path):
     with pytest.raises(TrainingError, match="asks 4 different samples, but there are only 3: lower .*prompts_per_step"):
         run(tmp_path, samples=tiny_training.COUNTING[:3])
 
@@ -208,17 +206,17 @@ def test_fewer_samples_than_a_step_asks_is_one_sentence(tmp_path):
         (WarmupParams, {"batch_size": 0}, "batch_size must be at least 1"),
     ],
 )
-def test_numbers_that_cannot_be_are_refused(cls, section, sentence):
+def test_a_number_out_of_range_is_one_sentence(cls, section, sentence):
     with pytest.raises(ConfigError, match=sentence):
         cls(**section)
 
 
-def test_groups_that_do_not_divide_are_refused():
+def test_groups_must_divide_into_forward_passes():
     with pytest.raises(ConfigError, match="must be a multiple of prompts_per_forward"):
         GrpoParams(prompts_per_step=6, prompts_per_forward=4)
 
 
-def test_every_step_has_its_row_also_where_a_rollout_serves_two(trained, tmp_path):
+def test_every_step_has_its_row_also_where_a_rollout_serves_two_updates(trained, tmp_path):
     logged = []
     params = replace(PARAMS, policy=str(trained[0] / "start"), grpo=replace(GRPO, updates_per_rollout=2))
     report = run(tmp_path, params, log_metrics=lambda metrics, step: logged.append(step))
@@ -228,7 +226,6 @@ def test_every_step_has_its_row_also_where_a_rollout_serves_two(trained, tmp_pat
     assert ["reward" in row for row in report.grpo] == [True, False, True, False]
 
 
-def test_the_default_policy_is_small_and_the_paper_is_the_default_elsewhere():
+def test_the_tiny_random_policy_is_small_and_grpo_defaults_to_the_paper():
     assert TinyRandomParams().text_layers <= 6
     assert (GrpoParams().prompts_per_step, GrpoParams().steps, GrpoParams().kl_coefficient) == (64, 469, 1e-3)
-    assert Path(stage.__file__).parent.name == "train"

@@ -1,4 +1,4 @@
-"""Training can be left alone: what is unusable is passed over by name, what is fatal is said in a sentence."""
+"""Training without supervision: an unusable sample is skipped and named, a fatal fault is one sentence."""
 
 import json
 from dataclasses import replace
@@ -35,8 +35,8 @@ def trainer_of(params, folder):
 def test_a_sample_that_cannot_be_rendered_is_skipped_counted_and_named(start, tmp_path, caplog):
     store = {name: clip for name, clip in tiny_policy.clips().items() if name != "video2"}
     report = tiny_training.run(tmp_path, tiny_training.changed(start, {"steps": 4}), store=store)
-    lost = {sample.sample_id for sample in tiny_training.COUNTING if sample.video_id == "video2"}
-    assert set(report.skipped) and set(report.skipped) <= lost
+    unusable = {sample.sample_id for sample in tiny_training.COUNTING if sample.video_id == "video2"}
+    assert set(report.skipped) and set(report.skipped) <= unusable
     assert report.grpo[-1]["skipped"] == len(report.skipped)
     assert json.loads((tmp_path / "train.json").read_text())["skipped"] == report.skipped
     name, reason = next(iter(report.skipped.items()))
@@ -45,12 +45,12 @@ def test_a_sample_that_cannot_be_rendered_is_skipped_counted_and_named(start, tm
 
 def test_a_video_that_is_missing_is_skipped_under_a_curriculum_too(start, tmp_path):
     store = {name: clip for name, clip in tiny_policy.clips().items() if name != "video2"}
-    ladder = CurriculumParams({"counting": (Level({"easy_max_frames": 1}), Level())})
-    report = tiny_training.run(tmp_path, tiny_training.changed(start, {"steps": 4}, curriculum=ladder), store=store)
+    levels = CurriculumParams({"counting": (Level({"easy_max_frames": 1}), Level())})
+    report = tiny_training.run(tmp_path, tiny_training.changed(start, {"steps": 4}, curriculum=levels), store=store)
     assert report.skipped and all("cannot be rendered" in reason for reason in report.skipped.values())
 
 
-def test_the_warm_start_passes_over_what_cannot_be_rendered(tmp_path):
+def test_the_warm_start_skips_samples_that_cannot_be_rendered(tmp_path):
     store = {name: clip for name, clip in tiny_policy.clips().items() if name != "video2"}
     params = replace(
         tiny_training.PARAMS,
@@ -72,7 +72,7 @@ def test_a_prompt_longer_than_the_limit_is_skipped_and_never_cut(start, tmp_path
         assert reason == f"its prompt has {lengths[name]} tokens, more than {limit}" and lengths[name] > limit
 
 
-def test_nothing_but_unusable_samples_is_one_sentence(start, tmp_path):
+def test_a_data_set_of_unusable_samples_is_one_sentence(start, tmp_path):
     with pytest.raises(TrainingError, match="samples in a row could not be used"):
         tiny_training.run(tmp_path, tiny_training.changed(start, {"max_prompt_tokens": 5}))
 
@@ -89,7 +89,7 @@ def test_out_of_memory_names_the_parameters_to_lower(start, tmp_path):
         trainer.train()
 
 
-def test_out_of_memory_is_told_wherever_it_happens(tmp_path):
+def test_out_of_memory_while_rendering_is_one_sentence_too(tmp_path):
     class Full(dict):
         def __getitem__(self, name):
             raise torch.OutOfMemoryError("Tried to allocate 2.50 GiB")
@@ -98,7 +98,7 @@ def test_out_of_memory_is_told_wherever_it_happens(tmp_path):
         tiny_training.run(tmp_path, store=Full(tiny_policy.clips()))
 
 
-def test_a_loss_that_is_no_number_stops_with_the_batch_saved_and_the_weights_as_they_were(start, tmp_path):
+def test_a_loss_of_nan_stops_the_run_with_the_batch_saved_and_the_weights_unchanged(start, tmp_path):
     trainer = trainer_of(tiny_training.changed(start, {"kl_coefficient": 1e-3}), tmp_path)
     before = {name: value.clone() for name, value in trainer.model.state_dict().items()}
 
@@ -110,21 +110,21 @@ def test_a_loss_that_is_no_number_stops_with_the_batch_saved_and_the_weights_as_
     trainer.model.register_forward_hook(poison, with_kwargs=True)
     with pytest.raises(TrainingError, match=r"the loss is nan in step 1; the batch is kept in \S+\.json"):
         trainer.train()
-    (kept,) = Path(trainer.args.output_dir).glob("fault-*.json")
-    batch = json.loads(kept.read_text())
+    (saved,) = Path(trainer.args.output_dir).glob("fault-*.json")
+    batch = json.loads(saved.read_text())
     assert len(batch["sample_ids"]) == 2 and set(batch["sample_ids"]) <= {s.sample_id for s in tiny_training.COUNTING}
     assert batch["step"] == 1 and len(batch["completion_ids"]) == 8 and len(batch["advantages"]) == 8
     assert all(torch.equal(before[name], value) for name, value in trainer.model.state_dict().items())
 
 
-def test_a_gradient_that_is_no_number_stops_too(start, tmp_path):
+def test_a_gradient_of_infinity_stops_the_run(start, tmp_path):
     trainer = trainer_of(tiny_training.changed(start, {"kl_coefficient": 1e-3}), tmp_path)
     trainer.model.model.language_model.norm.weight.register_hook(lambda gradient: gradient * torch.inf)
     with pytest.raises(TrainingError, match="the gradient is not finite in step 1"):
         trainer.train()
 
 
-def test_another_recipe_does_not_go_on_from_a_foreign_checkpoint(start, tmp_path):
+def test_a_run_does_not_continue_from_a_checkpoint_of_another_run(start, tmp_path):
     tiny_training.run(tmp_path, tiny_training.changed(start))
     for mark in (tmp_path / "work").glob("*/grpo/checkpoint-*/WHOLE"):
         mark.write_text("another run")
