@@ -1,6 +1,6 @@
-"""Helpers of the tests: small videos, small policies, small data, and where the project lies."""
+"""Helpers of the tests: small videos, policies and data sets, and the path of the project."""
 
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-SHARED = ROOT.parent / "shared"  # material beside the project; tests that use it skip where it is absent
+SHARED = ROOT.parent / "shared"  # files beside the project; tests that need them are skipped without them

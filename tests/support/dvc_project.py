@@ -1,4 +1,4 @@
-"""This project's graph and code in a folder of its own, for tests that run DVC on a source of theirs."""
+"""A copy of this project's graph and code, for tests that run DVC on a source of their own."""
 
 import os
 import shutil
@@ -12,7 +12,7 @@ from tests.support import ROOT
 
 
 def make_project(folder: Path, source: str) -> Path:
-    """A project with small frames of `source`, as it would be unpacked from an archive, without git."""
+    """Copy the project to `folder` as from an archive, without git, with `source` and 16 frames a video in its parameters."""
     folder.mkdir()
     for name in ("flows", "src", ".dvc"):
         ignored = shutil.ignore_patterns("tmp", "cache", "config.local", "__pycache__", "*.egg-info")
@@ -27,13 +27,13 @@ def make_project(folder: Path, source: str) -> Path:
 
 
 def repro(project: Path, *stages: str) -> str:
-    """What `dvc repro` of these stages says; it must end well."""
+    """Run `dvc repro` of these stages, which must succeed; returns its standard output."""
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     environment = {**os.environ, "PATH": path, "PYTHONPATH": f"{project / 'src'}{os.pathsep}{project}"}
     environment.pop("PREFECT_API_URL", None)
     command = [sys.executable, "-m", "dvc", "repro", *stages]
-    done = subprocess.run(
+    process = subprocess.run(
         command, cwd=project, env=environment, capture_output=True, text=True, check=False, timeout=250
     )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
+    assert process.returncode == 0, process.stdout + process.stderr
+    return process.stdout
