@@ -29,7 +29,7 @@ from videossr.pretext import TASKS
 from videossr.records import FrameTimes, Sample
 from videossr.storage.atomic import write_text
 
-__all__ = ["GATED_KINDS", "AuditParams", "Finding", "run_audit", "write_audit"]
+__all__ = ["GATED_KINDS", "AuditParams", "run_audit", "write_audit"]
 
 # Edits that change no statistic of a frame: if the probe finds them, it found a trace of how the frames were written.
 GATED_KINDS = ("grounding/mirror", "grounding/rotate_180", "grounding/channel_swap", "grounding/shuffle")
