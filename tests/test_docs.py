@@ -156,7 +156,7 @@ def test_every_decision_that_a_document_refers_to_exists() -> None:
         "`videossr.parallel.mapped`",
         "`data/unusable.parquet`",
         "`tests/test_fuzz.py`",
-        "`videossr newborn`",
+        "`videossr rename`",
         "```bash\nmake coffee\n```",
         "`train.grpo.patience`",
         "`grpo.patience`",
