@@ -3,7 +3,7 @@
 import json
 import shutil
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -67,45 +67,46 @@ def compare_ingest(work: Path, sizes: Sizes) -> Iterator[Row]:
     long = write_repeated(part, VIDEOS / "480p" / f"{minutes}min.mp4", sizes.num_parts)
     large = write_noisy_video(VIDEOS / "2160p" / f"{sizes.large_seconds:g}s.mp4", sizes.large_seconds, 2160, 3840)
     yield from _compare_clip(_copy_to_source(clip, work), work, sizes)
-    keyframes = replace(EXACT, sampling="keyframes")
-    our_costs, their_costs = _measure_both(_copy_to_source(long, work), work, keyframes, sizes)
+    source = _copy_to_source(long, work)
+    ours_on_keyframes = _ours(source, work, replace(EXACT, sampling="keyframes"))
+    our_costs, their_costs = _alternate_with_reference(ours_on_keyframes, source, work, sizes)
     unit = f"CPU-seconds, {long.stem} of video"
     yield median_row("ingest_30min", _seconds(our_costs), _seconds(their_costs), unit)
     source = _copy_to_source(large, work)
-    _, their_costs = _measure_both(source, work, EXACT, sizes)
+    _, their_costs = _alternate_with_reference(_ours(source, work, EXACT), source, work, sizes)
     yield _worker_memory_row("worker_memory_4k", source, work, their_costs)
 
 
 def _compare_clip(source: Path, work: Path, sizes: Sizes) -> Iterator[Row]:
     """One video: ours, decoding alone, and ours with a second reader, each against the reference pipeline."""
     (clip,) = source.iterdir()
-    our_costs, their_costs = _measure_both(source, work, EXACT, sizes)
+    our_costs, their_costs = _alternate_with_reference(_ours(source, work, EXACT), source, work, sizes)
     yield median_row("ingest_60s", _seconds(our_costs), _seconds(their_costs), f"CPU-seconds, {clip.stem} of video")
     yield _worker_memory_row("worker_memory", source, work, their_costs)
+
+    decode_alone = partial(decode_only.decode_references, clip)
+    our_costs, their_costs = _alternate_with_reference(decode_alone, source, work, sizes)
+    unit = "CPU-seconds, decoding the reference frames of the file and nothing else"
+    yield median_row("ingest_60s_floor", _seconds(our_costs), _seconds(their_costs), unit)
+
     verify_all = replace(EXACT, verify_fraction=1.0)
-    default = f"{FramesParams().verify_fraction:.0%}"
-    for name, run_ours, unit in (
-        (
-            "ingest_60s_floor",
-            partial(decode_only.decode_references, clip),
-            "CPU-seconds, decoding the reference frames of the file and nothing else",
-        ),
-        (
-            "ingest_60s_checked",
-            partial(ours.ingest_and_store, source, work / "checked", verify_all),
-            f"CPU-seconds, a second reader verifies the frames; by default it does so for {default} of the files",
-        ),
-    ):
-        run_reference = partial(reference.ingest_all, source, work / f"theirs-{source.name}")
-        our_costs, their_costs = alternate(
-            partial(measure_cost, run_ours), partial(measure_cost, run_reference), sizes.rounds
-        )
-        yield median_row(name, _seconds(our_costs), _seconds(their_costs), unit)
+    with_verification = partial(ours.ingest_and_store, source, work / "checked", verify_all)
+    our_costs, their_costs = _alternate_with_reference(with_verification, source, work, sizes)
+    unit = (
+        f"CPU-seconds, a second reader verifies; by default it does for {FramesParams().verify_fraction:.0%} of files"
+    )
+    yield median_row("ingest_60s_checked", _seconds(our_costs), _seconds(their_costs), unit)
 
 
-def _measure_both(source: Path, work: Path, params: FramesParams, sizes: Sizes) -> tuple[list[Cost], list[Cost]]:
-    """Costs of ours and of the reference pipeline; their outputs stay in `work`."""
-    run_ours = partial(ours.ingest_and_store, source, work / f"ours-{source.name}", params)
+def _ours(source: Path, work: Path, params: FramesParams) -> Callable[[], None]:
+    """Our pipeline on `source`; its output stays in `work`."""
+    return partial(ours.ingest_and_store, source, work / f"ours-{source.name}", params)
+
+
+def _alternate_with_reference(
+    run_ours: Callable[[], None], source: Path, work: Path, sizes: Sizes
+) -> tuple[list[Cost], list[Cost]]:
+    """Costs of `run_ours` and of the reference pipeline on `source`, whose output stays in `work`."""
     run_reference = partial(reference.ingest_all, source, work / f"theirs-{source.name}")
     return alternate(partial(measure_cost, run_ours), partial(measure_cost, run_reference), sizes.rounds)
 

@@ -9,11 +9,13 @@ from videossr.frames.writing import write_store
 from videossr.ingest.inventory import ingest
 from videossr.ingest.manifest import write_manifest
 from videossr.ingest.params import IngestParams
+from videossr.ingest.snapshot import take_snapshot
 
 
 def ingest_and_store(source: Path, out: Path, params: FramesParams, workers: int = 0) -> None:
     """Ingest a folder of videos and write its frame store below `out`. Exits where a file is rejected."""
-    inventory = ingest(IngestParams(str(source)), out / "made_videos", workers)
+    made = out / "made_videos"
+    inventory = ingest(IngestParams(str(source)), take_snapshot(str(source), made), made, workers)
     write_manifest(out / "manifest.parquet", inventory.videos)
     rejected = [*inventory.rejected, *write_store(inventory.videos, out / "frames", params, workers)]
     if rejected:

@@ -12,7 +12,7 @@ from tests.support import ROOT
 
 
 def make_project(folder: Path, source: str) -> Path:
-    """Copy the project to `folder` without git, as from an archive; its parameters get `source` and 16 frames a video."""
+    """Copy the project to `folder` without git, as from an archive, with `source` and 16 frames a video."""
     folder.mkdir()
     for name in ("flows", "src", ".dvc"):
         ignored = shutil.ignore_patterns("tmp", "cache", "config.local", "__pycache__", "*.egg-info")
