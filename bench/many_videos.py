@@ -36,7 +36,7 @@ WORKERS = 2
 SAMPLE_SECONDS = 0.1
 
 T = TypeVar("T")
-Row = Mapping[str, Any]
+MemoryRow = Mapping[str, Any]
 
 
 class MemorySample(NamedTuple):
@@ -107,13 +107,13 @@ def child_pids() -> list[int]:
     return sorted(int(pid) for task in tasks for pid in (task / "children").read_text(encoding="ascii").split())
 
 
-def summarise_memory(stage: str, samples: Sequence[MemorySample], num_videos: int) -> list[Row]:
+def summarise_memory(stage: str, samples: Sequence[MemorySample], num_videos: int) -> list[MemoryRow]:
     """The last sample of each tenth of the videos, then the growth over the second half."""
     tenths = [
         max((sample for sample in samples if sample.num_videos <= num_videos * tenth / 10), default=None)
         for tenth in range(1, 11)
     ]
-    rows: list[Row] = [
+    rows: list[MemoryRow] = [
         {
             "stage": stage,
             "videos": sample.num_videos,
@@ -142,7 +142,7 @@ def _slope(x: Sequence[float], y: Sequence[float]) -> float:
     return round(float(np.polyfit(np.array(x, np.float64), np.array(y, np.float64), 1)[0]), 3)
 
 
-def print_memory(rows: Sequence[Row]) -> None:
+def print_memory(rows: Sequence[MemoryRow]) -> None:
     table = Table("stage", "videos", "parent, MB", "workers, MB", title="Memory over many videos")
     for row in rows:
         if "videos" in row:
