@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from videossr.clip import Clip
-from videossr.decode import decode, probe
+from videossr.decode import decode, probe_video
 from videossr.errors import DecodeError
 from videossr.frames.sampling import FramesParams, choose_frames, fitted_size
 from videossr.models.policy import Prompt
@@ -26,9 +26,9 @@ def read_clip(path: Path, frames: FramesParams) -> Clip:
 
     Raises DecodeError when the file cannot be read or is too short.
     """
-    probed = probe(path)
-    index = choose_frames(probed.times, frames.num_frames, frames.span)
+    info = probe_video(path)
+    index = choose_frames(info.times, frames.num_frames, frames.span)
     if index is None:
         raise DecodeError("too_short", f"{frames.num_frames} frames are needed within {frames.span} of {path}")
-    size = fitted_size(probed.height, probed.width, frames.min_pixels, frames.max_pixels)
-    return decode(path, probed.times[index], size=size, decoder=frames.decoder, probed=probed)
+    size = fitted_size(info.height, info.width, frames.min_pixels, frames.max_pixels)
+    return decode(path, info.times[index], size=size, decoder=frames.decoder, info=info)
