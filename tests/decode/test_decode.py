@@ -19,7 +19,7 @@ from tests.support.videos import (
     write_with_two_streams,
 )
 from videossr.clip import Clip
-from videossr.decode import REASONS, decode, iter_thumbnails, presentation_times, probe, read_frames
+from videossr.decode import REASONS, decode, iter_thumbnails, presentation_times, probe_video, read_frames
 from videossr.decode.pyav_reader import read_in_order
 from videossr.errors import DecodeError
 
@@ -55,9 +55,9 @@ def test_frames_hidden_by_an_edit_list_are_not_counted(videos: dict[str, Path], 
 
 def test_frames_that_are_never_shown_are_not_counted(videos: dict[str, Path], tmp_path: Path) -> None:
     """An alternate reference, as VP8 has them: the packet after frame 30 again, with its show bit cleared."""
-    with av.open(str(videos["vp8.webm"])) as reading, av.open(str(tmp_path / "hidden.webm"), "w") as writing:
-        copy = writing.add_stream_from_template(reading.streams.video[0])
-        for number, packet in enumerate(p for p in reading.demux(video=0) if p.size):
+    with av.open(str(videos["vp8.webm"])) as choice, av.open(str(tmp_path / "hidden.webm"), "w") as writing:
+        copy = writing.add_stream_from_template(choice.streams.video[0])
+        for number, packet in enumerate(p for p in choice.demux(video=0) if p.size):
             data = bytes(packet)
             for payload, pts in ((data, packet.pts), (bytes([data[0] & ~0x10]) + data[1:], packet.pts + 1)):
                 if payload is data or number == 31:
@@ -72,9 +72,9 @@ def test_frames_that_are_never_shown_are_not_counted(videos: dict[str, Path], tm
 
 def test_odd_sizes_are_read(tmp_path: Path) -> None:
     path = write_video(tmp_path / "odd.mp4", 20, height=63, width=97, pixels="yuv444p")
-    probed = probe(path)
-    assert (probed.height, probed.width) == (63, 97)
-    clip = decode(path, probed.times[::5], size=(32, 64))
+    info = probe_video(path)
+    assert (info.height, info.width) == (63, 97)
+    clip = decode(path, info.times[::5], size=(32, 64))
     assert [read_number(frame) for frame in clip.frames] == [0, 5, 10, 15]
 
 
@@ -82,13 +82,15 @@ def test_the_larger_of_two_streams_is_read(tmp_path: Path) -> None:
     path = write_with_two_streams(tmp_path / "two.mp4")
     times = presentation_times(path)
     clip = decode(path, times[[5, 40]], size=SIZE)
-    assert (probe(path).width, [read_number(frame) for frame in clip.frames]) == (96, [5, 40])
+    assert (probe_video(path).width, [read_number(frame) for frame in clip.frames]) == (96, [5, 40])
 
 
 @pytest.mark.parametrize("name", ["h264_b_frames.mp4", "h264.ts", "mpeg4_b_frames.avi", "av1.mp4"])
 def test_small_pictures_are_those_of_their_seconds(videos: dict[str, Path], name: str) -> None:
-    truth = [f.mean(axis=2).round() for f in read_in_order(videos[name], probe(videos[name]), np.arange(80), (16, 17))]
-    drawn = list(iter_thumbnails(videos[name], probe(videos[name])))
+    truth = [
+        f.mean(axis=2).round() for f in read_in_order(videos[name], probe_video(videos[name]), np.arange(80), (16, 17))
+    ]
+    drawn = list(iter_thumbnails(videos[name], probe_video(videos[name])))
     np.testing.assert_array_equal(drawn, [truth[number] for number in (0, 25, 50)])
     assert all(picture.dtype == np.uint8 for picture in drawn)
 
@@ -117,9 +119,9 @@ def test_colours_and_sides_are_kept(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", KINDS)
 def test_keyframes_alone_are_exact_too(videos: dict[str, Path], name: str) -> None:
-    probed = probe(videos[name])
-    frames = read_frames(videos[name], probed, probed.keyframes, SIZE, "auto")[0]
-    assert len(frames) >= 1 and [read_number(frame) for frame in frames] == probed.keyframes.tolist()
+    info = probe_video(videos[name])
+    frames = read_frames(videos[name], info, info.keyframes, SIZE, "auto")[0]
+    assert len(frames) >= 1 and [read_number(frame) for frame in frames] == info.keyframes.tolist()
 
 
 def test_a_time_between_frames_is_refused(videos: dict[str, Path]) -> None:

@@ -6,15 +6,15 @@ import numpy as np
 import pytest
 
 from tests.support.videos import KINDS, write_audio, write_black, write_video, write_with_many_streams
-from videossr.decode import REASONS, presentation_times, probe
+from videossr.decode import REASONS, presentation_times, probe_video
 from videossr.decode.file_guard import require_unchanged
 from videossr.errors import DecodeError
 
 
 def test_the_probe_tells_codec_size_rate_and_length(videos: dict[str, Path]) -> None:
-    probed = probe(videos["vp9.webm"])
-    assert (probed.codec, probed.width, probed.height, len(probed.times)) == ("vp9", 96, 64, 80)
-    assert probed.fps == pytest.approx(25, rel=1e-3) and probed.duration_seconds == pytest.approx(3.2, rel=1e-3)
+    info = probe_video(videos["vp9.webm"])
+    assert (info.codec, info.width, info.height, len(info.times)) == ("vp9", 96, 64, 80)
+    assert info.fps == pytest.approx(25, rel=1e-3) and info.duration_seconds == pytest.approx(3.2, rel=1e-3)
 
 
 @pytest.mark.parametrize("name", ["h264_vfr.mp4", "h264_gap.mp4", "h264_offset.ts", "h264_late_start.mkv"])
@@ -44,7 +44,7 @@ def broken_files(folder: Path) -> dict[str, str]:
 def test_what_cannot_be_read_says_why(tmp_path: Path) -> None:
     for name, reason in broken_files(tmp_path).items():
         with pytest.raises(DecodeError) as caught:
-            probe(tmp_path / name)
+            probe_video(tmp_path / name)
         assert (name, caught.value.reason) == (name, reason)
         assert reason in REASONS
 
@@ -65,7 +65,7 @@ def test_bombs_are_refused_unread(tmp_path: Path) -> None:
     }
     for path, reason in bombs.items():
         with pytest.raises(DecodeError) as caught:
-            probe(path)
+            probe_video(path)
         assert (path.name, caught.value.reason) == (path.name, reason)
 
 

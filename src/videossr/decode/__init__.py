@@ -1,8 +1,8 @@
-"""A video file -> its clock, and exact frames at chosen presentation times; the only module that opens a video.
+"""Decode video files: presentation times, and exact frames at chosen presentation times. No other package reads videos.
 
-Reading is lean and still frame-exact: the packets are indexed by demuxing alone, the reader seeks past keyframes that
-no wanted frame needs, non-reference frames that nobody wants are never decoded, one thread a process, and swscale
-delivers the wanted size at once. Whatever the fast path cannot deliver is read again from the first packet on.
+Decoding is cheap and still frame-exact. The packet index is built by demuxing alone. The reader seeks past keyframes
+that no wanted frame depends on, does not decode unwanted non-reference frames, uses one thread per process, and lets
+swscale deliver the wanted size directly. A file that this fast path cannot read is decoded from its first packet on.
 """
 
 from pathlib import Path
@@ -10,35 +10,35 @@ from pathlib import Path
 import numpy as np
 
 from videossr.clip import Clip, Times
-from videossr.decode.probing import Probe, presentation_times, probe
-from videossr.decode.readers import Decoder, Reading, read_frames
+from videossr.decode.probing import VideoInfo, presentation_times, probe_video
+from videossr.decode.readers import Decoder, ReaderChoice, read_frames
 from videossr.decode.reasons import REASONS
 from videossr.decode.thumbnails import iter_thumbnails
 
 __all__ = [
     "Decoder",
-    "Probe",
     "REASONS",
-    "Reading",
+    "ReaderChoice",
+    "VideoInfo",
     "decode",
     "iter_thumbnails",
     "presentation_times",
-    "probe",
+    "probe_video",
     "read_frames",
 ]
 
 
 def decode(
-    path: Path, times: Times, *, size: tuple[int, int], decoder: Decoder = "auto", probed: Probe | None = None
+    path: Path, times: Times, *, size: tuple[int, int], decoder: Decoder = "auto", info: VideoInfo | None = None
 ) -> Clip:
-    """The frames shown at exactly `times` (float64 [T], as `presentation_times` gives them), scaled to `size`.
+    """Return the frames at exactly `times` (float64 [T], some of `presentation_times(path)`), scaled to `size`.
 
-    `size` is (height, width) as displayed: rotation and pixel aspect are applied. `probed` saves indexing again.
-    `auto` picks the reader by the rules of `choice`. Raises DecodeError; a frame that is
-    not the one asked for, or that rests on damaged ones, is never returned.
+    `size` is (height, width) as displayed: rotation and pixel aspect are applied. Pass `info` if the file was probed
+    before. `auto` chooses the reader by the rules of `videossr.decode.readers`. A wrong frame, or one that depends on
+    damaged frames, is never returned. Raises DecodeError; ValueError if a time is not a presentation time.
     """
-    probed = probed or probe(path)
-    index = np.searchsorted(probed.times, times - 1e-6)
-    if np.any(index >= len(probed.times)) or np.any(np.abs(probed.times[index] - times) > 1e-6):
+    info = info or probe_video(path)
+    frame_numbers = np.searchsorted(info.times, times - 1e-6)
+    if np.any(frame_numbers >= len(info.times)) or np.any(np.abs(info.times[frame_numbers] - times) > 1e-6):
         raise ValueError("times must be presentation times of this video")
-    return Clip(read_frames(path, probed, index, size, decoder)[0], times)
+    return Clip(read_frames(path, info, frame_numbers, size, decoder)[0], times)

@@ -1,4 +1,4 @@
-"""A file that changes while it is read is noticed: what was read is then neither the old file nor the new one."""
+"""Detect a file that changes while it is read: the result then belongs neither to the old file nor to the new one."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,18 +9,18 @@ from videossr.errors import DecodeError
 
 @contextmanager
 def require_unchanged(path: Path) -> Iterator[None]:
-    """Raise DecodeError("changed_while_read") where `path` is another file, or of other size or time, afterwards.
+    """Raise DecodeError("changed_while_read") if the inode, size or modification time of `path` changes in the body.
 
-    Whatever the body raised is then a consequence. OSError where the file is gone.
+    This error replaces any error of the body, because the change explains that one. Raises OSError if the file is gone.
     """
-    before = _mark(path)
+    before = _file_state(path)
     try:
         yield
     finally:
-        if _mark(path) != before:
+        if _file_state(path) != before:
             raise DecodeError("changed_while_read", "the file is still being written: run ingest again later")
 
 
-def _mark(path: Path) -> tuple[int, int, int]:
+def _file_state(path: Path) -> tuple[int, int, int]:
     stat = path.stat()
     return stat.st_ino, stat.st_size, stat.st_mtime_ns

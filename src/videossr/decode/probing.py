@@ -1,4 +1,4 @@
-"""What a container says of its video: every presentation time, by demuxing alone."""
+"""Probe a video file: its codec and size, and every presentation time by demuxing alone."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,34 +9,34 @@ from av.packet import Packet
 from av.video.stream import VideoStream
 
 from videossr.clip import FrameNumbers, Pixels, Ticks, Times
-from videossr.decode.container import MAX_SECONDS, frames_in_order, opened, packets, refuse_too_long
-from videossr.decode.orientation import Orientation, displayed_size, read_orientation, to_grey, to_upright
+from videossr.decode.container import MAX_SECONDS, check_duration, iter_frames, iter_packets, open_video
+from videossr.decode.orientation import Orientation, displayed_size, read_orientation, to_grey, to_upright_rgb
 from videossr.errors import DecodeError
 
 MAX_FRAMES = round(MAX_SECONDS * 120)
-THUMBNAIL_SIZE = 16, 17  # of which 16x16 differences between neighbours remain
-INDEX_BY_DECODING = ("avi",)  # its packets carry decoding order only: frames are numbered as they come out
+THUMBNAIL_SIZE = 16, 17  # 16x16 differences between horizontal neighbours
+INDEXED_BY_DECODING = ("avi",)  # AVI packets carry the decoding order only: frames are numbered by decoding them
 
 
 @dataclass(frozen=True)
-class Index:
-    """Sorted presentation times in ticks, of all frames and of keyframes.
+class PacketIndex:
+    """Sorted presentation times, in ticks of the stream, of all frames (`pts`) and of the keyframes (`key_pts`).
 
-    `leading` where a frame is shown before the keyframe that precedes it in the file (open GOPs).
+    `has_leading_frames` says whether a frame is shown before the keyframe that precedes it in the file (open GOP).
     """
 
     pts: Ticks
     key_pts: Ticks
-    leading: bool
+    has_leading_frames: bool
 
 
 @dataclass(frozen=True)
-class Probe:
-    """What a container says of its largest video stream, checked by decoding one frame.
+class VideoInfo:
+    """What the container states about its largest video stream, checked by decoding one frame.
 
-    `times` are the presentation times in seconds of all frames, the first at 0; `width` and `height` are pixels as
-    displayed; `orientation` is how the stored pictures are brought upright; `thumbnail` is the first picture, grey,
-    uint8 [16, 17]. `index` is the same clock in ticks of the stream.
+    `times` are the presentation times of all frames in seconds, the first at 0, and `packet_index` has them in ticks.
+    `width` and `height` are pixels as displayed. `orientation` brings stored pictures upright. `thumbnail` is the first
+    frame in grey, uint8 [16, 17].
     """
 
     codec: str
@@ -48,81 +48,81 @@ class Probe:
     orientation: Orientation
     thumbnail: Pixels = field(repr=False, compare=False)
     times: Times = field(repr=False)
-    index: Index = field(repr=False)
+    packet_index: PacketIndex = field(repr=False)
 
     @property
     def keyframes(self) -> FrameNumbers:
-        """FrameNumbers of the frames that can be decoded on their own, rising."""
-        return np.flatnonzero(np.isin(self.index.pts, self.index.key_pts))
+        """Numbers of the frames that can be decoded on their own, increasing."""
+        return np.flatnonzero(np.isin(self.packet_index.pts, self.packet_index.key_pts))
 
 
 def presentation_times(path: Path) -> Times:
-    """Seconds at which each frame is shown, float64 [N], sorted, the first at 0; edit lists are respected.
+    """Return the presentation time of each frame in seconds: float64 [N], sorted, the first at 0.
 
-    Raises DecodeError.
+    Edit lists are applied. Raises DecodeError.
     """
-    return probe(path).times
+    return probe_video(path).times
 
 
-def probe(path: Path) -> Probe:
+def probe_video(path: Path) -> VideoInfo:
     """Index the packets of `path` and decode one frame. Raises DecodeError with a reason of `REASONS`."""
-    with opened(path) as (container, stream):
-        name = container.format.name
-        read_index = _index_by_decoding if name in INDEX_BY_DECODING else _index
-        index = read_index(container, stream)
+    with open_video(path) as (container, stream):
+        container_name = container.format.name
+        build_index = _index_by_decoding if container_name in INDEXED_BY_DECODING else _index_by_demuxing
+        packet_index = build_index(container, stream)
         time_base = stream.time_base
-    if len(index.pts) == 0 or time_base is None:
-        raise DecodeError("corrupt", "the video stream holds no frames")
-    with opened(path) as (container, stream):
-        first = next(frames_in_order(container, stream), None)
+    if len(packet_index.pts) == 0 or time_base is None:
+        raise DecodeError("corrupt", "the video stream has no frames")
+    with open_video(path) as (container, stream):
+        first = next(iter_frames(container, stream), None)
         if first is None:
             raise DecodeError("corrupt", "no frame can be decoded")
-        how = read_orientation(first)
-        width, height = displayed_size(stream, first, how)
-        times = (index.pts - index.pts[0]).astype(np.float64) * float(time_base)
-        refuse_too_long(float(times[-1]))
+        orientation = read_orientation(first)
+        width, height = displayed_size(stream, first, orientation)
+        times = (packet_index.pts - packet_index.pts[0]).astype(np.float64) * float(time_base)
+        check_duration(float(times[-1]))
         fps = (len(times) - 1) / float(times[-1]) if len(times) > 1 else float(stream.average_rate or 0)
-        return Probe(
+        return VideoInfo(
             codec=stream.codec_context.codec.canonical_name,
-            container=name,
+            container=container_name,
             width=width,
             height=height,
             fps=fps,
             duration_seconds=len(times) / fps if fps else 0.0,
-            orientation=how,
-            thumbnail=to_grey(to_upright(first, THUMBNAIL_SIZE, how)),
+            orientation=orientation,
+            thumbnail=to_grey(to_upright_rgb(first, THUMBNAIL_SIZE, orientation)),
             times=times,
-            index=index,
+            packet_index=packet_index,
         )
 
 
-def _index(container: InputContainer, stream: VideoStream) -> Index:
-    """All presentation times and those of the keyframes, by demuxing alone."""
+def _index_by_demuxing(container: InputContainer, stream: VideoStream) -> PacketIndex:
     pts: list[int] = []
     key_pts: list[int] = []
-    leading = False
-    for packet in packets(container, stream):
-        if packet.size == 0 or packet.is_discard or packet.pts is None or _is_hidden(packet):
+    has_leading_frames = False
+    for packet in iter_packets(container, stream):
+        if packet.size == 0 or packet.is_discard or packet.pts is None or _is_never_shown(packet):
             continue
         pts.append(packet.pts)
         if len(pts) > MAX_FRAMES:
             raise DecodeError("too_long", f"more than {MAX_FRAMES} frames")
         if packet.is_keyframe:
             key_pts.append(packet.pts)
-        leading |= bool(key_pts) and packet.pts < key_pts[-1]
-    return Index(np.unique(np.array(pts, np.int64)), np.unique(np.array(key_pts, np.int64)), leading)
+        has_leading_frames |= bool(key_pts) and packet.pts < key_pts[-1]
+    return PacketIndex(np.unique(np.array(pts, np.int64)), np.unique(np.array(key_pts, np.int64)), has_leading_frames)
 
 
-def _is_hidden(packet: "Packet[VideoStream]") -> bool:
-    """VP8 keeps alternate references, which are never shown, in packets of their own (RFC 6386, section 9.1)."""
+def _is_never_shown(packet: "Packet[VideoStream]") -> bool:
+    """VP8 stores alternate reference frames, which are never shown, in their own packets (RFC 6386, section 9.1)."""
     return packet.stream.codec_context.name == "vp8" and not memoryview(packet)[0] & 0x10
 
 
-def _index_by_decoding(container: InputContainer, stream: VideoStream) -> Index:
-    """One decoding of the whole file: times are counted in frames of the stated rate."""
-    count = sum(1 for _ in frames_in_order(container, stream))
+def _index_by_decoding(container: InputContainer, stream: VideoStream) -> PacketIndex:
+    """Decode the whole file and count its frames; times follow from the stated frame rate."""
+    num_frames = sum(1 for _ in iter_frames(container, stream))
     rate = stream.average_rate
     if not rate or not stream.time_base:
         raise DecodeError("corrupt", "the container states no frame rate")
     ticks = float(1 / rate / stream.time_base)
-    return Index(np.round(np.arange(count) * ticks).astype(np.int64), np.zeros(1, np.int64), leading=False)
+    pts = np.round(np.arange(num_frames) * ticks).astype(np.int64)
+    return PacketIndex(pts, np.zeros(1, np.int64), has_leading_frames=False)

@@ -102,7 +102,7 @@ def _pack(video: Video, encoded: EncodedVideo) -> ShardEntry:
         "height": encoded.size[0],
         "width": encoded.size[1],
         "times": encoded.times,
-        **asdict(encoded.reading),
+        **asdict(encoded.reader_choice),
     }
     return ShardEntry(row, members(video.video_id, "jpg", encoded.jpegs))
 
