@@ -1,6 +1,6 @@
-"""Stage frames: from the manifest to the read-only frame store, and the quarantine of every file that is not in it.
+"""Stage frames: from the manifest to the read-only frame store, and the quarantine of all rejected files.
 
-What earlier runs stored lies in work/, outside the graph: only videos that are new are decoded.
+Shards are cached in work/, outside the graph: only new videos are decoded.
 """
 
 from collections import Counter
@@ -25,15 +25,15 @@ def main() -> None:
     with stage_run(project_root(), "frames", {"frames": section("frames")}) as run:
         videos = read_manifest(Path("data/manifest.parquet"))
         require_present(videos)
-        unstored = write_store(videos, store, params, selected_workers(), WORK)
-        refused = read_quarantine(Path("data/rejected.parquet"))
-        unused = sorted([*refused, *unstored], key=lambda item: item.path)
-        write_quarantine(Path("data/quarantine.parquet"), unused)
+        rejected_here = write_store(videos, store, params, selected_workers(), WORK)
+        rejected_by_ingest = read_quarantine(Path("data/rejected.parquet"))
+        rejected = sorted([*rejected_by_ingest, *rejected_here], key=lambda file: file.path)
+        write_quarantine(Path("data/quarantine.parquet"), rejected)
         stored = FrameStore(store)
-        left = Inventory([video for video in videos if video.video_id in stored], unused)
-        require_usable(left, section("ingest")["source"])
-        reasons = Counter(f"rejected/{item.reason}" for item in unstored)
-        run.log_metrics({**reasons, "videos": len(stored), "rejected": len(unstored)})
+        usable = Inventory([video for video in videos if video.video_id in stored], rejected)
+        require_usable(usable, section("ingest")["source"])
+        reasons = Counter(f"rejected/{file.reason}" for file in rejected_here)
+        run.log_metrics({**reasons, "videos": len(stored), "rejected": len(rejected_here)})
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
-"""Stage ingest: from the source to the manifest of usable videos, and the files that it refuses.
+"""Stage ingest: from the snapshot of the source to the manifest of usable videos and the rejected files.
 
-What a run that was killed had examined lies in work/, outside the graph.
+Inspections are cached in work/, outside the graph, so a killed run continues.
 """
 
 from collections import Counter
@@ -11,6 +11,7 @@ from videossr.frames.sampling import FramesParams
 from videossr.ingest.inventory import ingest, require_usable
 from videossr.ingest.manifest import write_manifest
 from videossr.ingest.params import IngestParams
+from videossr.ingest.snapshot import read_snapshot
 from videossr.storage.quarantine import write_quarantine
 from videossr.tracking import stage_run
 from videossr.workspace import project_root, selected_workers
@@ -22,13 +23,20 @@ def main() -> None:
     params = params_of("ingest", IngestParams)
     frames = params_of("frames", FramesParams)
     with stage_run(project_root(), "ingest", {"ingest": section("ingest")}) as run:
-        made = Path("data/made_videos")
-        inventory = ingest(params, made, selected_workers(), frames.num_frames, frames.span, work_dir=WORK)
+        inventory = ingest(
+            params,
+            read_snapshot(Path("data/source.json")),
+            Path("data/made_videos"),
+            selected_workers(),
+            min_frames=frames.num_frames,
+            span=frames.span,
+            work_dir=WORK,
+        )
         write_quarantine(Path("data/rejected.parquet"), inventory.rejected)
         require_usable(inventory, params.source)
         write_manifest(Path("data/manifest.parquet"), inventory.videos)
         splits = Counter(f"videos/{video.split}" for video in inventory.videos)
-        reasons = Counter(f"rejected/{item.reason}" for item in inventory.rejected)
+        reasons = Counter(f"rejected/{file.reason}" for file in inventory.rejected)
         run.log_metrics({**splits, **reasons, "videos": len(inventory.videos), "rejected": len(inventory.rejected)})
 
 

@@ -1,17 +1,17 @@
-"""Stage list: what the source holds by names, sizes and times; it runs each time, ingest where that has changed."""
+"""Stage list: a snapshot of the source (names, sizes, times). It runs each time; ingest runs where it changed."""
 
 from pathlib import Path
 
 from flows.runtime import params_of, run_stage
 from videossr.ingest.params import IngestParams
-from videossr.ingest.snapshot import write_listing
+from videossr.ingest.snapshot import take_snapshot, write_snapshot
 
 MADE_VIDEOS = Path("data/made_videos")
 
 
 def main() -> None:
     params = params_of("ingest", IngestParams)
-    write_listing(Path("data/source.json"), params.source, MADE_VIDEOS)
+    write_snapshot(Path("data/source.json"), take_snapshot(params.source, MADE_VIDEOS))
 
 
 if __name__ == "__main__":

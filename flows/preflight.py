@@ -1,4 +1,4 @@
-"""What is checked before the first stage starts, so that a mistake costs a second and not an hour."""
+"""Checks before the first stage starts, so that a mistake costs a second and not an hour."""
 
 import subprocess
 from pathlib import Path
@@ -12,25 +12,25 @@ from videossr.recipe import Recipe, load_recipe
 
 
 def check(project: Path) -> Recipe:
-    """Check parameters, source and workspace; returns the run as it is written in `params.yaml`.
+    """Check parameters, source and workspace; returns the run that `params.yaml` describes.
 
-    Raises ConfigError or SourceError with the sentence for the person who wrote it.
+    Raises ConfigError or SourceError.
     """
     recipe = load_recipe(project / PARAMS)
     if is_url(recipe.ingest.source):
         require_reachable(recipe.ingest.source)
     else:
         require_usable_source(recipe.ingest.source, project / MADE_VIDEOS, below=project)
-    _mend_workspace(project)
+    _repair_workspace(project)
     return recipe
 
 
-def _mend_workspace(project: Path) -> None:
+def _repair_workspace(project: Path) -> None:
     # A DVC process that was killed can leave an empty lock file, which blocks every later command.
     lock = project / ".dvc" / "tmp" / "rwlock"
     if lock.exists() and lock.stat().st_size == 0:
         lock.unlink()
-    # A copy without git (a downloaded archive) is used as it is; DVC wants to be told.
+    # Without git (a downloaded archive) DVC works only with this setting.
     inside = subprocess.run(["git", "-C", str(project), "rev-parse"], capture_output=True, check=False)
     if inside.returncode != 0:
         config = project / ".dvc" / "config.local"

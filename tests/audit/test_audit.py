@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from simplejpeg import decode_jpeg
 
 from tests.support import SHARED, tiny_policy
+from tests.support.ingesting import ingest_source
 from videossr import rewards
 from videossr.audit import GATED_KINDS, AuditParams, run_audit, write_audit
 from videossr.audit.features import measure_features
@@ -26,7 +27,6 @@ from videossr.frames.encoding import encode_jpeg
 from videossr.frames.sampling import FramesParams
 from videossr.frames.store import FrameStore
 from videossr.frames.writing import write_store
-from videossr.ingest.inventory import ingest
 from videossr.ingest.params import IngestParams
 from videossr.pretext import Grounding
 from videossr.records import FrameTimes
@@ -282,7 +282,7 @@ def test_a_parameter_out_of_range_is_an_error(wrong):
 @pytest.mark.slow
 @pytest.mark.skipif(not REAL_VIDEOS.is_dir(), reason="the real videos lie beside the project, not in it")
 def test_the_probe_finds_no_trace_in_real_videos_either(tmp_path):
-    inventory = ingest(IngestParams(str(REAL_VIDEOS)), tmp_path / "made", 1)
+    inventory = ingest_source(IngestParams(str(REAL_VIDEOS)), tmp_path / "made", 1)
     write_store(inventory.videos, tmp_path / "frames", FramesParams(max_pixels=16384, min_pixels=4096), 1)
     store = FrameStore(tmp_path / "frames")
     pretext = replace(PRETEXT, grounding=Grounding(num_frames=16, min_length=3, max_length=5))

@@ -10,11 +10,11 @@ from bench.comparisons import QUICK, _compare_clip, median_row
 from bench.many_videos import MemorySample, sample_memory, summarise_memory
 from bench.measure import alternate
 from bench.videos import copy_with_other_hash, write_noisy_video, write_repeated
+from tests.support.ingesting import ingest_source
 from tests.support.videos import read_number, write_video
 from videossr.decode import decode, presentation_times
 from videossr.frames.encoding import EncodedVideo, encode_video
 from videossr.frames.sampling import FramesParams
-from videossr.ingest.inventory import ingest
 from videossr.ingest.params import IngestParams
 
 
@@ -31,7 +31,7 @@ def test_a_written_video_is_ingested_and_repeats_without_a_gap(tmp_path: Path) -
     clip = write_noisy_video(tmp_path / "clip.mp4", 2, 64, 96)
     long = write_repeated(clip, tmp_path / "long.mp4", 3)
     np.testing.assert_allclose(presentation_times(long), np.arange(180) / 30, atol=1e-6)
-    inventory = ingest(IngestParams(str(tmp_path)), tmp_path / "made", 0)
+    inventory = ingest_source(IngestParams(str(tmp_path)), tmp_path / "made", 0)
     encoded = [encode_video(video, FramesParams(max_pixels=4096, min_pixels=1024)) for video in inventory.videos]
     assert len(encoded) == 2 and all(isinstance(result, EncodedVideo) for result in encoded)
 
@@ -63,7 +63,7 @@ def test_memory_is_sampled_while_work_runs(tmp_path: Path) -> None:
     clip = write_noisy_video(tmp_path / "clip.mp4", 2, 64, 96)
     for number in range(12):
         copy_with_other_hash(clip, tmp_path / f"{number}.mp4", number)
-    inventory, samples = sample_memory(partial(ingest, IngestParams(str(tmp_path)), tmp_path / "made", 2))
+    inventory, samples = sample_memory(partial(ingest_source, IngestParams(str(tmp_path)), tmp_path / "made", 2))
     assert len(inventory.videos) == 13
     assert all(sample.parent > 20 for sample in samples)
 

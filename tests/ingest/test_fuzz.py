@@ -15,12 +15,12 @@ import numpy as np
 import pytest
 
 from tests.support import ROOT
+from tests.support.ingesting import ingest_source
 from tests.support.videos import KINDS, write_video
 from videossr.decode import REASONS
 from videossr.frames.sampling import FramesParams
 from videossr.frames.store import FrameStore
 from videossr.frames.writing import write_store
-from videossr.ingest.inventory import ingest
 from videossr.ingest.params import IngestParams
 from videossr.parallel import Limits
 
@@ -114,7 +114,7 @@ def write_damaged(numbers: Sequence[int], containers: Mapping[str, bytes], sourc
 def ends_of(source: Path, tmp_path: Path) -> Counter[str]:
     """Take all of it in, check that every input has one end, and count: stored, or the reason why not."""
     inputs = sorted(str(path) for path in source.iterdir())
-    inventory = ingest(IngestParams(str(source), limits=LIMITS), tmp_path / "made", workers=1, min_frames=12)
+    inventory = ingest_source(IngestParams(str(source), limits=LIMITS), tmp_path / "made", workers=1, min_frames=12)
     assert sorted([v.path for v in inventory.videos] + [item.path for item in inventory.rejected]) == inputs
     params = FramesParams(num_frames=12, max_pixels=64 * 96, min_pixels=1024, limits=LIMITS, verify_fraction=0.2)
     quarantine = [*inventory.rejected, *write_store(inventory.videos, tmp_path / "frames", params, workers=1)]

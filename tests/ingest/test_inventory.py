@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 
 from tests.support import SHARED
-from tests.support.ingesting import SMALL, reasons, take_in
+from tests.support.ingesting import SMALL, ingest_source, reasons, take_in
 from tests.support.videos import write_audio, write_video
 from videossr.decode import REASONS
 from videossr.errors import ConfigError, SourceError
-from videossr.ingest.inventory import ingest, require_usable
+from videossr.ingest.inventory import require_usable
 from videossr.ingest.manifest import read_manifest, require_present, write_manifest
 from videossr.ingest.params import IngestParams
 from videossr.records import RejectedFile
@@ -150,16 +150,16 @@ def test_videos_behind_a_url_are_fetched_once_and_stay_the_same(source: Path, tm
     fetched.mkdir()
     (fetched / "left over.mp4").write_bytes(b"of another source")
     params = IngestParams("memory://bucket", bench_fraction=0.3)
-    inventory = ingest(params, made, workers=0, min_frames=16, fetched_dir=fetched)
+    inventory = ingest_source(params, made, workers=0, min_frames=16, fetched_dir=fetched)
     here = take_in(source, tmp_path / "other")
     assert [(v.video_id, v.split) for v in inventory.videos] == [(v.video_id, v.split) for v in here.videos]
     assert {str(Path(v.path).relative_to(fetched)) for v in inventory.videos} >= {"a.mp4", "deep/er/e.avi"}
     stamps = {path: path.stat().st_mtime_ns for path in fetched.rglob("*") if path.is_file()}
     assert len(stamps) == 5 and not any(made.iterdir())
-    assert ingest(params, made, workers=0, min_frames=16, fetched_dir=fetched) == inventory
+    assert ingest_source(params, made, workers=0, min_frames=16, fetched_dir=fetched) == inventory
     assert {path: path.stat().st_mtime_ns for path in stamps} == stamps
     with pytest.raises(SourceError, match="cannot be reached"):
-        ingest(IngestParams("nosuch://bucket"), made, workers=0)
+        ingest_source(IngestParams("nosuch://bucket"), made, workers=0)
 
 
 def test_tables_come_back_as_they_were_written(source: Path, tmp_path: Path) -> None:
@@ -183,6 +183,6 @@ def test_real_clips_are_taken_in(tmp_path: Path) -> None:
     clips = SHARED / "videos"
     if not clips.is_dir():
         pytest.skip("the real clips are not here")
-    inventory = ingest(IngestParams(str(clips)), tmp_path / "made_videos", workers=0)
+    inventory = ingest_source(IngestParams(str(clips)), tmp_path / "made_videos", workers=0)
     assert reasons(inventory) == {} and len(inventory.videos) == 7
     assert np.all([v.num_frames >= 48 for v in inventory.videos])

@@ -21,13 +21,16 @@ from typer.testing import CliRunner
 from flows import preflight
 from tests.support import ROOT
 from tests.support.dvc_project import make_project, repro
+from tests.support.ingesting import ingest_source
 from tests.support.videos import write_video
 from videossr.cli import app
 from videossr.errors import ConfigError, SourceError
-from videossr.ingest.inventory import Inventory, ingest
+from videossr.ingest.fetch import fetch
+from videossr.ingest.inventory import Inventory
 from videossr.ingest.manifest import read_manifest
 from videossr.ingest.params import IngestParams
-from videossr.ingest.remote import fetch, refuse_secrets, remotes_below, require_reachable
+from videossr.ingest.remote import RemoteFile, RemoteFolder, require_no_secret, require_reachable
+from videossr.records import RejectedFile
 from videossr.storage.quarantine import read_quarantine
 
 SMALL = {"height": 32, "width": 32, "options": {"preset": "ultrafast"}}
@@ -90,12 +93,22 @@ def stamps(folder: Path) -> dict[str, int]:
     return {str(path.relative_to(folder)): path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
 
 
+def list_files(url: str) -> list[RemoteFile]:
+    return RemoteFolder(url).list_files()
+
+
+def fetch_all(url: str, folder: Path) -> dict[str, RejectedFile]:
+    """Fetch everything below a URL; returns the rejected files by name."""
+    remote = RemoteFolder(url)
+    return fetch(remote, remote.list_files(), folder)
+
+
 def take_in(source: str | Path, tmp_path: Path) -> Inventory:
     params = IngestParams(str(source), bench_fraction=0.3)
-    return ingest(params, tmp_path / "made", 0, min_frames=16, fetched_dir=tmp_path / "fetched")
+    return ingest_source(params, tmp_path / "made", 0, min_frames=16, fetched_dir=tmp_path / "fetched")
 
 
-def test_a_bucket_is_taken_in_like_the_folder_that_it_was_filled_from(s3: Any, tmp_path: Path) -> None:
+def test_a_bucket_gives_the_same_videos_as_the_folder_it_was_filled_from(s3: Any, tmp_path: Path) -> None:
     (tmp_path / "here" / "deep er").mkdir(parents=True)
     for number, name in enumerate(["a.mp4", "deep er/ü #%20.mp4", "c.MP4"]):
         path = write_video(tmp_path / "here" / name, 30 + number, **SMALL)
@@ -115,20 +128,20 @@ def test_a_bucket_is_taken_in_like_the_folder_that_it_was_filled_from(s3: Any, t
     assert sorted(stamps(tmp_path / "fetched")) == ["a.mp4", "c.MP4", "deep er/ü #%20.mp4", "text.mp4"]
 
 
-def test_only_what_changed_is_fetched_again_and_what_is_gone_goes(s3: Any, tmp_path: Path) -> None:
+def test_only_changed_files_are_fetched_again_and_deleted_ones_are_removed(s3: Any, tmp_path: Path) -> None:
     for name in ("a.mp4", "b/b.mp4", "b/c.mp4"):
         put(s3, name, b"before")
     folder = tmp_path / "fetched"
     (folder / "a.mp4").mkdir(parents=True)  # of another source
     (folder / "a.mp4" / "x.mp4").write_bytes(b"left over")
-    assert fetch(URL, remotes_below(URL), folder) == {}
+    assert fetch_all(URL, folder) == {}
     before = stamps(folder)
     assert list(before) == ["a.mp4", "b/b.mp4", "b/c.mp4"]
-    assert fetch(URL, remotes_below(URL), folder) == {} and stamps(folder) == before
+    assert fetch_all(URL, folder) == {} and stamps(folder) == before
     put(s3, "b/b.mp4", b"behind")  # of the same size: the ETag tells
     s3.delete_object(Bucket="bucket", Key="videos/b/c.mp4")
     (folder / "a.mp4").write_bytes(b"touched by someone")
-    fetch(URL, remotes_below(URL), folder)
+    fetch_all(URL, folder)
     after = stamps(folder)
     assert sorted(after) == ["a.mp4", "b/b.mp4"] and all(after[name] != before[name] for name in after)
     assert ((folder / "a.mp4").read_bytes(), (folder / "b/b.mp4").read_bytes()) == (b"before", b"behind")
@@ -136,12 +149,14 @@ def test_only_what_changed_is_fetched_again_and_what_is_gone_goes(s3: Any, tmp_p
 
 FETCH = """
 from pathlib import Path
-from videossr.ingest.remote import fetch, remotes_below
-fetch({url!r}, remotes_below({url!r}), Path({folder!r}))
+from videossr.ingest.fetch import fetch
+from videossr.ingest.remote import RemoteFolder
+remote = RemoteFolder({url!r})
+fetch(remote, remote.list_files(), Path({folder!r}))
 """
 
 
-def test_a_fetch_that_was_killed_goes_on_and_fetches_nothing_twice(s3: Any, tmp_path: Path) -> None:
+def test_a_killed_fetch_continues_and_fetches_nothing_twice(s3: Any, tmp_path: Path) -> None:
     bodies = {f"{number:03d}.mp4": os.urandom(20_000) for number in range(150)}
     for name, body in bodies.items():
         put(s3, name, body)
@@ -155,7 +170,7 @@ def test_a_fetch_that_was_killed_goes_on_and_fetches_nothing_twice(s3: Any, tmp_
     process.wait()
     whole = {name: at for name, at in stamps(folder).items() if f'/{name}"' in record.read_text()}
     assert 10 <= len(whole) < 150
-    assert fetch(URL, remotes_below(URL), folder) == {}
+    assert fetch_all(URL, folder) == {}
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == bodies
     assert whole.items() <= stamps(folder).items()
     assert not (tmp_path / "fetched.partial").exists()
@@ -163,7 +178,7 @@ def test_a_fetch_that_was_killed_goes_on_and_fetches_nothing_twice(s3: Any, tmp_
 
 def test_a_source_out_of_reach_is_one_sentence(s3: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     put(s3, "a.mp4", b"x")
-    for ask in (require_reachable, remotes_below):
+    for ask in (require_reachable, list_files):
         with pytest.raises(SourceError, match="s3://missing/videos does not exist: check the bucket"):
             ask("s3://missing/videos")
     with pytest.raises(SourceError, match="does not exist"):
@@ -171,31 +186,31 @@ def test_a_source_out_of_reach_is_one_sentence(s3: Any, monkeypatch: pytest.Monk
     with pytest.raises(SourceError, match="no videos under"):
         take_in("s3://bucket/elsewhere", tmp_path)
     with pytest.raises(SourceError, match="Protocol not known: nosuch"):
-        remotes_below("nosuch://bucket")
-    post(s3, "/moto-api/reset-auth", "0")  # from now on, it asks who that is
+        list_files("nosuch://bucket")
+    post(s3, "/moto-api/reset-auth", "0")  # from now on, it asks for credentials
     forget_connections()
-    for ask in (require_reachable, remotes_below):
+    for ask in (require_reachable, list_files):
         with pytest.raises(SourceError, match="may not be listed .*give your credentials the right"):
             ask(URL)
     monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
     monkeypatch.delenv("AWS_ACCESS_KEY_ID")
     forget_connections()
     with pytest.raises(SourceError, match="cannot be reached .*credentials"):
-        remotes_below(URL)
+        list_files(URL)
 
 
 @pytest.mark.parametrize("url", [f"s3://me:{SECRET}@bucket", f"https://host/videos?token={SECRET}"])
-def test_a_url_with_a_secret_is_refused_without_repeating_it(url: str, tmp_path: Path, monkeypatch: Any) -> None:
+def test_a_url_with_a_secret_is_an_error_that_does_not_repeat_it(url: str, tmp_path: Path, monkeypatch: Any) -> None:
     monkeypatch.chdir(tmp_path)
     before = (ROOT / "params.yaml").read_bytes()
     (tmp_path / "params.yaml").write_bytes(before)
-    for ask in (refuse_secrets, require_reachable, IngestParams, lambda url: invoke("use", url)):
+    for ask in (require_no_secret, require_reachable, IngestParams, lambda url: invoke("use", url)):
         with pytest.raises(ConfigError, match="must carry no password") as caught:
             ask(url)
         assert SECRET not in str(caught.value)
     assert (tmp_path / "params.yaml").read_bytes() == before
     for fine in (URL, "s3://bucket/a:b", "sftp://me@host/videos"):
-        refuse_secrets(fine)
+        require_no_secret(fine)
 
 
 def invoke(*arguments: str) -> Any:
@@ -252,55 +267,56 @@ def failing(times: int) -> Callable[[], None]:
 
     def fail() -> None:
         if left:
-            time.sleep(0.005)  # who fetches and who watches are two threads
+            time.sleep(0.005)  # fetching and watching run in two threads
             raise left.pop()
 
     return fail
 
 
-def test_a_file_that_fails_or_changes_while_fetched_costs_itself_alone(troubled: Troubled, tmp_path: Path) -> None:
+def test_a_file_that_fails_or_changes_while_fetched_rejects_itself_alone(troubled: Troubled, tmp_path: Path) -> None:
     troubled.before["3.mp4"] = lambda: troubled.rm("/folder/3.mp4")
     troubled.before["4.mp4"] = lambda: troubled.pipe({"/folder/4.mp4": b"of another size"})
     troubled.before["5.mp4"] = failing(times=1)
     troubled.before["6.mp4"] = failing(times=2)
     troubled.before["40.mp4"] = lambda: troubled.pipe({"/folder/7.mp4": b"!"})  # 7 was fetched long before
-    failed = fetch("memory://folder", remotes_below("memory://folder"), tmp_path / "fetched")
-    assert {name: refused.reason for name, refused in failed.items()} == {
+    failed = fetch_all("memory://folder", tmp_path / "fetched")
+    assert {name: rejected.reason for name, rejected in failed.items()} == {
         "3.mp4": "changed_while_read",
         "4.mp4": "changed_while_read",
         "6.mp4": "unreadable",
         "7.mp4": "changed_while_read",
     }
-    assert all("tries again" in refused.detail for refused in failed.values())
+    assert all("tries again" in rejected.detail for rejected in failed.values())
     assert "no answer" in failed["6.mp4"].detail and failed["6.mp4"].path.endswith("/folder/6.mp4")
     troubled.before.clear()
     troubled.asked.clear()
-    assert fetch("memory://folder", remotes_below("memory://folder"), tmp_path / "fetched") == {}
+    assert fetch_all("memory://folder", tmp_path / "fetched") == {}
     assert sorted(troubled.asked) == ["4.mp4", "6.mp4", "7.mp4"]
 
 
-def test_a_source_that_goes_away_stops_the_run_and_quarantines_no_one(troubled: Troubled, tmp_path: Path) -> None:
-    remotes = remotes_below("memory://folder")
+def test_a_source_that_goes_away_stops_the_run_and_rejects_no_file(troubled: Troubled, tmp_path: Path) -> None:
+    remote = RemoteFolder("memory://folder")
+    files = remote.list_files()
     listing = troubled.find
 
     def gone(*arguments: object, **options: object) -> None:
         raise OSError("no route to host")
 
     def go_away() -> None:
-        for remote in remotes:
-            troubled.before[remote.name] = failing(times=99)
+        for file in files:
+            troubled.before[file.name] = failing(times=99)
         troubled.find = gone  # type: ignore[method-assign]
         raise OSError("no route to host")
 
     troubled.before["2.mp4"] = go_away
     with pytest.raises(SourceError, match="cannot be reached .no route to host.*what was fetched is kept"):
-        fetch("memory://folder", remotes, tmp_path / "fetched")
-    assert len(troubled.asked) < len(remotes)  # not every file is waited for
+        fetch(remote, files, tmp_path / "fetched")
+    assert len(troubled.asked) < len(files)  # not every file is waited for
     troubled.find = listing  # type: ignore[method-assign]
     troubled.before.clear()
-    had = stamps(tmp_path / "fetched")
-    assert had and fetch("memory://folder", remotes_below("memory://folder"), tmp_path / "fetched") == {}
-    assert had.items() <= stamps(tmp_path / "fetched").items() and len(stamps(tmp_path / "fetched")) == 50
+    fetched = stamps(tmp_path / "fetched")
+    assert fetched and fetch_all("memory://folder", tmp_path / "fetched") == {}
+    assert fetched.items() <= stamps(tmp_path / "fetched").items() and len(stamps(tmp_path / "fetched")) == 50
 
 
 @pytest.fixture

@@ -1,22 +1,26 @@
-"""What the graph watches of a source: names, sizes and times, the same bytes as long as nothing has changed."""
+"""The snapshot of a source: equal bytes while nothing has changed, and what ingest does when something has."""
 
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import fsspec
 import pytest
+from fsspec.implementations.memory import MemoryFileSystem
 
 from flows import preflight
 from tests.support.dvc_project import make_project, repro
+from tests.support.ingesting import ingest_source
 from tests.support.videos import write_video
 from videossr.errors import ConfigError, SourceError
-from videossr.ingest.inventory import ingest
+from videossr.ingest.inventory import Inventory, ingest
 from videossr.ingest.manifest import read_manifest
 from videossr.ingest.params import IngestParams
-from videossr.ingest.snapshot import write_listing
+from videossr.ingest.snapshot import Snapshot, read_snapshot, take_snapshot, write_snapshot
 from videossr.ingest.sources import require_usable_source
+from videossr.records import TRANSIENT_REASONS
 from videossr.storage.quarantine import read_quarantine
 
 SMALL = {"height": 32, "width": 32, "options": {"preset": "ultrafast"}}
@@ -32,17 +36,19 @@ def source(tmp_path: Path) -> Path:
     return folder
 
 
-def listing(source: object, tmp_path: Path) -> bytes:
-    write_listing(tmp_path / "source.json", str(source), tmp_path / "made_videos")
-    return (tmp_path / "source.json").read_bytes()
+def snapshot_bytes(source: object, tmp_path: Path) -> bytes:
+    path, snapshot = tmp_path / "source.json", take_snapshot(str(source), tmp_path / "made_videos")
+    write_snapshot(path, snapshot)
+    assert read_snapshot(path) == snapshot
+    return path.read_bytes()
 
 
 def rows(source: object, tmp_path: Path) -> dict[str, dict[str, Any]]:
-    return {row["name"]: row for row in json.loads(listing(source, tmp_path))["holds"]}
+    return {row["name"]: row for row in json.loads(snapshot_bytes(source, tmp_path))["holds"]}
 
 
 def odd_entries(source: Path) -> dict[str, str]:
-    """Put into `source` what DVC would hang on, stop at or follow out of it; name -> the reason to refuse it for."""
+    """Put into `source` entries at which DVC would hang, stop or leave the folder; name -> reason."""
     os.mkfifo(source / "pipe.mp4")
     for name, target in {
         "dangling.mp4": "nothing",
@@ -55,8 +61,8 @@ def odd_entries(source: Path) -> dict[str, str]:
         (source / name).symlink_to(target)
     (source.parent / "outside.mp4").write_bytes(b"of someone else")
     (source / "new\nline.mp4").touch()
-    refused = dict.fromkeys(["pipe.mp4", "dangling.mp4", "loop.mp4", "round"], "unreadable")
-    return refused | dict.fromkeys(["device.mp4", "out.mp4", "up"], "outside_source") | {"new\nline.mp4": "bad_name"}
+    reasons = dict.fromkeys(["pipe.mp4", "dangling.mp4", "loop.mp4", "round"], "unreadable")
+    return reasons | dict.fromkeys(["device.mp4", "out.mp4", "up"], "outside_source") | {"new\nline.mp4": "bad_name"}
 
 
 def touch(path: Path) -> None:
@@ -64,11 +70,11 @@ def touch(path: Path) -> None:
     os.utime(path, ns=(stamp, stamp))
 
 
-def test_a_listing_changes_with_what_the_source_holds_and_with_nothing_else(source: Path, tmp_path: Path) -> None:
-    first = listing(source, tmp_path)
-    (source / "notes.txt").write_text("other notes, which are no video")
+def test_a_snapshot_changes_with_the_videos_of_the_source_and_nothing_else(source: Path, tmp_path: Path) -> None:
+    first = snapshot_bytes(source, tmp_path)
+    (source / "notes.txt").write_text("other notes, not a video")
     (source / "a.mp4").read_bytes()
-    assert listing(source, tmp_path) == first
+    assert snapshot_bytes(source, tmp_path) == first
     seen = {first}
     for number, change in enumerate(
         [
@@ -82,7 +88,7 @@ def test_a_listing_changes_with_what_the_source_holds_and_with_nothing_else(sour
         start=2,
     ):
         change()
-        seen.add(listing(source, tmp_path))
+        seen.add(snapshot_bytes(source, tmp_path))
         assert len(seen) == number
     for name in ("pipe.mp4", "link.mp4", "d.mp4"):
         (source / name).unlink()
@@ -101,13 +107,13 @@ def test_a_row_is_a_name_a_size_and_a_time(source: Path, tmp_path: Path) -> None
     }
 
 
-def test_odd_entries_are_listed_unopened_with_the_reason_that_ingest_gives(source: Path, tmp_path: Path) -> None:
-    refused = odd_entries(source)
-    inventory = ingest(IngestParams(str(source)), tmp_path / "made_videos", workers=0)
-    said = {str(Path(item.path).relative_to(source)): item.reason for item in inventory.rejected}
-    assert {name: reason for name, reason in said.items() if name in refused} == refused
+def test_odd_entries_are_listed_unopened_with_the_reason_of_their_rejection(source: Path, tmp_path: Path) -> None:
+    reasons = odd_entries(source)
+    inventory = ingest_source(IngestParams(str(source)), tmp_path / "made_videos", workers=0)
+    rejected = {str(Path(item.path).relative_to(source)): item.reason for item in inventory.rejected}
+    assert {name: reason for name, reason in rejected.items() if name in reasons} == reasons
     kinds = {name: row["kind"].split(":")[0] for name, row in rows(source, tmp_path).items()}
-    assert kinds == refused | {"a.mp4": "file", "deep/b.MKV": "file"}
+    assert kinds == reasons | {"a.mp4": "file", "deep/b.MKV": "file"}
 
 
 def test_a_link_is_followed_within_the_source_and_not_out_of_it(source: Path, tmp_path: Path) -> None:
@@ -116,28 +122,28 @@ def test_a_link_is_followed_within_the_source_and_not_out_of_it(source: Path, tm
     (source / "out.mp4").symlink_to(outside)
     (source / "hidden").write_bytes(b"a video without a suffix")
     (source / "in.mp4").symlink_to("hidden")
-    first = listing(source, tmp_path)
+    first = snapshot_bytes(source, tmp_path)
     outside.write_bytes(b"changed by someone else")
-    assert listing(source, tmp_path) == first
+    assert snapshot_bytes(source, tmp_path) == first
     (source / "hidden").write_bytes(b"changed")
-    assert listing(source, tmp_path) != first
+    assert snapshot_bytes(source, tmp_path) != first
     assert rows(source, tmp_path)["in.mp4"]["size"] == len(b"changed")
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
-def test_a_file_or_a_folder_that_may_be_read_at_last_changes_the_listing(source: Path, tmp_path: Path) -> None:
-    seen = {listing(source, tmp_path)}
+def test_a_file_or_a_folder_that_may_be_read_at_last_changes_the_snapshot_bytes(source: Path, tmp_path: Path) -> None:
+    seen = {snapshot_bytes(source, tmp_path)}
     for path, mode in ((source / "a.mp4", 0o644), (source / "deep", 0o755)):
         path.chmod(0)
-        seen.add(listing(source, tmp_path))
+        seen.add(snapshot_bytes(source, tmp_path))
         path.chmod(mode)
     assert len(seen) == 3
 
 
-def test_names_that_are_no_text_are_listed_in_ascii(source: Path, tmp_path: Path) -> None:
+def test_names_that_are_not_utf8_are_listed_in_ascii(source: Path, tmp_path: Path) -> None:
     (Path(os.fsdecode(os.fsencode(source) + b"/bad\xff.mp4"))).touch()
     (source / "ü.mp4").touch()
-    listing(source, tmp_path).decode("ascii")
+    snapshot_bytes(source, tmp_path).decode("ascii")
     assert [row["kind"].split(":")[0] for row in rows(source, tmp_path).values()] == [
         "file",
         "bad_name",
@@ -146,52 +152,52 @@ def test_names_that_are_no_text_are_listed_in_ascii(source: Path, tmp_path: Path
     ]
 
 
-def test_the_files_that_a_list_names_are_watched_in_its_order(source: Path, tmp_path: Path) -> None:
+def test_the_files_of_a_list_are_in_the_order_of_the_list(source: Path, tmp_path: Path) -> None:
     table = tmp_path / "list.txt"
     table.write_text("my videos/deep/b.MKV\nabsent.mp4\nmy videos/a.mp4\nmy videos/a.mp4\n")
-    first = listing(table, tmp_path)
+    first = snapshot_bytes(table, tmp_path)
     assert list(rows(table, tmp_path)) == ["my videos/deep/b.MKV", "absent.mp4", "my videos/a.mp4"]
     touch(source / "a.mp4")
-    second = listing(table, tmp_path)
+    second = snapshot_bytes(table, tmp_path)
     (tmp_path / "absent.mp4").touch()
-    assert len({first, second, listing(table, tmp_path)}) == 3
+    assert len({first, second, snapshot_bytes(table, tmp_path)}) == 3
 
 
-def test_of_a_description_the_text_is_watched(tmp_path: Path) -> None:
+def test_the_snapshot_of_a_description_is_its_text(tmp_path: Path) -> None:
     description = tmp_path / "made.yaml"
     description.write_text("num_videos: 4\n")
-    first = listing(description, tmp_path)
+    first = snapshot_bytes(description, tmp_path)
     touch(description)
-    assert listing(description, tmp_path) == first
+    assert snapshot_bytes(description, tmp_path) == first
     description.write_text("num_videos: 5\n")
-    assert listing(description, tmp_path) != first
+    assert snapshot_bytes(description, tmp_path) != first
     description.write_text("num_vidoes: 5\n")
     with pytest.raises(ConfigError, match="did you mean 'num_videos'"):
-        listing(description, tmp_path)
+        snapshot_bytes(description, tmp_path)
 
 
-def test_of_a_url_sizes_and_versions_are_watched(tmp_path: Path) -> None:
+def test_the_snapshot_of_a_url_has_sizes_and_versions(tmp_path: Path) -> None:
     remote = fsspec.filesystem("memory")
     remote.pipe({"/watched/a.mp4": b"12", "/watched/deep/b.mp4": b"345", "/watched/notes.txt": b"6"})
-    first = listing("memory://watched", tmp_path)
+    first = snapshot_bytes("memory://watched", tmp_path)
     assert {name: row["size"] for name, row in rows("memory://watched", tmp_path).items()} == {
         "a.mp4": 2,
         "deep/b.mp4": 3,
     }
     assert all(row["mark"] for row in rows("memory://watched", tmp_path).values())
     remote.pipe("/watched/notes.txt", b"other")
-    assert listing("memory://watched", tmp_path) == first
+    assert snapshot_bytes("memory://watched", tmp_path) == first
     remote.pipe("/watched/a.mp4", b"21")  # of the same size
-    assert listing("memory://watched", tmp_path) != first
+    assert snapshot_bytes("memory://watched", tmp_path) != first
     with pytest.raises(SourceError, match="no videos under memory://watched/none"):
         remote.pipe("/watched/none/notes.txt", b"6")
-        listing("memory://watched/none", tmp_path)
+        snapshot_bytes("memory://watched/none", tmp_path)
 
 
 @pytest.mark.parametrize("url", ["s3://me:secret@bucket/videos", "https://host/videos?token=secret"])
 def test_a_url_with_a_secret_is_never_listed(url: str, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="must carry no password"):
-        listing(url, tmp_path)
+        snapshot_bytes(url, tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -219,7 +225,7 @@ def test_a_source_that_cannot_be_used_is_one_sentence_before_and_in_the_stage(tm
         with pytest.raises(SourceError, match=words):
             require_usable_source(name, tmp_path / "made_videos", below=tmp_path)
         with pytest.raises(SourceError, match=words):
-            listing(tmp_path / name, tmp_path)
+            snapshot_bytes(tmp_path / name, tmp_path)
     assert not (tmp_path / "source.json").exists()
 
 
@@ -228,17 +234,103 @@ def test_odd_entries_do_not_stop_a_run_before_it_starts(source: Path, tmp_path: 
     preflight.check(make_project(tmp_path / "project", str(source)))
 
 
+@pytest.fixture
+def two_videos(tmp_path: Path) -> Path:
+    folder = tmp_path / "videos"
+    folder.mkdir()
+    for number, name in enumerate(["a.mp4", "b.mp4"]):
+        write_video(folder / name, 60 + number, **SMALL)
+    return folder
+
+
+def ingest_snapshot(snapshot: Snapshot, tmp_path: Path) -> Inventory:
+    params = IngestParams(snapshot.source)
+    return ingest(params, snapshot, tmp_path / "made_videos", 0, fetched_dir=tmp_path / "fetched")
+
+
+def change_bytes(path: Path) -> None:
+    path.write_bytes(path.read_bytes() + b"more")
+
+
+@pytest.mark.parametrize(
+    ("change", "detail"),
+    [(change_bytes, "changed after it was listed"), (touch, "changed after it was listed"), (Path.unlink, "is gone")],
+)
+def test_a_file_that_changes_after_the_snapshot_is_rejected_until_the_next_run(
+    two_videos: Path, tmp_path: Path, change: Callable[[Path], None], detail: str
+) -> None:
+    snapshot = take_snapshot(str(two_videos), tmp_path / "made_videos")
+    change(two_videos / "a.mp4")
+    inventory = ingest_snapshot(snapshot, tmp_path)
+    assert [Path(video.path).name for video in inventory.videos] == ["b.mp4"]
+    (rejected,) = inventory.rejected
+    assert rejected.reason == "changed_while_read" in TRANSIENT_REASONS and detail in rejected.detail
+    again = ingest_snapshot(take_snapshot(str(two_videos), tmp_path / "made_videos"), tmp_path)
+    assert again.rejected == []
+
+
+def test_a_file_that_appears_after_the_snapshot_waits_for_the_next_run(two_videos: Path, tmp_path: Path) -> None:
+    snapshot = take_snapshot(str(two_videos), tmp_path / "made_videos")
+    write_video(two_videos / "c.mp4", 70, **SMALL)
+    assert len(ingest_snapshot(snapshot, tmp_path).videos) == 2
+    assert len(ingest_snapshot(take_snapshot(str(two_videos), tmp_path / "made_videos"), tmp_path).videos) == 3
+
+
+class CountingStore(MemoryFileSystem):
+    """A store in memory that counts how often its files are listed."""
+
+    store: ClassVar[dict[str, Any]] = {}
+    pseudo_dirs: ClassVar[list[str]] = [""]
+    num_listings: ClassVar[int] = 0
+
+    def find(self, *arguments: Any, **options: Any) -> Any:
+        CountingStore.num_listings += 1
+        return super().find(*arguments, **options)
+
+
+def test_ingest_lists_a_url_only_after_fetching_to_find_changes(two_videos: Path, tmp_path: Path) -> None:
+    fsspec.register_implementation("memory", CountingStore, clobber=True)
+    CountingStore.clear_instance_cache()
+    try:
+        system = fsspec.filesystem("memory")
+        system.pipe({f"/listed/{path.name}": path.read_bytes() for path in two_videos.iterdir()})
+        snapshot = take_snapshot("memory://listed", tmp_path / "made_videos")
+        assert CountingStore.num_listings == 1
+        assert len(ingest_snapshot(snapshot, tmp_path).videos) == 2
+        assert CountingStore.num_listings == 2
+        assert len(ingest_snapshot(snapshot, tmp_path).videos) == 2
+        assert CountingStore.num_listings == 2, "nothing was fetched, so nothing can have changed meanwhile"
+    finally:
+        fsspec.register_implementation("memory", MemoryFileSystem, clobber=True)
+        MemoryFileSystem.clear_instance_cache()
+
+
+def test_a_snapshot_of_another_source_is_one_sentence(two_videos: Path, tmp_path: Path) -> None:
+    snapshot = take_snapshot(str(two_videos), tmp_path / "made_videos")
+    with pytest.raises(SourceError, match="the listing is of the source .* run `dvc repro`"):
+        ingest(IngestParams("elsewhere"), snapshot, tmp_path / "made_videos", 0)
+
+
+@pytest.mark.parametrize("content", [b"", b"[]", b'{"source": "x"}', b'{"source": "x", "holds": [1]}', b"\xff"])
+def test_a_damaged_snapshot_is_one_sentence(content: bytes, tmp_path: Path) -> None:
+    with pytest.raises(SourceError, match="no listing of the source .* run `dvc repro`"):
+        read_snapshot(tmp_path / "source.json")
+    (tmp_path / "source.json").write_bytes(content)
+    with pytest.raises(SourceError, match="is damaged: run `dvc repro`"):
+        read_snapshot(tmp_path / "source.json")
+
+
 @pytest.mark.slow
-def test_odd_entries_cost_a_row_each_and_ingest_runs_when_the_source_changes(tmp_path: Path) -> None:
+def test_each_odd_entry_is_rejected_and_ingest_runs_when_the_source_changes(tmp_path: Path) -> None:
     source, project = tmp_path / "videos", make_project(tmp_path / "project", "../videos")
     for number, name in enumerate(["a.mp4", "b.mp4"]):
         source.mkdir(exist_ok=True)
         write_video(source / name, 40 + number, **SMALL)
-    refused = odd_entries(source)
+    reasons = odd_entries(source)
     assert "Running stage 'ingest'" in repro(project, "ingest")
     assert len(read_manifest(project / "data" / "manifest.parquet")) == 2
     table = read_quarantine(project / "data" / "rejected.parquet")
-    assert {str(Path(item.path).relative_to("../videos")): item.reason for item in table} == refused
+    assert {str(Path(item.path).relative_to("../videos")): item.reason for item in table} == reasons
     lock = (project / "dvc.lock").read_bytes()
     assert "Stage 'ingest' didn't change" in repro(project, "ingest")
     assert (project / "dvc.lock").read_bytes() == lock

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from videossr.decode import probe
+from videossr.decode import probe_video
 from videossr.errors import ConfigError
 from videossr.ingest.synthetic import SyntheticParams, draw_video, make_videos
 
@@ -33,9 +33,9 @@ def test_the_bytes_depend_on_seed_and_number_alone(tmp_path: Path) -> None:
 
 def test_they_are_h264_files_of_the_size_and_length_asked_for(tmp_path: Path) -> None:
     for path in make_videos(SMALL, 0, tmp_path / "made", workers=1):
-        probed = probe(path)
-        assert (probed.codec, probed.width, probed.height) == ("h264", 64, 64)
-        assert probed.fps == pytest.approx(10) and 1.9 <= probed.duration_seconds <= 3.1
+        info = probe_video(path)
+        assert (info.codec, info.width, info.height) == ("h264", 64, 64)
+        assert info.fps == pytest.approx(10) and 1.9 <= info.duration_seconds <= 3.1
 
 
 def test_making_again_leaves_nothing_of_the_last_time(tmp_path: Path) -> None:

@@ -17,13 +17,13 @@ import numpy as np
 import pytest
 
 from tests.support import ROOT
+from tests.support.ingesting import ingest_source
 from videossr.dataset.build import build_train
 from videossr.dataset.params import PretextParams, TrainSet
 from videossr.dataset.samples import write_samples
 from videossr.errors import ConfigError
 from videossr.frames.sampling import FramesParams
 from videossr.frames.writing import write_store
-from videossr.ingest.inventory import ingest
 from videossr.ingest.manifest import write_manifest
 from videossr.ingest.params import IngestParams
 from videossr.ingest.synthetic import SyntheticParams, make_videos
@@ -59,7 +59,7 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def take_in(source: Path, out: Path, workers: Workers) -> None:
     """Everything that goes through the seam."""
     make_videos(VIDEOS, 4, out / "made", workers)
-    inventory = ingest(IngestParams(str(source)), out / "none", workers, min_frames=24)
+    inventory = ingest_source(IngestParams(str(source)), out / "none", workers, min_frames=24)
     write_manifest(out / "manifest.parquet", inventory.videos)
     write_store(
         inventory.videos, out / "frames", FramesParams(num_frames=24, max_pixels=4096, min_pixels=1024), workers

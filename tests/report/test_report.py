@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tests.support.ingesting import ingest_source
 from videossr.clip import Clip
 from videossr.dataset.build import build_train, build_viubench
 from videossr.dataset.params import BenchSet, PretextParams, TrainSet
@@ -20,7 +21,6 @@ from videossr.evaluation import baselines, viubench
 from videossr.evaluation.runner import score_reply, write_scored_replies
 from videossr.frames.sampling import FramesParams
 from videossr.frames.writing import write_store
-from videossr.ingest.inventory import ingest
 from videossr.ingest.manifest import write_manifest
 from videossr.ingest.params import IngestParams
 from videossr.pretext import Counting, Grounding, Jigsaw
@@ -368,7 +368,7 @@ def project(evidence: ReportInputs, tmp_path_factory: pytest.TempPathFactory) ->
     root = tmp_path_factory.mktemp("project")
     made = root / "made.yaml"
     made.write_text("{num_videos: 3, min_seconds: 5.0, max_seconds: 5.5, size_pixels: 96, fps: 12}")
-    inventory = ingest(IngestParams(str(made)), root / "data" / "made_videos", workers=1)
+    inventory = ingest_source(IngestParams(str(made)), root / "data" / "made_videos", workers=1)
     write_manifest(root / "data" / "manifest.parquet", inventory.videos)
     write_quarantine(root / "data" / "quarantine.parquet", [RejectedFile("a.mp4", "corrupt")])
     write_store(inventory.videos, root / "data" / "frames", FramesParams(max_pixels=4096, min_pixels=1024), workers=1)

@@ -1,4 +1,4 @@
-"""From a source of videos to a manifest: found, fetched, inspected, split by content; what cannot be used is named.
+"""From a source of videos to a manifest: list the source, obtain its files, inspect each, split by content.
 
-The package itself imports nothing: a process that inspects files loads `inspect_file` and no tables.
+This package module imports nothing, so that a worker process which imports `inspect_file` loads no tables.
 """

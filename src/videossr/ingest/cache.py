@@ -1,7 +1,8 @@
-"""What was said of each examined file, kept over a kill: JSON Lines, a header, then one file a line.
+"""Inspect many files, and keep each inspection in a file of JSON Lines that survives a kill: a header, then one row a
+file.
 
-A file that has not changed since is not examined again; other parameters or another version of the code begin anew.
-What may end otherwise at another try (a timeout, a file out of reach) is not kept.
+A file that has not changed since is not inspected again. Other parameters or another version of the code discard the
+whole cache. Transient rejections (a timeout, an unreadable file) are not cached.
 """
 
 import logging
@@ -11,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from videossr.ingest.inspect_file import examine
+from videossr.ingest.inspect_file import InspectedVideo, Inspection, inspect_file
 from videossr.ingest.signature import VisualSignature
 from videossr.parallel import Failure, Limits, Workers, parallel_map
 from videossr.records import TRANSIENT_REASONS, RejectedFile, Video
@@ -19,9 +20,7 @@ from videossr.storage.atomic import atomic_file
 from videossr.storage.fingerprint import code_fingerprint
 from videossr.storage.jsonl import append_jsonl, read_jsonl
 
-Examined = tuple[Video, VisualSignature] | RejectedFile
-
-# What decides the result of an examination and the shape of a record, which is of one version of it all.
+# The code that decides the result of an inspection and the shape of a row.
 CODE = (
     "clip.py",
     "decode/*.py",
@@ -32,82 +31,89 @@ CODE = (
     "records.py",
     "storage/*.py",
 )
+_FileState = list[int]  # inode, size, times of the last change of content and of metadata
 _log = logging.getLogger(__name__)
 
 
-def examine_all(
+def inspect_all(
     paths: Sequence[Path],
     min_frames: int,
     span: tuple[float, float],
     limits: Limits,
     workers: Workers,
-    record: Path | None = None,
-) -> Iterator[Examined]:
-    """Examine every file, results in order; each is appended to `record`, where a later call finds it.
+    cache_file: Path | None = None,
+) -> Iterator[Inspection]:
+    """Yield the inspection of every file, in the order of `paths`; each is appended to `cache_file` at once.
 
-    Raises StoreError where the disk is too full for the record.
+    Raises StoreError where the disk is too full for that.
     """
-    marks = {path: _mark(path) for path in paths} if record else {}
-    version = code_fingerprint(CODE, ["av"])
-    header = {"min_frames": min_frames, "span": list(span), "limits": asdict(limits), "version": version}
-    kept = _kept(record, header, marks) if record else {}
-    left = [path for path in paths if path not in kept]
-    fresh = parallel_map(partial(examine, min_frames=min_frames, span=span), left, workers, limits, _lost)
+    states = {path: _file_state(path) for path in paths} if cache_file else {}
+    code_version = code_fingerprint(CODE, ["av"])
+    header = {"min_frames": min_frames, "span": list(span), "limits": asdict(limits), "version": code_version}
+    cached = _load(cache_file, header, states) if cache_file else {}
+    uncached = [path for path in paths if path not in cached]
+    inspect = partial(inspect_file, min_frames=min_frames, span=span)
+    inspections = parallel_map(inspect, uncached, workers, limits, _reject_failed)
     for path in paths:
-        if path in kept:
-            yield kept[path]
+        if path in cached:
+            yield cached[path]
             continue
-        result = next(fresh)
-        if record:
-            _append(record, path, marks[path], result)
-        yield result
-    next(fresh, None)  # all are examined: the processes end
+        inspection = next(inspections)
+        if cache_file:
+            _append(cache_file, path, states[path], inspection)
+        yield inspection
+    next(inspections, None)  # runs `parallel_map` to its end, which stops its processes
 
 
-def _lost(path: Path, loss: Failure) -> RejectedFile:
-    return RejectedFile(str(path), loss.reason, loss.detail)
+def _reject_failed(path: Path, failure: Failure) -> RejectedFile:
+    return RejectedFile(str(path), failure.reason, failure.detail)
 
 
-def _mark(path: Path) -> list[int] | None:
-    """What changes with a file; the last also where a copy is given the size and the time of what it replaces."""
+def _file_state(path: Path) -> _FileState | None:
+    """What differs when a file has changed; None where it is gone.
+
+    The time of change of the metadata differs even where a copy was given the size and time of the file it replaces.
+    """
     try:
-        stat = path.stat()
+        facts = path.stat()
     except OSError:
         return None
-    return [stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns]
+    return [facts.st_ino, facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns]
 
 
-def _append(record: Path, path: Path, mark: list[int] | None, result: Examined) -> None:
-    if mark is None or (isinstance(result, RejectedFile) and result.reason in TRANSIENT_REASONS):
-        return
-    append_jsonl(record, [_row(path, mark, result)])
+def _append(cache_file: Path, path: Path, state: _FileState | None, inspection: Inspection) -> None:
+    is_transient = isinstance(inspection, RejectedFile) and inspection.reason in TRANSIENT_REASONS
+    if state is not None and not is_transient:
+        append_jsonl(cache_file, [_to_row(path, state, inspection)])
 
 
-def _kept(record: Path, header: Mapping[str, Any], marks: Mapping[Path, list[int] | None]) -> dict[Path, Examined]:
-    """What the record holds of these files as they are now; it is written anew with that alone."""
-    kept: dict[Path, Examined] = {}
-    told, *rows = read_jsonl(record) or [{}]
-    for row in rows if told == header else []:
+def _load(
+    cache_file: Path, header: Mapping[str, Any], states: Mapping[Path, _FileState | None]
+) -> dict[Path, Inspection]:
+    """The cached inspections of the files that have not changed; the cache is rewritten with these alone."""
+    cached: dict[Path, Inspection] = {}
+    old_header, *rows = read_jsonl(cache_file) or [{}]
+    for row in rows if old_header == header else []:
         path = Path(row["path"])
-        if row["mark"] == marks.get(path):
-            kept[path] = _result(row)
-    with atomic_file(record) as temporary:
-        append_jsonl(temporary, [header, *(_row(path, marks[path], result) for path, result in kept.items())])
-    if kept:
-        _log.info("%d of %d files have not changed since they were examined", len(kept), len(marks))
-    return kept
+        if row["state"] == states.get(path):
+            cached[path] = _from_row(row)
+    with atomic_file(cache_file) as temporary:
+        append_jsonl(temporary, [header, *(_to_row(path, states[path], cached[path]) for path in cached)])
+    if cached:
+        _log.info("%d of %d files have not changed since they were inspected", len(cached), len(states))
+    return cached
 
 
-def _row(path: Path, mark: list[int] | None, result: Examined) -> dict[str, Any]:
-    row: dict[str, Any] = {"path": str(path), "mark": mark}
-    if isinstance(result, RejectedFile):
-        return {**row, "rejected": asdict(result)}
-    video, look = result
-    return {**row, "video": asdict(video), "look": [look.bits.hex(), look.duration_seconds]}
+def _to_row(path: Path, state: _FileState | None, inspection: Inspection) -> dict[str, Any]:
+    row: dict[str, Any] = {"path": str(path), "state": state}
+    if isinstance(inspection, RejectedFile):
+        return {**row, "rejected": asdict(inspection)}
+    signature = inspection.signature
+    return {**row, "video": asdict(inspection.video), "signature": [signature.bits.hex(), signature.duration_seconds]}
 
 
-def _result(row: Mapping[str, Any]) -> Examined:
+def _from_row(row: Mapping[str, Any]) -> Inspection:
     if "rejected" in row:
         return RejectedFile(**row["rejected"])
-    bits, duration_seconds = row["look"]
-    return Video(**row["video"]), VisualSignature(bytes.fromhex(bits), duration_seconds)
+    bits, duration_seconds = row["signature"]
+    return InspectedVideo(Video(**row["video"]), VisualSignature(bytes.fromhex(bits), duration_seconds))

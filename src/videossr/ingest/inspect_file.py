@@ -1,9 +1,10 @@
-"""From one file to what ingest says of it: what a process of ingest does, without tables and progress bars."""
+"""Inspect one file: hash, probe, visual signature. Worker processes import this module, so it loads no tables."""
 
 import hashlib
+from dataclasses import dataclass
 from pathlib import Path
 
-from videossr.decode import iter_thumbnails, probe
+from videossr.decode import iter_thumbnails, probe_video
 from videossr.decode.file_guard import require_unchanged
 from videossr.errors import DecodeError
 from videossr.frames.sampling import choose_frames
@@ -11,37 +12,48 @@ from videossr.ingest.signature import VisualSignature, visual_signature
 from videossr.records import RejectedFile, Video
 
 
-def examine(path: Path, min_frames: int, span: tuple[float, float]) -> tuple[Video, VisualSignature] | RejectedFile:
-    """Hash and probe one file; the split is decided later, and the whole hash travels as the id until then."""
+@dataclass(frozen=True)
+class InspectedVideo:
+    """A usable file. Its `video_id` is the whole hash (64 hex digits) and its `split` is not decided yet."""
+
+    video: Video
+    signature: VisualSignature
+
+
+Inspection = InspectedVideo | RejectedFile
+
+
+def inspect_file(path: Path, min_frames: int, span: tuple[float, float]) -> Inspection:
+    """Hash and probe one file, which needs `min_frames` frames within the fractions `span` of its duration."""
     try:
         with require_unchanged(path), path.open("rb") as file:
             if path.stat().st_size == 0:
                 return RejectedFile(str(path), "not_a_video", "the file is empty")
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-            return _probed(path, digest, min_frames, span)
+            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+            return _inspect_video(path, sha256, min_frames, span)
     except OSError as error:
         return RejectedFile(str(path), "unreadable", error.strerror or "")
     except DecodeError as error:
         return RejectedFile(str(path), error.reason, error.detail)
 
 
-def _probed(path: Path, digest: str, min_frames: int, span: tuple[float, float]) -> tuple[Video, VisualSignature]:
-    probed = probe(path)
-    num_frames = len(probed.times)
-    if choose_frames(probed.times, min_frames, span) is None:
-        within = f"{span[0]:.0%} to {span[1]:.0%}"
+def _inspect_video(path: Path, sha256: str, min_frames: int, span: tuple[float, float]) -> InspectedVideo:
+    info = probe_video(path)
+    num_frames = len(info.times)
+    if choose_frames(info.times, min_frames, span) is None:
+        percent = f"{span[0]:.0%} to {span[1]:.0%}"
         raise DecodeError(
-            "too_short", f"{num_frames} frames, but {min_frames} are needed within {within} of its length"
+            "too_short", f"{num_frames} frames, but {min_frames} are needed within {percent} of its length"
         )
     video = Video(
-        video_id=digest,
+        video_id=sha256,
         path=str(path),
-        codec=probed.codec,
-        width=probed.width,
-        height=probed.height,
-        fps=probed.fps,
-        duration_seconds=probed.duration_seconds,
+        codec=info.codec,
+        width=info.width,
+        height=info.height,
+        fps=info.fps,
+        duration_seconds=info.duration_seconds,
         num_frames=num_frames,
         split="train",
     )
-    return video, visual_signature(iter_thumbnails(path, probed), probed.duration_seconds)
+    return InspectedVideo(video, visual_signature(iter_thumbnails(path, info), info.duration_seconds))

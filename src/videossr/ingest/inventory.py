@@ -1,7 +1,7 @@
-"""From a folder of videos to a manifest: listed, hashed, probed, split; whatever cannot be used is named with a reason.
+"""From the snapshot of a source to an inventory: obtain the files, inspect each, drop duplicates, split by content.
 
-A bad file is a row of the quarantine, never a crash. The split is by content hash, so no video is in both halves and
-adding videos moves no other one to the other half.
+A file that cannot be used is a rejected file with a reason, never a crash. The split follows the hash of the content:
+no video is in both splits, and adding videos moves no other one.
 """
 
 import logging
@@ -13,22 +13,24 @@ from pathlib import Path
 from tqdm import tqdm
 
 from videossr.errors import SourceError
-from videossr.ingest.cache import examine_all
+from videossr.ingest.cache import inspect_all
+from videossr.ingest.inspect_file import InspectedVideo
 from videossr.ingest.near_duplicates import group_near_duplicates
+from videossr.ingest.obtain import obtain_files
 from videossr.ingest.params import IngestParams
-from videossr.ingest.signature import VisualSignature
-from videossr.ingest.sources import listed, require_any
+from videossr.ingest.snapshot import Snapshot
+from videossr.ingest.sources import require_not_empty
 from videossr.parallel import Workers
 from videossr.records import RejectedFile, Split, Video
 
-# Outside the graph: DVC would clear an output before each run, so that a kill would cost all of it, and keep a copy.
-FETCHED = Path("work/fetched")
+# Outside the graph: DVC would clear an output before each run, so a kill would lose all of it, and would keep a copy.
+FETCHED_DIR = Path("work/fetched")
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Inventory:
-    """What a source holds: usable videos in the order of their paths, and the files that cannot be used."""
+    """The usable videos of a source in the order of its snapshot, and its rejected files sorted by path."""
 
     videos: list[Video]
     rejected: list[RejectedFile]
@@ -36,77 +38,84 @@ class Inventory:
 
 def ingest(
     params: IngestParams,
+    snapshot: Snapshot,
     made_videos_dir: Path,
     workers: Workers,
     min_frames: int = 48,
     span: tuple[float, float] = (0.05, 0.95),
-    fetched_dir: Path = FETCHED,
+    fetched_dir: Path = FETCHED_DIR,
     work_dir: Path | None = None,
 ) -> Inventory:
-    """List, hash, probe and split the videos of `params.source`.
+    """Obtain, hash, probe and split the videos that `snapshot`, taken of `params.source`, lists.
 
-    A video needs `min_frames` frames within the fractions `span` of its clock. Made videos are written to
-    `made_videos_dir`, which is left empty otherwise, and those behind a URL to `fetched_dir`. What is known of each
-    file is kept in `work_dir`, if there is one: a later call examines only files that are new or have changed.
-    Raises SourceError where there is no source or it holds no file of a video suffix, ConfigError where a made source
-    has unknown fields.
+    A video needs `min_frames` frames within the fractions `span` of its duration. Described videos are made in
+    `made_videos_dir`, which is left empty otherwise; remote files are fetched into `fetched_dir`. With a `work_dir`,
+    inspections are cached there: a later call inspects only new and changed files.
+    Raises SourceError where the snapshot is of another source, or the source can no longer be used as a whole.
     """
-    paths, rejected = listed(params.source, params.seed, made_videos_dir, fetched_dir, workers)
-    require_any([*paths, *rejected], params.source)
-    record = work_dir / "examined.jsonl" if work_dir else None
-    examined = examine_all(paths, min_frames, span, params.limits, workers, record)
-    results = list(tqdm(examined, total=len(paths), desc="ingest", unit="file"))
-    rejected += [result for result in results if isinstance(result, RejectedFile)]
-    seen = [result for result in results if not isinstance(result, RejectedFile)]
-    unique, duplicates = _without_duplicates([video for video, _ in seen])
-    rejected = sorted(rejected + duplicates, key=lambda item: item.path)
-    for item in rejected:
-        _log.warning("%s is not used: %s", item.path, item.detail or item.reason)
-    return Inventory(_split(unique, _groups(unique, seen), params.bench_fraction), rejected)
+    if snapshot.source != params.source:
+        raise SourceError(
+            f"the listing is of the source {snapshot.source}, and ingest.source is {params.source}: run `dvc repro`, "
+            "which lists it first"
+        )
+    require_not_empty(snapshot.entries, params.source)
+    paths, rejected = obtain_files(snapshot, params.seed, made_videos_dir, fetched_dir, workers)
+    cache_file = work_dir / "inspections.jsonl" if work_dir else None
+    inspections = inspect_all(paths, min_frames, span, params.limits, workers, cache_file)
+    inspected: list[InspectedVideo] = []
+    for inspection in tqdm(inspections, total=len(paths), desc="ingest", unit="file"):
+        if isinstance(inspection, RejectedFile):
+            rejected.append(inspection)
+        else:
+            inspected.append(inspection)
+    unique, duplicates = _drop_duplicates(inspected)
+    rejected = sorted(rejected + duplicates, key=lambda file: file.path)
+    for file in rejected:
+        _log.warning("%s is not used: %s", file.path, file.detail or file.reason)
+    return Inventory(_split([each.video for each in unique], _group_copies(unique), params.bench_fraction), rejected)
 
 
 def require_usable(inventory: Inventory, source: str) -> None:
-    """Raise SourceError where nothing can be used; called when the refused files are written and can be read."""
+    """Raise SourceError where no video is usable. Call it after the rejected files are written, so they can be read."""
     if not inventory.videos:
-        counts = Counter(item.reason for item in inventory.rejected)
-        told = ", ".join(f"{count} {reason}" for reason, count in counts.most_common())
+        counts = Counter(file.reason for file in inventory.rejected)
+        reasons = ", ".join(f"{count} {reason}" for reason, count in counts.most_common())
         raise SourceError(
-            f"none of the {len(inventory.rejected)} files under {source} can be used ({told}): `videossr quarantine` "
-            "names them"
+            f"none of the {len(inventory.rejected)} files under {source} can be used ({reasons}): "
+            "`videossr quarantine` names them"
         )
 
 
-def _without_duplicates(videos: Sequence[Video]) -> tuple[list[Video], list[RejectedFile]]:
-    """The first of each content, and the others with the path of the first."""
-    first: dict[str, Video] = {}
+def _drop_duplicates(inspected: Sequence[InspectedVideo]) -> tuple[list[InspectedVideo], list[RejectedFile]]:
+    """The first video of each content, and the others as rejected files."""
+    first_by_id: dict[str, InspectedVideo] = {}
     duplicates = []
-    for video in videos:
-        kept = first.setdefault(video.video_id, video)
-        if kept is not video:
-            duplicates.append(RejectedFile(video.path, "duplicate", f"the same bytes as {kept.path}"))
-    return list(first.values()), duplicates
+    for each in inspected:
+        first = first_by_id.setdefault(each.video.video_id, each)
+        if first is not each:
+            duplicates.append(RejectedFile(each.video.path, "duplicate", f"the same bytes as {first.video.path}"))
+    return list(first_by_id.values()), duplicates
 
 
-def _groups(videos: Sequence[Video], seen: Sequence[tuple[Video, VisualSignature]]) -> dict[str, str]:
-    """Video id -> the id that stands for it and all that look like it."""
-    looks = {video.video_id: look for video, look in seen}
-    ordered = sorted(video.video_id for video in videos)
-    firsts = group_near_duplicates([looks[video_id] for video_id in ordered])
-    groups = {video_id: ordered[first] for video_id, first in zip(ordered, firsts, strict=True)}
-    if copies := sum(video_id != group for video_id, group in groups.items()):
-        _log.info("%d videos look like another one, and stay on its side of the split", copies)
+def _group_copies(inspected: Sequence[InspectedVideo]) -> dict[str, str]:
+    """Video id -> the lowest id among the videos that look like it, itself included."""
+    ordered = sorted(inspected, key=lambda each: each.video.video_id)
+    firsts = group_near_duplicates([each.signature for each in ordered])
+    groups = {each.video.video_id: ordered[first].video.video_id for each, first in zip(ordered, firsts, strict=True)}
+    if num_copies := sum(video_id != group for video_id, group in groups.items()):
+        _log.info("%d videos look like another one, and are in the same split as it", num_copies)
     return groups
 
 
 def _split(videos: Sequence[Video], groups: Mapping[str, str], bench_fraction: float) -> list[Video]:
-    """Bench where the second half of the group's hash lies under the threshold; of two groups or more, each half gets
-    one.
+    """Shorten the ids and assign the splits: bench where the second half of the group's hash, as a fraction of its
+    range, is below `bench_fraction`. With two groups or more, each split gets at least one.
     """
-    places = {group: int(group[32:48], 16) / 2**64 for group in groups.values()}
-    bench = {video_id for video_id, place in places.items() if place < bench_fraction}
-    if len(places) >= 2 and not bench:
-        bench = {min(places, key=lambda video_id: places[video_id])}
-    elif len(places) >= 2 and len(bench) == len(places):
-        bench.remove(max(places, key=lambda video_id: places[video_id]))
+    fractions = {group: int(group[32:48], 16) / 2**64 for group in groups.values()}
+    bench = {group for group, fraction in fractions.items() if fraction < bench_fraction}
+    if len(fractions) >= 2 and not bench:
+        bench = {min(fractions, key=lambda group: fractions[group])}
+    elif len(fractions) >= 2 and len(bench) == len(fractions):
+        bench.remove(max(fractions, key=lambda group: fractions[group]))
     splits: dict[str, Split] = {video_id: "bench" if group in bench else "train" for video_id, group in groups.items()}
     return [replace(video, video_id=video.video_id[:16], split=splits[video.video_id]) for video in videos]

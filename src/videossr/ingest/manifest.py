@@ -32,7 +32,7 @@ def write_manifest(path: Path, videos: Sequence[Video]) -> None:
 
 
 def read_manifest(path: Path) -> list[Video]:
-    """The videos of a manifest. Raises SourceError where there is none."""
+    """The videos of a manifest. Raises SourceError where the file is missing."""
     try:
         return [Video(**row) for row in pq.read_table(path).to_pylist()]
     except FileNotFoundError:
@@ -40,9 +40,9 @@ def read_manifest(path: Path) -> list[Video]:
 
 
 def require_present(videos: Sequence[Video]) -> None:
-    """Raise SourceError where not one of the videos is where ingest found it: they were moved, or cleared away."""
+    """Raise SourceError where none of the videos is where ingest found it: they were moved or deleted."""
     if videos and not any(Path(video.path).exists() for video in videos):
         raise SourceError(
             f"none of the {len(videos)} videos is where ingest found it (the first: {videos[0].path}): bring them "
-            "back, or take them in again (dvc repro --force --single-item ingest)"
+            "back, or ingest the source again (dvc repro --force ingest)"
         )

@@ -3,14 +3,14 @@
 from dataclasses import dataclass
 
 from videossr.errors import ConfigError
-from videossr.ingest.remote import is_url, refuse_secrets
+from videossr.ingest.remote import is_url, require_no_secret
 from videossr.parallel import Limits
 
 
 @dataclass(frozen=True)
 class IngestParams:
     """`source` is a folder of videos, a list of paths (.txt, .parquet), the URL of a folder (s3://bucket/videos), or a
-    YAML file of `SynthParams` that describes videos to be made with `seed`.
+    YAML file of `SyntheticParams` that describes videos to make with `seed`. `limits` bound the inspection of one file.
     """
 
     source: str
@@ -24,4 +24,4 @@ class IngestParams:
         if self.seed < 0:
             raise ConfigError(f"seed must not be negative, got {self.seed}")
         if is_url(self.source):
-            refuse_secrets(self.source)
+            require_no_secret(self.source)

@@ -1,60 +1,123 @@
-"""What a source holds, told without opening a video: what the graph watches in place of the source.
+"""The snapshot of a source: names, sizes and times of its files, unopened. The graph watches it, and ingest reads it.
 
-DVC would read and hash every byte of a folder before ingest does, wait on a named pipe, stop at a dangling link, and
-walk links out of the folder. Names, sizes and times cost a look at each file, and say as much.
+If DVC watched the source itself, it would read and hash every byte of a folder before ingest does, wait on a named
+pipe, stop at a dangling link, and follow links out of the folder. Names, sizes and times cost one `stat` a file and
+show the same changes.
 """
 
 import json
-import os
-from collections.abc import Iterable, Iterator, Mapping
-from pathlib import Path
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
 
-from videossr.ingest.remote import is_url, refuse_secrets
-from videossr.ingest.sources import Entry, entries, existing, is_description, require_any, synth_params, videos_below
+from videossr.errors import SourceError
+from videossr.ingest.listing import VIDEO_SUFFIXES, ListedFile, RejectedEntry, list_entries
+from videossr.ingest.remote import RemoteFile, RemoteFolder, is_url, require_no_secret
+from videossr.ingest.sources import (
+    is_description,
+    parse_description,
+    read_description,
+    require_not_empty,
+    require_source,
+)
 from videossr.storage.atomic import write_text
 
-Row = Mapping[str, str | int | None]
+_UNREADABLE_FILE = "unreadable: no permission"
 
 
-def write_listing(path: Path, source: str, made_videos_dir: Path) -> None:
-    """Write what `source` holds as JSON, an entry a line; the same bytes as long as it holds the same.
+@dataclass(frozen=True)
+class Description:
+    """The file that describes videos to make, and its text."""
 
-    A file has its name, size in bytes and time of change in nanoseconds; what ingest will refuse unopened has the
-    reason instead; an object behind a URL has the mark of its version; a description of videos is there as it is. No
-    link is followed out of a folder, and no URL with a secret gets here. Raises SourceError or ConfigError where the
-    source cannot be used as a whole, StoreError where the disk is full.
+    name: str
+    text: str
+
+
+Entry = ListedFile | RejectedEntry | RemoteFile | Description
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """What `source` held when it was listed, in the order in which ingest inspects it.
+
+    The entries are local (`ListedFile`, `RejectedEntry`), remote (`RemoteFile`), or one `Description`.
     """
-    rows = list(_rows(source, made_videos_dir))
-    require_any(rows, source)
-    write_text(path, _text(source, rows))
+
+    source: str
+    entries: tuple[Entry, ...]
 
 
-def _rows(source: str, made_videos_dir: Path) -> Iterator[Row]:
+def take_snapshot(source: str, made_videos_dir: Path) -> Snapshot:
+    """List `source` without opening a video.
+
+    A link is not followed out of a folder. Raises SourceError or ConfigError where the source cannot be used as a
+    whole, holds no video, or is a URL with a secret.
+    """
     if is_url(source):
-        refuse_secrets(source)
-        for remote in videos_below(source):
-            yield {"name": remote.name, "kind": "object", "size": remote.size, "mark": remote.mark}
-        return
-    path = existing(source, made_videos_dir)
-    if is_description(path):
-        synth_params(path)
-        yield {"name": path.name, "kind": "description", "text": path.read_text(encoding="utf-8")}
+        require_no_secret(source)
+        entries = _list_remote_videos(source)
     else:
-        yield from map(_row, entries(path))
+        entries = _list_local(require_source(source, made_videos_dir))
+    require_not_empty(entries, source)
+    return Snapshot(source, entries)
 
 
-def _row(entry: Entry) -> Row:
-    if entry.refusal:
-        return {"name": entry.name, "kind": ": ".join(entry.refusal)}
+def write_snapshot(path: Path, snapshot: Snapshot) -> None:
+    """Write a snapshot as JSON, one entry a line; equal snapshots have equal bytes.
+
+    Raises StoreError where the disk is full.
+    """
+    lines = ",\n".join(json.dumps(_to_row(entry)) for entry in snapshot.entries)
+    write_text(path, f'{{"source": {json.dumps(snapshot.source)}, "holds": [\n{lines}\n]}}\n')
+
+
+def read_snapshot(path: Path) -> Snapshot:
+    """The snapshot that `write_snapshot` wrote. Raises SourceError where it is missing or damaged."""
     try:
-        facts = entry.path.stat()
-    except OSError as error:
-        return {"name": entry.name, "kind": f"unreadable: {error.strerror}"}
-    # Permissions leave the time of change alone, and decide whether ingest can read it.
-    kind = "file" if os.access(entry.path, os.R_OK) else "unreadable: no permission"
-    return {"name": entry.name, "kind": kind, "size": facts.st_size, "mtime_ns": facts.st_mtime_ns}
+        content = json.loads(path.read_bytes())
+        return Snapshot(content["source"], tuple(_from_row(row) for row in content["holds"]))
+    except FileNotFoundError:
+        raise SourceError(f"no listing of the source at {path}: run `dvc repro`, which writes it") from None
+    except (ValueError, LookupError, TypeError, AttributeError):
+        raise SourceError(
+            f"the listing of the source at {path} is damaged: run `dvc repro`, which replaces it"
+        ) from None
 
 
-def _text(source: str, rows: Iterable[Row]) -> str:
-    lines = ",\n".join(json.dumps(row) for row in rows)
-    return f'{{"source": {json.dumps(source)}, "holds": [\n{lines}\n]}}\n'
+def _list_remote_videos(url: str) -> tuple[Entry, ...]:
+    files = RemoteFolder(url).list_files()
+    return tuple(file for file in files if PurePosixPath(file.name).suffix.lower() in VIDEO_SUFFIXES)
+
+
+def _list_local(path: Path) -> tuple[Entry, ...]:
+    if not is_description(path):
+        return tuple(list_entries(path))
+    text = read_description(path)
+    parse_description(text, path)  # a mistake in it is reported before anything else runs
+    return (Description(path.name, text),)
+
+
+def _to_row(entry: Entry) -> dict[str, str | int | None]:
+    match entry:
+        case ListedFile(name, size, mtime_ns, is_readable):
+            kind = "file" if is_readable else _UNREADABLE_FILE
+            return {"name": name, "kind": kind, "size": size, "mtime_ns": mtime_ns}
+        case RejectedEntry(name, reason, detail):
+            return {"name": name, "kind": f"{reason}: {detail}"}
+        case RemoteFile(name, size, mark):
+            return {"name": name, "kind": "object", "size": size, "mark": mark}
+        case Description(name, text):
+            return {"name": name, "kind": "description", "text": text}
+
+
+def _from_row(row: Mapping[str, Any]) -> Entry:
+    kind: str = row["kind"]
+    if "mtime_ns" in row:
+        return ListedFile(row["name"], row["size"], row["mtime_ns"], is_readable=kind != _UNREADABLE_FILE)
+    if kind == "object":
+        return RemoteFile(row["name"], row["size"], row["mark"])
+    if kind == "description":
+        return Description(row["name"], row["text"])
+    reason, _, detail = kind.partition(": ")
+    return RejectedEntry(row["name"], reason, detail)
