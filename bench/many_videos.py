@@ -23,12 +23,11 @@ from rich.console import Console
 from rich.table import Table
 from tqdm import tqdm
 
+from bench.pipelines.ours import ingest_folder
 from bench.rows import write_rows
 from bench.videos import copy_with_other_hash, write_noisy_video
 from videossr.frames.sampling import FramesParams
 from videossr.frames.writing import write_store
-from videossr.ingest.inventory import ingest
-from videossr.ingest.params import IngestParams
 
 OUT = Path("reports/bench/memory.json")
 CLIP = Path("work/bench/videos/tiny/56.mp4")
@@ -56,8 +55,7 @@ def main() -> None:
         source, work = Path(name) / "source", Path(name)
         for number in range(num_videos):
             copy_with_other_hash(clip, source / f"{number:06d}.mp4", number)
-        run_ingest = partial(ingest, IngestParams(str(source)), work / "made", WORKERS)
-        inventory, ingest_samples = sample_memory(run_ingest)
+        inventory, ingest_samples = sample_memory(partial(ingest_folder, source, work / "made", WORKERS))
         params = FramesParams(max_pixels=4096, min_pixels=1024)
         run_frames = partial(write_store, inventory.videos, work / "frames", params, WORKERS)
         rejected, frames_samples = sample_memory(run_frames)
