@@ -1,4 +1,4 @@
-"""Where a run lives on disk, and the environment its tools run in: quiet, on loopback, inside the project."""
+"""The project's folder, the environment of its tools (quiet, on loopback, inside the project), and the engine."""
 
 import os
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 from videossr.errors import ConfigError
 from videossr.parallel import RayCluster, Workers
 
-# Every tool reports to its makers unless told not to; a person who runs one by hand should not have to know that.
+# Each tool sends usage statistics unless these are set.
 QUIET = {
     "DO_NOT_TRACK": "1",
     "DVC_NO_ANALYTICS": "1",
@@ -17,10 +17,9 @@ QUIET = {
     "PREFECT_CLOUD_ENABLE_ORCHESTRATION_TELEMETRY": "false",
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
 }
-# Threads that spin for long while they wait starve each other as soon as the machine does anything else; threads that
-# sleep at once are late for every small operation.
-_CALM = {"GOMP_SPINCOUNT": "10000"}
-# A person reads the terminal, not the level and the name of the logger.
+# Waiting threads that spin too long slow down a busy machine; threads that sleep at once slow down small operations.
+_THREADING = {"GOMP_SPINCOUNT": "10000"}
+# Messages in the terminal without the level and the name of the logger.
 _PLAIN_LOG = {
     "PREFECT_LOGGING_EXTRA_LOGGERS": "videossr",
     "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",
@@ -32,22 +31,23 @@ _PLAIN_LOG = {
 
 
 def project_root() -> Path:
-    """The project's root: the real one also inside the temporary workspace of a DVC experiment."""
+    """The root of the project, also from within the temporary workspace of a DVC experiment."""
     return Path(os.environ.get("DVC_ROOT") or Path.cwd()).resolve()
 
 
 def configure_tools(project: Path) -> None:
-    """Switch every tool's analytics off, and keep Prefect's files in the project. Call before importing the tools."""
-    for name, value in {**QUIET, **_CALM, **_PLAIN_LOG}.items():
+    """Switch every tool's analytics off and keep Prefect's files in the project. Call it before importing the tools."""
+    for name, value in {**QUIET, **_THREADING, **_PLAIN_LOG}.items():
         os.environ.setdefault(name, value)
     os.environ.setdefault("PREFECT_HOME", str(project / ".prefect"))
 
 
 def selected_workers() -> Workers:
-    """What works on the videos; results never depend on it, so it is no parameter of a run.
+    """The engine that the environment selects for stages over many videos. No result depends on it.
 
-    `VIDEOSSR_ENGINE` is processes (of this machine: the default), here (this process alone) or ray (the cluster at
-    `RAY_ADDRESS`, or one of this machine). `VIDEOSSR_WORKERS` overrides the number of processors. Raises ConfigError.
+    `VIDEOSSR_ENGINE` is `processes` (of this machine, the default), `here` (this process alone) or `ray` (the cluster
+    at `RAY_ADDRESS`). `VIDEOSSR_WORKERS` sets the number of processes; else there is one a processor. Raises
+    ConfigError.
     """
     engine, number = os.environ.get("VIDEOSSR_ENGINE") or "processes", os.environ.get("VIDEOSSR_WORKERS") or None
     if number is not None and not number.isdecimal():
@@ -57,5 +57,15 @@ def selected_workers() -> Workers:
     if engine == "processes":
         return int(number or os.cpu_count() or 1)
     if engine == "ray":
-        return RayCluster(int(number) if number else None, os.environ.get("RAY_ADDRESS") or None)
+        return RayCluster(_ray_address(), int(number) if number else None)
     raise ConfigError(f"VIDEOSSR_ENGINE must be processes, here or ray, got '{engine}'")
+
+
+def _ray_address() -> str:
+    address = os.environ.get("RAY_ADDRESS")
+    if not address:
+        raise ConfigError(
+            "VIDEOSSR_ENGINE ray needs the address of a Ray cluster in RAY_ADDRESS: start a cluster (ray start --head) and "
+            "set the address that it prints, or set VIDEOSSR_ENGINE to processes"
+        )
+    return address

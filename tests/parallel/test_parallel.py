@@ -1,4 +1,4 @@
-"""Items in processes: order kept, one bad item costs itself, nothing outlives the parent."""
+"""Items in processes: results keep their order, a bad item fails alone, and no process outlives the parent."""
 
 import errno
 import os
@@ -24,7 +24,7 @@ from videossr.parallel.supervisor import Supervisor
 LIMITS = Limits(seconds=2.0, megabytes=100)
 
 
-def _square_or_worse(number: int) -> int:
+def _square_or_fail(number: int) -> int:
     if number == 5:
         os._exit(9)
     if number == 6:
@@ -32,16 +32,16 @@ def _square_or_worse(number: int) -> int:
     if number == 7:
         return len(bytearray(10**9))
     if number == 8:
-        held = [np.ones(2**17) for _ in range(10_000) if not time.sleep(0.002)]
-        return len(held)
+        arrays = [np.ones(2**17) for _ in range(10_000) if not time.sleep(0.002)]
+        return len(arrays)
     if number == 9:
         raise KeyError("unforeseen")
     return number * number
 
 
 @pytest.mark.parametrize("workers", [1, 3])
-def test_an_item_that_dies_hangs_eats_memory_or_raises_costs_itself_alone_and_no_order(workers: int) -> None:
-    results = list(parallel_map(_square_or_worse, range(14), workers, LIMITS, lambda number, failure: failure))
+def test_an_item_that_crashes_hangs_fills_memory_or_raises_fails_alone_and_in_its_place(workers: int) -> None:
+    results = list(parallel_map(_square_or_fail, range(14), workers, LIMITS, lambda number, failure: failure))
     assert [failure.reason for failure in results[5:10]] == [
         "crashed",
         "timeout",
@@ -52,17 +52,17 @@ def test_an_item_that_dies_hangs_eats_memory_or_raises_costs_itself_alone_and_no
     assert results[:5] + results[10:] == [number * number for number in (*range(5), *range(10, 14))]
 
 
-_hoarded: list[np.ndarray] = []
+_leaked: list[np.ndarray] = []
 
 
-def _hoard(number: int) -> tuple[int, int]:
-    _hoarded.append(np.ones(2**22))  # 32 MiB
+def _leak(number: int) -> tuple[int, int]:
+    _leaked.append(np.ones(2**22))  # 32 MiB
     return number, os.getpid()
 
 
 @pytest.mark.parametrize("limits", [Limits(), None])
-def test_a_process_that_keeps_what_items_took_is_replaced_between_two_of_them(limits: Limits | None) -> None:
-    results = list(parallel_map(_hoard, range(24), 2, limits))
+def test_a_process_that_leaks_memory_is_replaced_between_two_items(limits: Limits | None) -> None:
+    results = list(parallel_map(_leak, range(24), 2, limits))
     assert [number for number, _ in results] == list(range(24))
     items = Counter(pid for _, pid in results)
     assert len(items) >= 5 and max(items.values()) <= 5
@@ -76,12 +76,12 @@ def _die_once(path: Path) -> str:
     return "never"
 
 
-def test_a_process_that_the_system_killed_costs_nothing(tmp_path: Path) -> None:
+def test_an_item_whose_process_is_killed_is_tried_again(tmp_path: Path) -> None:
     assert list(parallel_map(_die_once, [tmp_path / "tried"], 1, LIMITS, lambda item, failure: failure)) == ["alive"]
 
 
-def _die_within_an_answer(path: Path) -> str:
-    """As a process that the system kills while it writes a long answer: the length has come, and not all of it."""
+def _die_in_the_middle_of_an_answer(path: Path) -> str:
+    """As if the system killed the process while it writes a long answer: length and first bytes are sent, no more."""
     if path.name == "once" and path.exists():
         return "alive"
     path.touch()
@@ -90,13 +90,13 @@ def _die_within_an_answer(path: Path) -> str:
     return "never"
 
 
-def test_a_death_within_an_answer_is_a_death_like_any_other(tmp_path: Path) -> None:
+def test_a_process_that_dies_in_the_middle_of_an_answer_is_a_crash(tmp_path: Path) -> None:
     items = [tmp_path / name for name in ("once", "always")]
-    results = list(parallel_map(_die_within_an_answer, items, 1, LIMITS, lambda item, failure: failure))
+    results = list(parallel_map(_die_in_the_middle_of_an_answer, items, 1, LIMITS, lambda item, failure: failure))
     assert results == ["alive", Failure("crashed", "the process that read it died, twice")]
 
 
-def test_a_process_that_cannot_be_started_is_no_death_of_an_item(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_process_that_cannot_be_started_is_an_error_and_no_failed_item(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "executable", "/no/such/python")
     with pytest.raises(FileNotFoundError, match="/no/such/python"):
         Supervisor(pickle.dumps(abs), LIMITS, Path.cwd(), sys.path).run(pickle.dumps(-1))
@@ -111,48 +111,48 @@ def _write_a_video(path: str) -> None:
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_a_disk_that_a_library_finds_full_is_the_same_sentence_from_a_process(workers: int) -> None:
+def test_a_full_disk_in_a_worker_process_is_the_same_sentence_as_here(workers: int) -> None:
     with pytest.raises(OSError, match="No space left") as caught:
         list(parallel_map(_write_a_video, ["/dev/full"], workers))
     assert (caught.value.errno, caught.value.filename) == (errno.ENOSPC, "/dev/full")
     assert "the disk is full while writing /dev/full" in (user_message(caught.value) or "")
 
 
-def _refuse(number: int) -> int:
-    raise ConfigError("a person's mistake")
+def _raise_config_error(number: int) -> int:
+    raise ConfigError("a user's mistake")
 
 
-def test_a_persons_mistake_and_a_loss_that_no_one_takes_are_raised() -> None:
+def test_a_users_mistake_and_a_failure_without_a_handler_are_raised() -> None:
     with pytest.raises(ConfigError, match="mistake"):
-        list(parallel_map(_refuse, [1], 1, LIMITS, lambda item, failure: 0))
+        list(parallel_map(_raise_config_error, [1], 1, LIMITS, lambda item, failure: 0))
     with pytest.raises(ItemFailed, match="at 5"):
-        list(parallel_map(_square_or_worse, [5], 2))
+        list(parallel_map(_square_or_fail, [5], 2))
 
 
-def test_whoever_leaves_early_waits_for_nothing() -> None:
+def test_an_early_exit_does_not_wait_for_running_items() -> None:
     began = time.monotonic()
-    for result in parallel_map(_square_or_worse, [2, 6, 6, 6], 2):
+    for result in parallel_map(_square_or_fail, [2, 6, 6, 6], 2):
         assert result == 4
         break
     assert time.monotonic() - began < 30
 
 
-def _tell_who_and_wait(folder: str) -> None:
+def _write_pid_and_sleep(folder: str) -> None:
     (Path(folder) / str(os.getpid())).touch()
     time.sleep(600)
 
 
-def _run_two(folder: str) -> None:
-    list(parallel_map(_tell_who_and_wait, [folder, folder], 2))
+def _sleep_in_two_processes(folder: str) -> None:
+    list(parallel_map(_write_pid_and_sleep, [folder, folder], 2))
 
 
 def test_no_process_outlives_a_killed_parent(tmp_path: Path) -> None:
-    parent = get_context("spawn").Process(target=_run_two, args=(str(tmp_path),))
+    parent = get_context("spawn").Process(target=_sleep_in_two_processes, args=(str(tmp_path),))
     parent.start()
-    assert _comes_true(lambda: len(list(tmp_path.iterdir())) == 2)
+    assert _becomes_true(lambda: len(list(tmp_path.iterdir())) == 2)
     parent.kill()
     parent.join()
-    assert _comes_true(lambda: not any(_is_alive(path.name) for path in tmp_path.iterdir()))
+    assert _becomes_true(lambda: not any(_is_alive(path.name) for path in tmp_path.iterdir()))
 
 
 def _is_alive(pid: str) -> bool:
@@ -162,7 +162,7 @@ def _is_alive(pid: str) -> bool:
         return False
 
 
-def _comes_true(condition: Callable[[], bool], seconds: float = 60) -> bool:
+def _becomes_true(condition: Callable[[], bool], seconds: float = 60) -> bool:
     deadline = time.monotonic() + seconds
     while not condition() and time.monotonic() < deadline:
         time.sleep(0.05)

@@ -1,4 +1,4 @@
-"""`python -m videossr.parallel DESCRIPTOR`: a worker, started and spoken to by a minder."""
+"""`python -m videossr.parallel DESCRIPTOR`: a worker process, started by a supervisor."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""What one item may cost, and what is said of an item that is lost."""
+"""What one item may cost, and why an item failed."""
 
 from dataclasses import dataclass
 
@@ -7,9 +7,9 @@ from videossr.errors import ConfigError
 
 @dataclass(frozen=True)
 class Limits:
-    """What one item may cost: seconds on the clock, and memory beyond what an idle process has.
+    """What one item may cost: seconds on the clock, and memory above that of an idle process.
 
-    Memory is limited on Linux alone: other systems do not count what a process has allocated.
+    Memory is limited on Linux only; other systems do not count what a process has allocated.
     """
 
     seconds: float = 300.0
@@ -24,8 +24,8 @@ class Limits:
 
 @dataclass(frozen=True)
 class Failure:
-    """Why an item has no result: `reason` is timeout, out_of_memory or crashed; `traceback_text` a traceback where one is."""
+    """Why an item has no result. `reason` is timeout, out_of_memory or crashed; `traceback` is a text, or empty."""
 
     reason: str
     detail: str
-    traceback_text: str = ""
+    traceback: str = ""

@@ -1,17 +1,14 @@
-"""Items on the machines of a Ray cluster: the same processes under the same limits, minded where they run.
+"""Items on the machines of a Ray cluster, by the same supervised processes under the same limits.
 
-An item is a task of Ray's, which finds it a processor and, where a machine dies, another. What minds the item's
-process stays in Ray's worker from task to task. Items name files, and the nodes read them: they share a file system,
-and each has this project installed.
+An item is a Ray task: Ray finds a processor for it and, when a machine dies, another one. The supervisor of the item's
+process stays in the Ray worker from task to task. Items name files, which the nodes read, so the nodes share a file
+system, and each has this project installed.
 """
 
 import atexit
 import os
-import secrets
 import socket
-import subprocess
 import sys
-import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -30,23 +27,20 @@ _QUIET = {
     "RAY_DISABLE_FAILURE_SIGNAL_HANDLER": "1",  # it prints a stack where a stage is asked to end
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
 }
-# Ray's name for it is of other systems; on every one, 0 keeps a local cluster on loopback. Its token is named as well,
-# or Ray would write one into the person's home.
-_LOOPBACK = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
-_SILENT: dict[str, Any] = {"log_to_driver": False, "logging_level": "error"}
-_LOOK_SECONDS = 0.2  # between two looks at whether a result is still wanted
-_DIED = Failure("crashed", "the machine that had it, or its Ray worker, died, twice")
+_POLL_SECONDS = 0.2  # between two checks whether a result is still wanted
+_CRASHED_TWICE = Failure("crashed", "the machine that had it, or its Ray worker, died, twice")
 
 
 @dataclass(frozen=True)
 class RayCluster:
-    """The Ray cluster at `address`, or else one of this machine alone that ends with this process.
+    """The Ray cluster at `address`, such as `127.0.0.1:6379`.
 
-    `workers` processes at a time, or as many as the cluster has processors where it is None or more.
+    `workers` is the number of processes at a time; None, or more than the cluster has processors, means one for each
+    processor. Raises ConfigError below 1.
     """
 
+    address: str
     workers: int | None = None
-    address: str | None = None
 
     def __post_init__(self) -> None:
         if self.workers is not None and self.workers < 1:
@@ -55,7 +49,7 @@ class RayCluster:
 
 @dataclass(frozen=True)
 class _Job:
-    """What a map sends to the nodes once; the rest as `Supervisor` takes it."""
+    """What one map sends to the nodes, once: a name, and the arguments of `Supervisor`."""
 
     name: str
     function: bytes
@@ -64,65 +58,64 @@ class _Job:
     path: tuple[str, ...]
 
 
-def ray_executors(cluster: RayCluster, function: bytes, limits: Limits | None) -> "list[_Executor]":
-    """One executor for every process that may work at a time. Raises ConfigError where there is no Ray or no cluster."""
-    ray = _joined(cluster)
+def ray_executors(cluster: RayCluster, function: bytes, limits: Limits | None) -> "list[RayExecutor]":
+    """One executor for each process that may work at a time. Raises ConfigError where Ray or the cluster is missing."""
+    ray = _connect(cluster.address)
     processors = int(ray.cluster_resources().get("CPU", 0))
     if processors < 1:
         raise ConfigError("the Ray cluster has no processor: start a node with `ray start --num-cpus`")
     job = ray.put(_Job(uuid4().hex, function, limits, Path.cwd(), tuple(sys.path)))
-    task = ray.remote(num_cpus=1, max_retries=1)(_work)
-    return [_Executor(ray, partial(task.remote, job)) for _ in range(min(cluster.workers or processors, processors))]
+    task = ray.remote(num_cpus=1, max_retries=1)(_run_on_node)
+    return [RayExecutor(ray, partial(task.remote, job)) for _ in range(min(cluster.workers or processors, processors))]
 
 
-class _Executor:
-    """One item at a time, wherever on the cluster.
+class RayExecutor:
+    """Runs one item at a time, anywhere on the cluster.
 
-    What is no longer wanted is left to itself, at most until its time is up, and not cancelled: a cancellation that
-    meets the end of its task kills the driver without a word (ray-project/ray, pull request 54798; seen with 2.60).
+    After `stop`, a running item is left to end by its limits and is not cancelled: a cancellation at the moment when
+    its task ends kills the driver without a message (ray-project/ray, pull request 54798; seen with 2.60).
     """
 
     def __init__(self, ray: Any, submit: Callable[[bytes], Any]) -> None:
         self._ray = ray
         self._submit = submit
-        self._ended = Event()
+        self._stop_requested = Event()
 
     def run(self, item: bytes) -> bytes | Failure:
-        """The result, or why there is none; a death is tried once more, by Ray."""
-        said = self._ray.exceptions
-        doing = self._submit(item)
-        while not self._ray.wait([doing], timeout=_LOOK_SECONDS)[0]:
-            if self._ended.is_set():
-                raise RuntimeError("the items are no longer wanted")
+        """Return the pickled result, or a Failure. Ray tries an item a second time when its machine dies."""
+        errors = self._ray.exceptions
+        task = self._submit(item)
+        while not self._ray.wait([task], timeout=_POLL_SECONDS)[0]:
+            if self._stop_requested.is_set():
+                raise RuntimeError("this executor was stopped")
         try:
-            return self._ray.get(doing)
-        except said.RayTaskError as error:
+            return self._ray.get(task)
+        except errors.RayTaskError as error:
             raise error.cause from None
-        except (said.WorkerCrashedError, said.NodeDiedError, said.ObjectLostError, said.OutOfMemoryError):
-            return _DIED
+        except (errors.WorkerCrashedError, errors.NodeDiedError, errors.ObjectLostError, errors.OutOfMemoryError):
+            return _CRASHED_TWICE
 
-    def end(self) -> None:
-        """Wait no longer for what is being done."""
-        self._ended.set()
-
-
-_minding: dict[str, Supervisor] = {}  # in a worker of Ray's: by the name of the job, at most one
+    def stop(self) -> None:
+        """Stop waiting for the running item."""
+        self._stop_requested.set()
 
 
-def _work(job: _Job, item: bytes) -> bytes | Failure:
-    """On a node, in a worker of Ray's, which does one item at a time."""
-    if job.name not in _minding:
-        for minder in _minding.values():
-            minder.end()
-        _minding.clear()
-        _minding[job.name] = Supervisor(job.function, job.limits, job.folder, job.path)
-    return _minding[job.name].run(item)
+_supervisors: dict[str, Supervisor] = {}  # in a Ray worker: the supervisor of the present job, by the job's name
 
 
-def _joined(cluster: RayCluster) -> Any:
-    """Ray, connected. One cluster serves all that this process does."""
-    alone = {} if cluster.address else {**_LOOPBACK, "RAY_AUTH_TOKEN": secrets.token_hex(32)}
-    for name, value in {**_QUIET, **alone}.items():
+def _run_on_node(job: _Job, item: bytes) -> bytes | Failure:
+    """The Ray task. A Ray worker runs one at a time."""
+    if job.name not in _supervisors:
+        for supervisor in _supervisors.values():
+            supervisor.stop()
+        _supervisors.clear()
+        _supervisors[job.name] = Supervisor(job.function, job.limits, job.folder, job.path)
+    return _supervisors[job.name].run(item)
+
+
+def _connect(address: str) -> Any:
+    """The module `ray`, connected. All maps of this process share one connection."""
+    for name, value in _QUIET.items():
         os.environ.setdefault(name, value)
     try:
         import ray
@@ -130,42 +123,22 @@ def _joined(cluster: RayCluster) -> Any:
         raise ConfigError(
             "VIDEOSSR_ENGINE is ray, which is not installed: pip install -e '.[ray]', or set it to processes"
         ) from None
-    if not ray.is_initialized():
-        if cluster.address is None:
-            _start(ray, cluster.workers)
-        else:
-            _connect(ray, cluster.address)
+    if ray.is_initialized():
+        return ray
+    try:
+        _require_listening(address)
+        ray.init(address, log_to_driver=False, logging_level="error")
+    except OSError:
+        raise ConfigError(
+            f"no Ray cluster answers at RAY_ADDRESS {address}: start one there (ray start --head), or set "
+            "VIDEOSSR_ENGINE to processes"
+        ) from None
+    atexit.register(ray.shutdown)
     return ray
 
 
-def _connect(ray: Any, address: str) -> None:
-    try:
-        _knock(address)
-        ray.init(address, **_SILENT)
-    except OSError:
-        raise ConfigError(
-            f"no Ray cluster answers at RAY_ADDRESS {address}: start one there (ray start --head), or unset it for one "
-            "of this machine alone"
-        ) from None
-    atexit.register(ray.shutdown)
-
-
-def _knock(address: str) -> None:
-    """Raise OSError where nothing listens: Ray would take minutes to say so."""
+def _require_listening(address: str) -> None:
+    """Raise OSError where nothing listens at `address`; Ray would take minutes to find out."""
     host, _, port = address.rpartition("/")[2].rpartition(":")
-    if port.isdecimal():  # other addresses, such as auto, are names of Ray's own
+    if port.isdecimal():  # other addresses, such as `auto`, are resolved by Ray
         socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
-
-
-def _start(ray: Any, workers: int | None) -> None:
-    # In /tmp: the paths of Ray's sockets must be shorter than a project's path may be.
-    folder = tempfile.mkdtemp(prefix="videossr-ray-", dir="/tmp")
-    command = [sys.executable, "-P", "-m", "videossr.parallel.undertaker", folder]
-    undertaker = subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True)
-
-    def leave() -> None:
-        ray.shutdown()
-        undertaker.communicate()
-
-    atexit.register(leave)
-    ray.init("local", num_cpus=workers, include_dashboard=False, _temp_dir=folder, **_SILENT)

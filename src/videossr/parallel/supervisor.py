@@ -1,4 +1,4 @@
-"""One process at a time that works on one item at a time, and is killed when its item takes too much."""
+"""One worker process at a time, which works on one item at a time and is killed when the item exceeds its limits."""
 
 import os
 import platform
@@ -16,27 +16,27 @@ from typing import Any
 
 from videossr.errors import ConfigError, VideoSSRError
 from videossr.parallel.limits import Failure, Limits
-from videossr.parallel.worker import Done, Failed
+from videossr.parallel.worker import Raised, Result
 
-_WATCH_SECONDS = 0.05
-# What a process may keep between two items of what they took: a heap frays, and libraries leave a little behind each
-# time, which over a hundred thousand videos would be much.
-_KEPT_BYTES = 128 * 2**20
-# Processes share the processors out; threads of their libraries would only cost each of them memory and a slower start.
+_POLL_SECONDS = 0.05
+# How much more memory than at its start a process may hold between two items. Heaps fragment and libraries leak a
+# little with each item, which adds up over a hundred thousand videos.
+_MAX_GROWTH_BYTES = 128 * 2**20
+# The processes share the processors; threads of their libraries would only add memory and a slower start.
 _ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "OPENCV_FOR_THREADS_NUM": "1"}
-_DIED = Failure("crashed", "the process that read it died, twice")
+_CRASHED_TWICE = Failure("crashed", "the process that read it died, twice")
 
 
-class _Died(Exception):
-    """The process ended, and with it the connection: before a message, or in the middle of one."""
+class _ProcessDied(Exception):
+    """The worker process ended before a message, or in the middle of one."""
 
 
 @contextmanager
-def _death_noticed() -> Iterator[None]:
+def _detect_death() -> Iterator[None]:
     try:
         yield
-    except (EOFError, OSError) as error:  # OSError also where half a message has come
-        raise _Died from error
+    except (EOFError, OSError) as error:  # OSError also where half a message was received
+        raise _ProcessDied from error
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class _Worker:
 
     @property
     def resident_bytes(self) -> int:
-        """Memory that the process holds; 0 where the system does not say."""
+        """Memory that the process holds; 0 where the system does not tell."""
         try:
             pages = Path(f"/proc/{self.process.pid}/statm").read_text(encoding="ascii").split()[1]
         except OSError:
@@ -55,10 +55,10 @@ class _Worker:
 
 
 class Supervisor:
-    """Runs a function on one item after the other in a process that is started when needed, and again after a failure.
+    """Runs a function on items, one after another, in a process that is started when needed and replaced when killed.
 
-    Function, items and results are pickled: a minder in another program, or on another machine, need not know them.
-    The process works in `folder`, and searches `path` for modules before its own `sys.path`.
+    Function, items and results are pickled bytes, so a supervisor in another program or on another machine need not be
+    able to import them. The process works in `folder` and searches `path` for modules before its own `sys.path`.
     """
 
     def __init__(self, function: bytes, limits: Limits | None, folder: Path, path: Sequence[str]) -> None:
@@ -68,78 +68,80 @@ class Supervisor:
         self._path = list(path)
         self._worker: _Worker | None = None
         self._idle_bytes = 0
-        self._ended = False
-        self._starting = Lock()
-        self._running = Lock()
+        self._is_stopped = False
+        self._start_lock = Lock()
+        self._run_lock = Lock()
 
     def run(self, item: bytes) -> bytes | Failure:
-        """The result; a death is tried once more, because the system may have killed an innocent process.
+        """Return the pickled result, or a Failure.
 
-        Under limits, whatever the function raises but VideoSSRError is a Loss; without them it is raised here.
+        An item whose process dies is tried a second time, because the system may have killed the process for another
+        reason. With limits, anything that the function raises except VideoSSRError is a Failure; without limits it is
+        raised here.
         """
-        with self._running:
-            answer = self._answer(item) or self._answer(item)
-            if isinstance(answer, Done):
-                self._replace_if_large()
-                return answer.result
-            self._stop()
-            return self._failed(answer) if isinstance(answer, Failed) else answer or _DIED
+        with self._run_lock:
+            answer = self._try(item) or self._try(item)
+            if isinstance(answer, Result):
+                self._replace_if_grown()
+                return answer.pickled
+            self._kill()
+            return self._failure_of(answer) if isinstance(answer, Raised) else answer or _CRASHED_TWICE
 
-    def end(self) -> None:
+    def stop(self) -> None:
         """Kill the process, whatever it does, and start no other."""
-        with self._starting:
-            self._ended = True
+        with self._start_lock:
+            self._is_stopped = True
             worker = self._worker
         if worker is not None:
             worker.process.kill()
-        with self._running:
-            self._stop()
+        with self._run_lock:
+            self._kill()
 
-    def _answer(self, item: bytes) -> Done | Failed | Failure | None:
-        """What comes of an item; None where its process died."""
+    def _try(self, item: bytes) -> Result | Raised | Failure | None:
+        """The answer of the process to one item; None where the process died."""
         try:
-            worker = self._started()
-            with _death_noticed():
+            worker = self._running_worker()
+            with _detect_death():
                 worker.connection.send_bytes(item)
-                return self._watch(worker) or worker.connection.recv()
-        except _Died:
-            self._stop()
+                return self._wait(worker) or worker.connection.recv()
+        except _ProcessDied:
+            self._kill()
             return None
 
-    def _watch(self, worker: _Worker) -> Failure | None:
-        """Wait for the end of an item, however it ends; a Failure where it must not go on."""
+    def _wait(self, worker: _Worker) -> Failure | None:
+        """Wait until the process answers; a Failure where it exceeds a limit before."""
         if self._limits is None:
             worker.connection.poll(None)
             return None
         deadline = time.monotonic() + self._limits.seconds
-        while not worker.connection.poll(_WATCH_SECONDS):
+        while not worker.connection.poll(_POLL_SECONDS):
             if time.monotonic() > deadline:
                 return Failure("timeout", f"not done after {self._limits.seconds:g} seconds")
             if worker.resident_bytes > self._idle_bytes + self._limits.megabytes * 2**20:
                 return Failure("out_of_memory", f"more than {self._limits.megabytes} MB are needed")
         return None
 
-    def _replace_if_large(self) -> None:
-        if self._worker is not None and self._worker.resident_bytes > self._idle_bytes + _KEPT_BYTES:
-            self._stop()
+    def _replace_if_grown(self) -> None:
+        if self._worker is not None and self._worker.resident_bytes > self._idle_bytes + _MAX_GROWTH_BYTES:
+            self._kill()
 
-    def _failed(self, failed: Failed) -> Failure:
-        if self._limits is None or isinstance(failed.error, VideoSSRError):
-            failed.error.add_note(failed.traceback_text)
-            raise failed.error
-        if isinstance(failed.error, MemoryError):
+    def _failure_of(self, raised: Raised) -> Failure:
+        if self._limits is None or isinstance(raised.error, VideoSSRError):
+            raised.error.add_note(raised.traceback)
+            raise raised.error
+        if isinstance(raised.error, MemoryError):
             return Failure("out_of_memory", f"more than {self._limits.megabytes} MB are needed")
-        return Failure("crashed", failed.traceback_text.strip().splitlines()[-1], failed.traceback_text)
+        return Failure("crashed", raised.traceback.strip().splitlines()[-1], raised.traceback)
 
-    def _started(self) -> _Worker:
+    def _running_worker(self) -> _Worker:
         if self._worker is not None:
             return self._worker
         worker = self._start()
-        with _death_noticed():
+        with _detect_death():
             worker.connection.send((self._path, self._limits))
             worker.connection.send_bytes(self._function)
             answer = worker.connection.recv()
-        if isinstance(answer, Failed):  # the function cannot be imported there
+        if isinstance(answer, Raised):  # the function cannot be imported there
             raise answer.error
         self._idle_bytes = worker.resident_bytes  # with all imports
         return worker
@@ -150,12 +152,12 @@ class Supervisor:
                 f"{platform.node()} has no folder {self._folder}: the machines of a cluster must share the project's "
                 "file system, at the same place"
             )
-        with self._starting:
-            if self._ended:
-                raise RuntimeError("the items are no longer wanted")
+        with self._start_lock:
+            if self._is_stopped:
+                raise RuntimeError("this supervisor was stopped")
             ours, theirs = Pipe()
             with theirs:
-                # -P: a file in the current folder must not pass for a module.
+                # -P: a file in the current folder must not be imported in place of a module.
                 command = [sys.executable, "-P", "-m", "videossr.parallel", str(theirs.fileno())]
                 process = subprocess.Popen(
                     command,
@@ -167,7 +169,7 @@ class Supervisor:
             self._worker = _Worker(process, ours)
             return self._worker
 
-    def _stop(self) -> None:
+    def _kill(self) -> None:
         if self._worker is not None:
             self._worker.process.kill()
             self._worker.process.wait()

@@ -1,7 +1,7 @@
-"""What runs in a process of its own: one function over items that arrive one at a time.
+"""The worker process: one function over items that arrive one at a time.
 
-The process is started with `python -m`, not by multiprocessing: ffmpeg and its threads do not survive a fork, and
-multiprocessing's spawn imports the program's main module, which no item needs, before it begins.
+The process is started with `python -m` and not by multiprocessing: ffmpeg and its threads do not survive a fork, and
+multiprocessing's spawn first imports the main module of the program, which no item needs.
 """
 
 import os
@@ -25,100 +25,100 @@ from typing import Any
 from videossr.errors import VideoSSRError
 from videossr.parallel.limits import Limits
 
-# What a decoder frees lies scattered over the heap and is kept, more each hour; giving it back takes milliseconds.
+# Memory that a decoder frees stays with the process, scattered over the heap. Giving it back takes milliseconds.
 _TRIM_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
 class Ready:
-    """The function is imported, the memory is limited."""
+    """The function is imported and the memory is limited."""
 
 
 @dataclass(frozen=True)
-class Done:
-    """What the function returned for an item, pickled: whoever minds this process need not be able to read it."""
+class Result:
+    """The function's result for an item, pickled, because the supervisor may not be able to import its class."""
 
-    result: bytes
+    pickled: bytes
 
 
 @dataclass(frozen=True)
-class Failed:
-    """What ended the process; `traceback_text` is the traceback."""
+class Raised:
+    """The error that ended the process, and its traceback as text."""
 
     error: BaseException
-    traceback_text: str
+    traceback: str
 
 
 def main(descriptor: int) -> None:
-    """Receive (`sys.path`, limits), the pickled function, then pickled items; answer Ready, then Done for each.
+    """Receive (`sys.path`, limits), the pickled function, then pickled items; send Ready, then a Result for each item.
 
-    Whatever the function raises ends the process, and is its last word.
+    An error of the function is sent as Raised and ends the process.
     """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's
-    Thread(target=_end_with_parent, args=(descriptor,), daemon=True).start()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is handled by the parent
+    Thread(target=_exit_with_parent, args=(descriptor,), daemon=True).start()
     connection: Connection[Any, Any] = Connection(descriptor)
-    sys.excepthook = partial(_say_last_words, connection)
+    sys.excepthook = partial(_send_error, connection)
     path, limits = connection.recv()
     sys.path[:] = path + [own for own in sys.path if own not in path]
     function = pickle.loads(connection.recv_bytes())
     if limits is not None and sys.platform == "linux":
         _limit_memory(limits)
     connection.send(Ready())
-    _answer(connection, function)
+    _process_items(connection, function)
 
 
-def _answer(connection: "Connection[Any, Any]", function: Callable[[Any], Any]) -> None:
-    trim = getattr(CDLL(None), "malloc_trim", None)  # glibc's
-    trimmed = time.monotonic()
-    for item in _received(connection):
-        connection.send(Done(pickle.dumps(function(item))))
-        if trim and time.monotonic() - trimmed > _TRIM_SECONDS:
-            trim(0)
-            trimmed = time.monotonic()
+def _process_items(connection: "Connection[Any, Any]", function: Callable[[Any], Any]) -> None:
+    malloc_trim = getattr(CDLL(None), "malloc_trim", None)  # in glibc only
+    last_trim = time.monotonic()
+    for item in _iter_items(connection):
+        connection.send(Result(pickle.dumps(function(item))))
+        if malloc_trim and time.monotonic() - last_trim > _TRIM_SECONDS:
+            malloc_trim(0)
+            last_trim = time.monotonic()
 
 
-def _received(connection: "Connection[Any, Any]") -> Iterator[Any]:
-    with suppress(EOFError):  # nothing more is wanted
+def _iter_items(connection: "Connection[Any, Any]") -> Iterator[Any]:
+    with suppress(EOFError):  # the supervisor has closed its end
         while True:
             yield pickle.loads(connection.recv_bytes())
 
 
-def _say_last_words(
+def _send_error(
     connection: "Connection[Any, Any]",
     kind: type[BaseException],
     error: BaseException,
     trace: TracebackType | None,
 ) -> None:
     if isinstance(error, MemoryError):
-        traceback.clear_frames(trace)  # what filled the memory lies there
-    traceback_text = "".join(traceback.format_exception(kind, error, trace))
-    connection.send(Failed(_that_travels(error), traceback_text))
+        traceback.clear_frames(trace)  # frees the objects that filled the memory
+    text = "".join(traceback.format_exception(kind, error, trace))
+    connection.send(Raised(_picklable(error), text))
 
 
-def _that_travels(error: BaseException) -> BaseException:
-    """The error, or one that says the same where its class may not survive the way to another process."""
+def _picklable(error: BaseException) -> BaseException:
+    """The error, or one with the same message where its class may not unpickle in another process."""
     if isinstance(error, VideoSSRError) or type(error).__module__ == "builtins":
         return error.with_traceback(None)
-    if isinstance(error, OSError) and error.errno is not None:  # a library's own: a full disk must stay a full disk
+    if isinstance(error, OSError) and error.errno is not None:  # of a library: a full disk must stay a full disk
         return OSError(error.errno, error.strerror, error.filename)
-    told = f"{type(error).__name__}: {error}"
-    return MemoryError(told) if isinstance(error, MemoryError) else RuntimeError(told)
+    message = f"{type(error).__name__}: {error}"
+    return MemoryError(message) if isinstance(error, MemoryError) else RuntimeError(message)
 
 
 def _limit_memory(limits: Limits) -> None:
-    """What grows faster than it is watched fails beyond twice the limit."""
+    """Set a hard limit of twice the allowed memory, for allocations that grow faster than the supervisor polls."""
     import resource  # not on every system
 
     status = Path("/proc/self/status").read_text(encoding="ascii")
     allocated = next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmData:")) * 1024
-    _, most = resource.getrlimit(resource.RLIMIT_DATA)
+    _, maximum = resource.getrlimit(resource.RLIMIT_DATA)
     wanted = allocated + 2 * limits.megabytes * 2**20
-    soft = wanted if most == resource.RLIM_INFINITY else min(wanted, most)
-    resource.setrlimit(resource.RLIMIT_DATA, (soft, most))
+    soft = wanted if maximum == resource.RLIM_INFINITY else min(wanted, maximum)
+    resource.setrlimit(resource.RLIMIT_DATA, (soft, maximum))
 
 
-def _end_with_parent(descriptor: int) -> None:
-    """A parent that was killed cannot say goodbye: its end of the connection closes with it."""
+def _exit_with_parent(descriptor: int) -> None:
+    """Exit when the parent's end of the connection closes, which also happens when the parent is killed."""
     hangup = select.poll()
     hangup.register(descriptor, 0)
     hangup.poll()
