@@ -158,7 +158,7 @@ def test_a_refusal_that_is_of_the_file_is_not_tried_again(videos: list[Video], t
     assert store(videos, tmp_path) == refused
 
 
-@pytest.mark.parametrize("name", ["recipe.json", "shard-00000.rows.parquet", "shard-00000.skipped.parquet"])
+@pytest.mark.parametrize("name", ["settings.json", "shard-00000.rows.parquet", "shard-00000.rejected.parquet"])
 def test_a_file_that_lost_its_bytes_with_the_power_is_made_again(
     videos: list[Video], whole: dict[str, bytes], tmp_path: Path, name: str
 ) -> None:

@@ -19,7 +19,7 @@ from tests.support.videos import numbered_frames, read_number, write_black, writ
 from videossr.decode import presentation_times
 from videossr.errors import ConfigError, StoreError
 from videossr.frames.encoding import encode_jpeg
-from videossr.frames.sampling import FramesParams, choose_frames, fitted_size, moved_to_keyframes
+from videossr.frames.sampling import FramesParams, choose_frames, fitted_size, move_to_keyframes
 from videossr.frames.store import FrameStore
 from videossr.frames.writing import write_store
 from videossr.parallel import Limits
@@ -160,7 +160,7 @@ def test_frames_move_to_keyframes_by_half_a_step_at_most_and_repeat_none(
     times = np.cumsum([0, *steps]) / 1000
     index = choose_frames(times, num_frames, (0.05, 0.95))
     if index is not None:
-        moved = moved_to_keyframes(index, times, np.arange(0, len(times), every))
+        moved = move_to_keyframes(index, times, np.arange(0, len(times), every))
         half_step = (times[index[-1]] - times[index[0]]) / (num_frames - 1) / 2
         assert np.all(np.diff(moved) > 0) and index[0] <= moved[0] and moved[-1] <= index[-1]
         assert np.abs(times[moved] - times[index]).max() <= half_step + 1e-9

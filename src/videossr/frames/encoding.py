@@ -1,4 +1,7 @@
-"""From one video to its encoded frames. Worker processes import this module, so it loads no tables."""
+"""Read the frames of one video and encode them as JPEG files.
+
+Every worker process imports this module, so it imports neither pyarrow nor tqdm: they cost memory and start-up time.
+"""
 
 import hashlib
 from dataclasses import dataclass
@@ -10,11 +13,11 @@ from videossr.clip import Pixels
 from videossr.decode import ReaderChoice, probe_video, read_frames
 from videossr.decode.file_guard import require_unchanged
 from videossr.errors import DecodeError
-from videossr.frames.sampling import FramesParams, choose_frames, fitted_size, moved_to_keyframes
+from videossr.frames.sampling import FramesParams, choose_frames, fitted_size, move_to_keyframes
 from videossr.records import RejectedFile, Video
 
-# Half the chroma would cost 3 dB of these small frames. simplejpeg reads faster, but it writes with a coarser transform
-# (0.4 dB) and with fixed Huffman tables (3 % more bytes at 320x192, 13 % at 64x64).
+# Chroma subsampling would cost 3 dB at this frame size. simplejpeg decodes faster, but encodes with a coarser transform
+# (0.4 dB) and with fixed Huffman tables (3 % more bytes at 320x192, 13 % at 64x64), so OpenCV encodes.
 _JPEG_OPTIONS = [
     *(cv2.IMWRITE_JPEG_QUALITY, 95),
     *(cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444),
@@ -24,7 +27,7 @@ _JPEG_OPTIONS = [
 
 @dataclass(frozen=True)
 class EncodedVideo:
-    """The frames of one video as JPEG files, their (height, width), their times in seconds, and the reader used."""
+    """The frames of one video as JPEG files, their (height, width), their times in seconds, and their reader."""
 
     size: tuple[int, int]
     times: list[float]
@@ -33,17 +36,17 @@ class EncodedVideo:
 
 
 def encode_video(video: Video, params: FramesParams) -> EncodedVideo | RejectedFile:
-    """Read and encode the frames of one video; a rejected file where that fails."""
+    """Return the encoded frames of one video, or a RejectedFile if it cannot be read or has changed since ingest."""
     try:
         with require_unchanged(Path(video.path)):
-            return _encode(video, params)
+            return _read_and_encode(video, params)
     except DecodeError as error:
         return RejectedFile(video.path, error.reason, error.detail)
     except OSError as error:
         return RejectedFile(video.path, "unreadable", error.strerror or "")
 
 
-def _encode(video: Video, params: FramesParams) -> EncodedVideo:
+def _read_and_encode(video: Video, params: FramesParams) -> EncodedVideo:
     path = Path(video.path)
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
@@ -55,12 +58,12 @@ def _encode(video: Video, params: FramesParams) -> EncodedVideo:
         raise DecodeError("too_short", f"{params.num_frames} frames are needed within {params.span}")
     size = fitted_size(info.height, info.width, params.min_pixels, params.max_pixels)
     if params.sampling == "keyframes":
-        frame_numbers = moved_to_keyframes(frame_numbers, info.times, info.keyframes)
+        frame_numbers = move_to_keyframes(frame_numbers, info.times, info.keyframes)
     check = int(video.video_id[:8], 16) < params.verify_fraction * 2**32
     frames, choice = read_frames(path, info, frame_numbers, size, params.decoder, check)
     return EncodedVideo(size, info.times[frame_numbers].tolist(), [encode_jpeg(frame) for frame in frames], choice)
 
 
 def encode_jpeg(frame: Pixels) -> bytes:
-    """A frame uint8 [H,W,3] RGB as a JPEG file of quality 95, full chroma, with its own Huffman tables."""
+    """Return a frame, uint8 [H, W, 3] RGB, as a JPEG file: quality 95, full chroma, optimised Huffman tables."""
     return bytes(cv2.imencode(".jpg", cv2.cvtColor(frame, cv2.COLOR_RGB2BGR), _JPEG_OPTIONS)[1])

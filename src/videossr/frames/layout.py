@@ -1,4 +1,4 @@
-"""What lies where in a frame store, and in the shards that it grows from."""
+"""The files of a frame store and of its shards: names, parquet schemas and the tar format."""
 
 import tarfile
 from collections.abc import Iterable
@@ -7,7 +7,9 @@ import pyarrow as pa
 
 BLOCK = tarfile.BLOCKSIZE
 TAR_END = bytes(2 * BLOCK)
-VIDEOS_PER_SHARD = 64  # also what a kill may cost: a shard that is not whole is written anew
+VIDEOS_PER_SHARD = (
+    64  # also the most videos that a killed run decodes again: an unfinished shard is written from scratch
+)
 INDEX_NAME = "index.parquet"
 INDEX_SCHEMA = pa.schema(
     [
@@ -20,7 +22,7 @@ INDEX_SCHEMA = pa.schema(
         ("times", pa.list_(pa.float64())),
     ]
 )
-# Of a shard: what the index will say of its videos, and who read them.
+# The rows of one shard: the index rows of its videos, and the `ReaderChoice` of each.
 ROWS_SCHEMA = pa.schema(
     [*INDEX_SCHEMA, ("reader", pa.string()), ("why", pa.string()), ("wrong", pa.list_(pa.string()))]
 )
@@ -34,21 +36,21 @@ def rows_name(shard: int) -> str:
     return f"shard-{shard:05d}.rows.parquet"
 
 
-def skipped_name(shard: int) -> str:
-    return f"shard-{shard:05d}.skipped.parquet"
+def rejected_name(shard: int) -> str:
+    return f"shard-{shard:05d}.rejected.parquet"
 
 
-def members(video_id: str, suffix: str, files: Iterable[bytes]) -> bytes:
-    """The frames of a video as members of a tar archive: each behind its header, filled up to whole blocks."""
-    return b"".join(_member(f"{video_id}.{number:03d}.{suffix}", data) for number, data in enumerate(files))
+def to_tar_members(video_id: str, suffix: str, files: Iterable[bytes]) -> bytes:
+    """Return the encoded frames of a video as consecutive tar members: header, data, padding to a whole block."""
+    return b"".join(_to_tar_member(f"{video_id}.{number:03d}.{suffix}", data) for number, data in enumerate(files))
 
 
-def strides(sizes: Iterable[int]) -> list[int]:
-    """What each member takes, header and filling included, of its size."""
+def member_lengths(sizes: Iterable[int]) -> list[int]:
+    """Return the bytes that files of these sizes occupy as tar members, header and padding included."""
     return [BLOCK + -(-size // BLOCK) * BLOCK for size in sizes]
 
 
-def _member(name: str, data: bytes) -> bytes:
+def _to_tar_member(name: str, data: bytes) -> bytes:
     header = tarfile.TarInfo(name)
     header.size = len(data)
     return header.tobuf(tarfile.USTAR_FORMAT) + data + bytes(-len(data) % BLOCK)

@@ -1,4 +1,4 @@
-"""Which frames of a video are kept, and how large."""
+"""Choose which frames of a video are stored, and at which size."""
 
 import math
 from dataclasses import dataclass
@@ -11,15 +11,15 @@ from videossr.decode import Decoder
 from videossr.errors import ConfigError
 from videossr.parallel import Limits
 
-SIZE_FACTOR = 32  # patch 16 merged 2x2 in Qwen3-VL: sides are multiples of it
+SIZE_FACTOR = 32  # sides are multiples of it: Qwen3-VL merges 2x2 patches of 16 pixels into one token
 
 
 @dataclass(frozen=True)
 class FramesParams:
-    """Which frames are kept, and how large (paper section 4.1: 48 frames of the middle 90 %, at most 256x256).
+    """Which frames are stored, and at which size (paper section 4.1: 48 frames of the middle 90 %, at most 256x256).
 
-    `sampling` keyframes moves each frame to a keyframe within half a step, which makes long videos cheap; times stay
-    true. `verify_fraction` of the videos is read by two readers, which must agree.
+    With `sampling` = keyframes, each frame is replaced by a keyframe within half a step, which makes long videos cheap;
+    the stored times are those of the keyframes. A second reader checks `verify_fraction` of the videos.
     """
 
     num_frames: int = 48
@@ -35,7 +35,7 @@ class FramesParams:
         if self.num_frames < 2:
             raise ConfigError(f"num_frames must be at least 2, got {self.num_frames}")
         if not 0 <= self.span[0] < self.span[1] <= 1:
-            raise ConfigError(f"span must be two rising fractions of the video within 0..1, got {self.span}")
+            raise ConfigError(f"span must be two increasing fractions of the video within 0..1, got {self.span}")
         if not 0 <= self.verify_fraction <= 1:
             raise ConfigError(f"verify_fraction must lie within 0..1, got {self.verify_fraction}")
         if not SIZE_FACTOR**2 <= self.min_pixels <= self.max_pixels:
@@ -45,10 +45,11 @@ class FramesParams:
 
 
 def choose_frames(times: Times, num_frames: int, span: tuple[float, float]) -> FrameNumbers | None:
-    """Indices of `num_frames` distinct frames, evenly spaced in time over `span` of the clock `times` (seconds, [N]).
+    """Return the numbers of `num_frames` distinct frames, evenly spaced in time over `span`, int [num_frames].
 
-    None where the span holds fewer frames. Where a gap in the clock leaves several targets to one frame, neighbours
-    are taken, so that every frame is another one.
+    `times` are the presentation times of all frames in seconds, [N]; `span` holds two fractions of the duration. Where
+    several targets fall into a gap between two frames, neighbouring frames are chosen, so that no frame repeats.
+    Returns None if the span has fewer frames.
     """
     start, stop = times[0] + np.array(span) * (times[-1] - times[0])
     first, end = np.searchsorted(times, [start - 1e-9, stop + 1e-9])
@@ -58,35 +59,38 @@ def choose_frames(times: Times, num_frames: int, span: tuple[float, float]) -> F
     targets = np.linspace(start, stop, num_frames)
     right = np.clip(np.searchsorted(usable, targets), 1, len(usable) - 1)
     nearest = right - (targets - usable[right - 1] <= usable[right] - targets)
-    steps = np.arange(num_frames)
-    rising = np.maximum.accumulate(nearest - steps) + steps
-    return first + np.minimum(rising, len(usable) - num_frames + steps)
+    positions = np.arange(num_frames)
+    increasing = np.maximum.accumulate(nearest - positions) + positions  # each at least one more than the one before
+    return first + np.minimum(increasing, len(usable) - num_frames + positions)
 
 
-def moved_to_keyframes(index: FrameNumbers, times: Times, keyframes: FrameNumbers) -> FrameNumbers:
-    """`index` with each frame moved to the nearest of `keyframes` within half a step, where that repeats no frame.
+def move_to_keyframes(frame_numbers: FrameNumbers, times: Times, keyframes: FrameNumbers) -> FrameNumbers:
+    """Replace each frame number by the nearest of `keyframes` within half a step, unless that repeats a frame.
 
-    The span that `index` covers is kept.
+    A step is the mean time between the chosen frames. Keyframes before the first or after the last of `frame_numbers`
+    are not used, so that all frames stay in the span.
     """
-    near = keyframes[(keyframes >= index[0]) & (keyframes <= index[-1])]
-    if len(near) == 0:
-        return index
-    right = np.clip(np.searchsorted(times[near], times[index]), 1, max(1, len(near) - 1))
-    before, after = near[right - 1], near[np.minimum(right, len(near) - 1)]
-    nearest = np.where(times[index] - times[before] <= times[after] - times[index], before, after)
-    half_step = (times[index[-1]] - times[index[0]]) / (len(index) - 1) / 2
-    moved = np.where(np.abs(times[nearest] - times[index]) <= half_step, nearest, index)
-    while np.any(clash := np.diff(moved) <= 0):  # an uneven clock: whoever clashes stays where it was
-        stays = np.append(clash, False) | np.insert(clash, 0, False)
-        moved = np.where(stays, index, moved)
+    candidates = keyframes[(keyframes >= frame_numbers[0]) & (keyframes <= frame_numbers[-1])]
+    if len(candidates) == 0:
+        return frame_numbers
+    seconds = times[frame_numbers]
+    right = np.clip(np.searchsorted(times[candidates], seconds), 1, max(1, len(candidates) - 1))
+    before, after = candidates[right - 1], candidates[np.minimum(right, len(candidates) - 1)]
+    nearest = np.where(seconds - times[before] <= times[after] - seconds, before, after)
+    half_step = (seconds[-1] - seconds[0]) / (len(frame_numbers) - 1) / 2
+    moved = np.where(np.abs(times[nearest] - seconds) <= half_step, nearest, frame_numbers)
+    # Frames at uneven times may collide: both frames of a collision get back their own number.
+    while np.any(collides := np.diff(moved) <= 0):
+        keeps_own_number = np.append(collides, False) | np.insert(collides, 0, False)
+        moved = np.where(keeps_own_number, frame_numbers, moved)
     return moved
 
 
 def fitted_size(height: int, width: int, min_pixels: int, max_pixels: int) -> tuple[int, int]:
-    """(height, width) in multiples of 32 within the pixel bounds, aspect kept as well as rounding allows.
+    """Return (height, width) in multiples of 32 within the pixel bounds, with the aspect ratio kept up to rounding.
 
-    The rounding is that of Qwen's `smart_resize` with factor 32, so that the model's processor changes nothing more.
-    Differs: a strip too long for the bounds is squeezed, not refused.
+    The rounding is that of Qwen's `smart_resize` with factor 32, so that the model's processor does not resize again.
+    Differs: a picture too long and narrow for the bounds is squeezed instead of rejected.
     """
     longest = max_pixels // SIZE_FACTOR // SIZE_FACTOR * SIZE_FACTOR
     rounded = [max(SIZE_FACTOR, round(side / SIZE_FACTOR) * SIZE_FACTOR) for side in (height, width)]

@@ -1,10 +1,12 @@
-"""Shards that earlier runs wrote, kept outside the graph.
+"""Shards of earlier builds, kept in a work folder, so that each video is decoded once.
 
-A run that was killed goes on behind its last whole shard. A run over other videos copies those that it has stored
-before: they are decoded once, whatever joins or leaves the source. Everything kept is of one recipe (parameters, code,
-libraries), and checked against its SHA-256 before it is used. A refusal that may end otherwise is not kept.
+A build is one set of videos written with one set of settings: parameters, code and library versions. A build that was
+killed continues after its last finished shard. A build of other videos copies the videos that earlier builds stored.
+Only builds with the same settings are used, and each shard is checked against its SHA-256 before it is used. A shard
+with a rejection that another try may lift (a transient reason) is written again.
 
-    <work_dir>/<hash of the plan>/recipe.json, shard-00000.tar, shard-00000.rows.parquet, shard-00000.skipped.parquet
+    <work_dir>/<hash of the build>/settings.json
+                                   shard-00000.tar, shard-00000.rows.parquet, shard-00000.rejected.parquet, ...
 """
 
 import hashlib
@@ -21,7 +23,7 @@ import pyarrow.parquet as pq
 from tqdm import tqdm
 
 from videossr.errors import StoreError
-from videossr.frames.layout import rows_name, shard_name, skipped_name, strides
+from videossr.frames.layout import member_lengths, rejected_name, rows_name, shard_name
 from videossr.frames.sampling import FramesParams
 from videossr.parallel import Limits
 from videossr.records import TRANSIENT_REASONS, Video
@@ -30,109 +32,118 @@ from videossr.storage.fingerprint import code_fingerprint
 from videossr.storage.quarantine import read_quarantine
 from videossr.storage.tables import write_table
 
+# All code and libraries on which the bytes of a shard depend.
 CODE = ("clip.py", "decode/*.py", "frames/*.py", "records.py", "storage/*.py")
 _LIBRARIES = ("av", "decord", "numpy", "opencv-python-headless")
-_RECIPE = "recipe.json"
-_ROWS = "*.rows.parquet"
+_SETTINGS_NAME = "settings.json"
+_ALL_ROWS = "*.rows.parquet"
 _SHA256 = b"sha256"
 
 
 @dataclass(frozen=True)
 class ShardEntry:
-    """A stored video: its row of `ROWS_SCHEMA` without its place, and its members of the archive."""
+    """One stored video: its row of `ROWS_SCHEMA` without shard and offset, and its tar members."""
 
     row: Mapping[str, Any]
     data: bytes
 
 
-def begin(work_dir: Path, params: FramesParams, groups: Sequence[Sequence[Video]]) -> Path:
-    """The folder of this plan, which may hold shards already; what was made by another recipe is removed."""
-    # A stored video stays what it is under other limits: these decide only what is refused.
-    recipe = json.dumps({**asdict(replace(params, limits=Limits())), "version": code_fingerprint(CODE, _LIBRARIES)})
-    for folder in _folders(work_dir):
-        if not (folder / _RECIPE).exists() or (folder / _RECIPE).read_bytes() != recipe.encode():
+def open_build(work_dir: Path, params: FramesParams, groups: Sequence[Sequence[Video]]) -> Path:
+    """Return the folder of the build of `groups` (the videos of each shard), which may hold shards already.
+
+    Builds with other settings are removed.
+    """
+    # Without the limits: they decide which videos are rejected, and do not change the frames of a stored video.
+    settings = json.dumps({**asdict(replace(params, limits=Limits())), "version": code_fingerprint(CODE, _LIBRARIES)})
+    for folder in _list_builds(work_dir):
+        path = folder / _SETTINGS_NAME
+        if not path.exists() or path.read_bytes() != settings.encode():
             shutil.rmtree(folder)
-    plan = [recipe, asdict(params.limits), [[(video.video_id, video.path) for video in group] for group in groups]]
-    folder = work_dir / hashlib.sha256(json.dumps(plan).encode()).hexdigest()[:16]
-    write_text(folder / _RECIPE, recipe)
+    build = [settings, asdict(params.limits), [[(video.video_id, video.path) for video in group] for group in groups]]
+    folder = work_dir / hashlib.sha256(json.dumps(build).encode()).hexdigest()[:16]
+    write_text(folder / _SETTINGS_NAME, settings)
     return folder
 
 
-def forget_others(folder: Path) -> None:
-    """Remove what belongs to other plans."""
-    for other in _folders(folder.parent):
+def remove_other_builds(folder: Path) -> None:
+    for other in _list_builds(folder.parent):
         if other != folder:
             shutil.rmtree(other)
 
 
-def _folders(work_dir: Path) -> list[Path]:
+def _list_builds(work_dir: Path) -> list[Path]:
     return sorted(path for path in work_dir.iterdir() if path.is_dir()) if work_dir.is_dir() else []
 
 
-def finish_shard(folder: Path, shard: int, rows: pa.Table, sha256: str) -> None:
-    """Write the rows of a shard, which say that it is whole and what its bytes are."""
+def write_shard_rows(folder: Path, shard: int, rows: pa.Table, sha256: str) -> None:
+    """Write the rows of a shard with the SHA-256 of its tar file. Their existence marks the shard as finished."""
     write_table(folder / rows_name(shard), rows.replace_schema_metadata({_SHA256: sha256}))
 
 
-def done_shards(folder: Path, num_shards: int) -> set[int]:
-    """The shards in a folder that are whole, to the last byte, and refuse nothing that another try may store."""
-    begun = [shard for shard in range(num_shards) if (folder / rows_name(shard)).exists()]
-    return {shard for shard in _watched(begun) if _is_final(folder, shard) and _is_whole(folder, shard)}
+def find_finished_shards(folder: Path, num_shards: int) -> set[int]:
+    """Return the shards in `folder` that are intact and have no rejection that another try may lift."""
+    with_rows = [shard for shard in range(num_shards) if (folder / rows_name(shard)).exists()]
+    return {
+        shard
+        for shard in _with_progress(with_rows)
+        if _has_only_final_rejections(folder, shard) and _is_intact(folder, shard)
+    }
 
 
-def _is_final(folder: Path, shard: int) -> bool:
+def _has_only_final_rejections(folder: Path, shard: int) -> bool:
     try:
-        refused = read_quarantine(folder / skipped_name(shard))
+        rejected = read_quarantine(folder / rejected_name(shard))
     except (StoreError, pa.ArrowInvalid):
         return False
-    return not any(item.reason in TRANSIENT_REASONS for item in refused)
+    return not any(item.reason in TRANSIENT_REASONS for item in rejected)
 
 
-def _watched(shards: Sequence[Any]) -> Iterable[Any]:
-    return tqdm(shards, desc="kept shards", unit="shard", disable=not shards)
+def _with_progress(shards: Sequence[Any]) -> Iterable[Any]:
+    return tqdm(shards, desc="checking shards", unit="shard", disable=not shards)
 
 
-def _is_whole(folder: Path, shard: int) -> bool:
+def _is_intact(folder: Path, shard: int) -> bool:
     path = folder / shard_name(shard)
     if not path.exists():
         return False
     try:
         expected = pq.read_schema(folder / rows_name(shard)).metadata[_SHA256].decode()
-    except pa.ArrowInvalid:  # empty, say: a machine that lost its power may leave the name without the bytes
+    except pa.ArrowInvalid:  # for example an empty file: a power loss may keep the name of a file and lose its bytes
         return False
     with path.open("rb") as tar:
         return hashlib.file_digest(tar, "sha256").hexdigest() == expected
 
 
 class EarlierShards:
-    """Videos in whole shards of other plans, and in those of `folder` that are `missing`: to be written once more.
+    """Videos that can be copied from intact shards: of other builds, and of the shards of `folder` to write again.
 
-    Memory is that of their names.
+    `missing` maps each shard to write to its videos. Only the ids of these videos are kept in memory.
     """
 
     def __init__(self, folder: Path, missing: Mapping[int, Sequence[Video]]) -> None:
-        names = {video.video_id for group in missing.values() for video in group}
+        wanted = {video.video_id for group in missing.values() for video in group}
         own = [folder / rows_name(shard) for shard in missing]
-        others = [path for other in _folders(folder.parent) if other != folder for path in sorted(other.glob(_ROWS))]
-        found = [*others, *(path for path in own if path.exists())]
-        self._places: dict[str, tuple[Path, int]] = {}
-        self._rows = lru_cache(maxsize=4)(_rows)  # videos are asked for in the order in which they lie
-        for path in _watched(found):
+        other_builds = [other for other in _list_builds(folder.parent) if other != folder]
+        others = [path for other in other_builds for path in sorted(other.glob(_ALL_ROWS))]
+        self._shard_of_video: dict[str, tuple[Path, int]] = {}
+        self._read_rows = lru_cache(maxsize=4)(_read_rows)  # few, because videos are read in the order of the shards
+        for path in _with_progress([*others, *(path for path in own if path.exists())]):
             shard = int(path.name.split(".")[0].removeprefix("shard-"))
-            if _is_whole(path.parent, shard):
+            if _is_intact(path.parent, shard):
                 stored = pq.read_table(path, columns=["video_id"])["video_id"].to_pylist()
-                self._places |= {video_id: (path.parent, shard) for video_id in stored if video_id in names}
+                self._shard_of_video |= {video_id: (path.parent, shard) for video_id in stored if video_id in wanted}
 
     def __contains__(self, video_id: object) -> bool:
-        return video_id in self._places
+        return video_id in self._shard_of_video
 
-    def packed(self, video_id: str) -> ShardEntry:
-        folder, shard = self._places[video_id]
-        row = self._rows(folder, shard)[video_id]
+    def read_entry(self, video_id: str) -> ShardEntry:
+        folder, shard = self._shard_of_video[video_id]
+        row = self._read_rows(folder, shard)[video_id]
         with (folder / shard_name(shard)).open("rb") as tar:
             tar.seek(row["offset"])
-            return ShardEntry(row, tar.read(sum(strides(row["sizes"]))))
+            return ShardEntry(row, tar.read(sum(member_lengths(row["sizes"]))))
 
 
-def _rows(folder: Path, shard: int) -> Mapping[str, Mapping[str, Any]]:
+def _read_rows(folder: Path, shard: int) -> Mapping[str, Mapping[str, Any]]:
+    """Return the rows of a shard by video id."""
     return {row["video_id"]: row for row in pq.read_table(folder / rows_name(shard)).to_pylist()}
