@@ -1,4 +1,4 @@
-"""Pixels with their times."""
+"""Clips: frames with their presentation times."""
 
 from dataclasses import dataclass
 
@@ -13,7 +13,7 @@ FrameNumbers = npt.NDArray[np.intp]
 
 @dataclass(frozen=True)
 class Clip:
-    """Pixels that never travel without their time.
+    """Frames with their presentation times.
 
     `frames` is uint8 [T, H, W, 3] RGB; `times` is float64 [T], seconds, strictly increasing. Raises ValueError on any
     other shape, type or order.

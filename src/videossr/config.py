@@ -1,4 +1,4 @@
-"""From a YAML section to a checked, frozen dataclass: unknown keys and wrong types raise one sentence."""
+"""From a YAML section to a checked, frozen dataclass. An unknown key or a wrong type is one sentence."""
 
 import dataclasses
 import difflib

@@ -1,4 +1,6 @@
-"""The exception tree: what a person did is told in one sentence, what we did wrong raises as itself.
+"""The exceptions of the project. Each carries one sentence for the user: rule, value, remedy.
+
+Errors of our own code are not in this tree: they keep their class and their traceback.
 
 VideoSSRError
 ├── ConfigError    a parameter that does not exist, or a value out of its range
@@ -12,7 +14,7 @@ VideoSSRError
 
 
 class VideoSSRError(Exception):
-    """One sentence for the person at the keyboard: rule, value, remedy. Shown without a traceback."""
+    """A mistake or a situation that the user can mend, as one sentence. Shown without a traceback."""
 
 
 class ConfigError(VideoSSRError):
@@ -37,7 +39,7 @@ class StoreError(VideoSSRError):
 
 
 class GateError(VideoSSRError):
-    """The data is not fit to train on; the report names the rows."""
+    """The gate failed: the data must not be trained on. The gate's page names the rows."""
 
 
 class PolicyError(VideoSSRError):

@@ -1,4 +1,4 @@
-"""What travels between stages: frozen, JSON-ready records without pixels."""
+"""The records that stages pass to each other: frozen, JSON-ready, without pixels."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 Split = Literal["train", "bench"]
 VIDEO_MARKER = "<video>"  # where a clip stands in the text of a question
-# Reasons of a refusal that are of the moment, not of the file: it is tried again by the next run.
+# Reasons that may not hold at the next run, which tries such a file again.
 TRANSIENT_REASONS = ("changed_while_read", "crashed", "out_of_memory", "timeout", "unreadable")
 
 
@@ -31,7 +31,10 @@ class Video:
 
 @dataclass(frozen=True)
 class RejectedFile:
-    """One file that cannot be used, and why: a row of the quarantine."""
+    """A file that cannot be used, and why: a row of the quarantine.
+
+    `reason` is one of `videossr.decode.REASONS`; `detail` says more, or is empty.
+    """
 
     path: str
     reason: str
@@ -40,9 +43,9 @@ class RejectedFile:
 
 @dataclass(frozen=True)
 class FrameTimes:
-    """What puzzle generation may know of a stored video: its name and its clock, never its pixels.
+    """A stored video without its pixels: all that the generation of samples may know of it.
 
-    `times` are the presentation times in seconds of every stored frame, strictly increasing.
+    `times` are the presentation times of all stored frames in seconds, strictly increasing.
     """
 
     video_id: str
@@ -51,10 +54,10 @@ class FrameTimes:
 
 @dataclass(frozen=True)
 class Sample:
-    """A puzzle: which edit is done to which frames of which video, what is asked, what is right.
+    """One puzzle: the edit of a video's frames, the question, and the right answer.
 
-    `edit` is plain JSON data and complete: rendering needs the sample and the frame store, nothing else.
-    `question` is the whole user turn with one `<video>` marker for each clip that `render` returns.
+    `edit` is JSON data and complete: rendering needs the sample and the frame store, nothing else. `question` is the
+    whole user turn, with one `<video>` marker for each clip that `render` returns.
     """
 
     sample_id: str
@@ -73,7 +76,7 @@ class Sample:
 
 @dataclass(frozen=True)
 class ScoredReply:
-    """One question put to one policy: the reply as it came, whether it parsed, and its score in 0..1."""
+    """A policy's reply to one sample: its text, whether it parsed, and its score in 0..1."""
 
     sample_id: str
     task: str

@@ -1,7 +1,7 @@
-"""Parse a reply and score it: the three tasks' arithmetic, on the standard library alone.
+"""Parse a reply and score it, for the three tasks. Needs the standard library alone.
 
-Every scorer takes the reply as the model wrote it and the right answer. A reply that does not parse scores 0.0: that is
-the model's mistake. An answer that does not parse raises ValueError: that is ours.
+Every scorer takes the model's reply, unchanged, and the right answer. A reply that does not parse is the model's
+mistake and scores 0.0. An answer that does not parse is a mistake of ours and raises ValueError.
 
 - `score`  the smooth reward that training maximises (paper, section 3)
 - `strict` the all-or-nothing reward of the ablation (paper, Table 4)
@@ -19,7 +19,7 @@ NUM_SHAPES = 3
 _NUMBER = r"[0-9]+(?:\.[0-9]*)?"
 _INTERVAL = re.compile(rf"({_NUMBER})\s*-\s*({_NUMBER})")
 _INTEGER = re.compile(r"[0-9]+")
-# Counts beyond this all score the same 0.0; without the cap a reply of 5,000 digits would raise in int().
+# Larger counts all score 0.0. Without the limit, int() would raise for a reply of 5,000 digits.
 _MAX_DIGITS = 9
 
 Interval = tuple[float, float]
@@ -27,14 +27,14 @@ Counts = tuple[int, ...]
 
 
 def score(task: str, completion: str, answer: str) -> float:
-    """The smooth reward in 0..1; raises ValueError on an unknown task or a malformed answer."""
+    """The smooth reward in 0..1. Raises ValueError on an unknown task or a malformed answer."""
     return _scored(task, completion, answer, _rules(task).score)
 
 
 def strict(task: str, completion: str, answer: str, iou_threshold: float = 0.5) -> float:
     """The all-or-nothing reward, 0.0 or 1.0; raises ValueError like `score`.
 
-    The paper's Table 4 leaves open when an interval counts as right: here, at an IoU of at least `iou_threshold`.
+    The paper's Table 4 does not say when an interval is right: here it is at an IoU of at least `iou_threshold`.
     """
     value = _scored(task, completion, answer, _rules(task).metric)
     threshold = iou_threshold if task == "grounding" else 1.0
@@ -42,24 +42,24 @@ def strict(task: str, completion: str, answer: str, iou_threshold: float = 0.5) 
 
 
 def metric(task: str, completion: str, answer: str) -> float:
-    """What a VIUBench column averages, in 0..1; raises ValueError like `score`."""
+    """The score that a VIUBench column averages, in 0..1. Raises ValueError like `score`."""
     return _scored(task, completion, answer, _rules(task).metric)
 
 
 def parsed(task: str, completion: str, answer: str) -> bool:
-    """Whether the reply has the form that was asked for; a wrong reply in the right form counts as parsed."""
+    """Whether the reply has the requested form. A wrong reply in the right form is parsed."""
     rules = _rules(task)
     return rules.parse(completion, len(rules.parse_answer(answer))) is not None
 
 
 def parse_interval(text: str) -> Interval | None:
-    """The two seconds of `a - b` when the stripped text is exactly that, else None."""
+    """Start and end in seconds of a text that is exactly `a - b`, white space around it ignored; else None."""
     match = _INTERVAL.fullmatch(text.strip())
     return (float(match[1]), float(match[2])) if match else None
 
 
 def parse_counts(text: str) -> Counts | None:
-    """The three integers of a text that holds exactly three, wherever they stand, else None."""
+    """The integers of a text that holds exactly three, at any place; else None."""
     digits = [number.lstrip("0") or "0" for number in _INTEGER.findall(text)]
     if len(digits) != NUM_SHAPES:
         return None
@@ -67,7 +67,7 @@ def parse_counts(text: str) -> Counts | None:
 
 
 def parse_order(text: str, num_clips: int) -> Counts | None:
-    """The digits of a text that, stripped, is a permutation of 1..num_clips written without separators, else None."""
+    """The digits of a text that is a permutation of 1..num_clips without separators; else None."""
     digits = text.strip()
     if sorted(digits) != [str(position) for position in range(1, num_clips + 1)]:
         return None
@@ -75,7 +75,7 @@ def parse_order(text: str, num_clips: int) -> Counts | None:
 
 
 def interval_iou(first: Interval, second: Interval) -> float:
-    """Intersection over union of two intervals of seconds; an interval that ends before it starts has IoU 0."""
+    """Intersection over union of two intervals in seconds. An interval that ends before it starts has IoU 0."""
     overlap = min(first[1], second[1]) - max(first[0], second[0])
     if overlap <= 0:
         return 0.0
@@ -84,7 +84,7 @@ def interval_iou(first: Interval, second: Interval) -> float:
 
 @dataclass(frozen=True)
 class _Rules:
-    """How one task reads a reply (given the answer's length), reads an answer, and compares the two."""
+    """How one task parses a reply (given the length of the answer), parses an answer, and compares the two."""
 
     parse: Callable[[str, int], Any]
     parse_answer: Callable[[str], Any]
@@ -126,18 +126,18 @@ def _answer_order(answer: str) -> Counts:
 
 
 def _count_closeness(reply: Counts, right: Counts) -> float:
-    errors = (abs(said - true) / (true + 1e-9) for said, true in zip(reply, right, strict=True))
+    errors = (abs(count - true) / (true + 1e-9) for count, true in zip(reply, right, strict=True))
     return sum(max(0.0, 1.0 - error) for error in errors) / NUM_SHAPES
 
 
 def _exact_share(reply: Counts, right: Counts) -> float:
-    return sum(said == true for said, true in zip(reply, right, strict=True)) / NUM_SHAPES
+    return sum(count == true for count, true in zip(reply, right, strict=True)) / NUM_SHAPES
 
 
 def _order_closeness(reply: Counts, right: Counts) -> float:
-    # Each digit is a clip of the original; it is displaced by the places between where it is said and where it stands.
+    # Each digit is a clip. Its displacement is the distance between its place in the reply and in the answer.
     displacement = sum(abs(place - right.index(digit)) for place, digit in enumerate(reply))
-    # floor(n^2 / 2) is the displacement of the reversed order, the largest there is.
+    # floor(n^2 / 2) is the displacement of the reversed order, which is the largest.
     return 1.0 - displacement / (len(right) ** 2 // 2)
 
 

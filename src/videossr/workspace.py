@@ -65,7 +65,7 @@ def _ray_address() -> str:
     address = os.environ.get("RAY_ADDRESS")
     if not address:
         raise ConfigError(
-            "VIDEOSSR_ENGINE ray needs the address of a Ray cluster in RAY_ADDRESS: start a cluster (ray start --head) and "
-            "set the address that it prints, or set VIDEOSSR_ENGINE to processes"
+            "VIDEOSSR_ENGINE ray needs the address of a Ray cluster in RAY_ADDRESS: start a cluster (ray start --head) "
+            "and set the address that it prints, or set VIDEOSSR_ENGINE to processes"
         )
     return address

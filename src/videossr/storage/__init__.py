@@ -1,1 +1,1 @@
-"""Files on disk: written whole or not at all, read back tolerantly, and told apart by fingerprints."""
+"""Files on disk: atomic writing, JSON lines, parquet tables, the quarantine, and fingerprints."""
