@@ -1,4 +1,4 @@
-"""What was stored stays stored: over kills, over videos that join or leave, over a store that is cleared away."""
+"""Stored videos are not decoded again: after a kill, when videos join or leave, or when the store was deleted."""
 
 import hashlib
 import os
@@ -36,16 +36,16 @@ def originals(tmp_path_factory: pytest.TempPathFactory) -> list[Video]:
 
 
 @pytest.fixture(scope="module")
-def whole(originals: list[Video], tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
-    """The store of a run that nobody touched."""
-    root = tmp_path_factory.mktemp("whole") / "frames"
+def expected(originals: list[Video], tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    """The files of a store that one undisturbed run wrote."""
+    root = tmp_path_factory.mktemp("expected") / "frames"
     assert write_store(originals, root, PARAMS, workers=0, videos_per_shard=2) == []
     return contents(root)
 
 
 @pytest.fixture
 def videos(originals: list[Video], tmp_path: Path) -> list[Video]:
-    """Copies that a test may remove, in the order in which they are stored."""
+    """Copies that a test may delete, in the order of the store."""
     (tmp_path / "source").mkdir()
     copies = [replace(v, path=str(shutil.copy(v.path, tmp_path / "source"))) for v in originals]
     return sorted(copies, key=lambda v: v.video_id)
@@ -59,48 +59,46 @@ def store(videos: list[Video], folder: Path, params: FramesParams = PARAMS) -> l
     return write_store(videos, folder / "frames", params, 0, folder / "work", videos_per_shard=2)
 
 
-def gone(videos: list[Video]) -> None:
-    """From here on, nothing but what is kept can be stored."""
+def delete_sources(videos: list[Video]) -> None:
+    """Delete the files of `videos`: from now on, their frames can only come from stored shards."""
     for v in videos:
         Path(v.path).unlink()
 
 
-def test_a_store_that_was_cleared_away_comes_back_without_a_video_being_read(
-    videos: list[Video], whole: dict[str, bytes], tmp_path: Path
+def test_a_deleted_store_is_restored_without_reading_a_video(
+    videos: list[Video], expected: dict[str, bytes], tmp_path: Path
 ) -> None:
-    """The graph clears an output that it did not come to record: a kill while it hashed, say."""
+    """DVC deletes an output that it has not recorded, for example after a kill while it hashed the output."""
     assert store(videos, tmp_path) == []
     shutil.rmtree(tmp_path / "frames")
-    gone(videos)
+    delete_sources(videos)
     assert store(videos, tmp_path) == []
-    assert contents(tmp_path / "frames") == whole
+    assert contents(tmp_path / "frames") == expected
 
 
-def test_a_video_that_joins_is_the_only_one_that_is_read(
-    videos: list[Video], whole: dict[str, bytes], tmp_path: Path
-) -> None:
-    for newcomer in range(4):
-        folder = tmp_path / str(newcomer)
-        copies = [replace(v, path=str(shutil.copy(v.path, tmp_path / f"{newcomer}-{n}"))) for n, v in enumerate(videos)]
-        others = [v for n, v in enumerate(copies) if n != newcomer]
+def test_only_a_video_that_joins_is_read(videos: list[Video], expected: dict[str, bytes], tmp_path: Path) -> None:
+    for new in range(4):
+        folder = tmp_path / str(new)
+        copies = [replace(v, path=str(shutil.copy(v.path, tmp_path / f"{new}-{n}"))) for n, v in enumerate(videos)]
+        others = [v for n, v in enumerate(copies) if n != new]
         assert store(others, folder) == []
-        gone(others)
+        delete_sources(others)
         assert store(copies, folder) == []
-        assert contents(folder / "frames") == whole
+        assert contents(folder / "frames") == expected
 
 
-def test_a_video_that_leaves_takes_its_frames_along_and_no_other_is_read(
+def test_a_video_that_leaves_is_removed_from_the_store_and_no_video_is_read(
     videos: list[Video], originals: list[Video], tmp_path: Path
 ) -> None:
     store(videos, tmp_path)
-    gone(videos)
-    left = [videos[0], videos[2], videos[3]]
-    assert store(left, tmp_path) == []
+    delete_sources(videos)
+    remaining = [videos[0], videos[2], videos[3]]
+    assert store(remaining, tmp_path) == []
     write_store([v for v in originals if v.video_id != videos[1].video_id], tmp_path / "fresh", PARAMS, 0, None, 2)
     assert contents(tmp_path / "frames") == contents(tmp_path / "fresh")
 
 
-def test_what_is_no_longer_of_use_is_removed(videos: list[Video], tmp_path: Path) -> None:
+def test_shards_of_other_builds_are_removed(videos: list[Video], tmp_path: Path) -> None:
     store(videos, tmp_path)
     store(videos[:3], tmp_path)
     (folder,) = (tmp_path / "work").iterdir()
@@ -110,92 +108,92 @@ def test_what_is_no_longer_of_use_is_removed(videos: list[Video], tmp_path: Path
 
 def test_shards_are_linked_and_not_copied(videos: list[Video], tmp_path: Path) -> None:
     store(videos, tmp_path)
-    (kept,) = (tmp_path / "work").glob("*/shard-00000.tar")
-    assert kept.samefile(tmp_path / "frames" / "shard-00000.tar")
+    (cached,) = (tmp_path / "work").glob("*/shard-00000.tar")
+    assert cached.samefile(tmp_path / "frames" / "shard-00000.tar")
 
 
 @pytest.mark.skipif(
     not os.access("/dev/shm", os.W_OK) or Path("/dev/shm").stat().st_dev == Path("/tmp").stat().st_dev,
     reason="needs two file systems",
 )
-def test_where_no_link_can_be_made_shards_are_copied(
-    videos: list[Video], whole: dict[str, bytes], tmp_path: Path
+def test_shards_are_copied_between_two_file_systems(
+    videos: list[Video], expected: dict[str, bytes], tmp_path: Path
 ) -> None:
-    elsewhere = Path("/dev/shm") / f"videossr-{os.getpid()}"
+    work_dir = Path("/dev/shm") / f"videossr-{os.getpid()}"
     try:
-        write_store(videos, tmp_path / "frames", PARAMS, 0, elsewhere, videos_per_shard=2)
-        assert contents(tmp_path / "frames") == whole
+        write_store(videos, tmp_path / "frames", PARAMS, 0, work_dir, videos_per_shard=2)
+        assert contents(tmp_path / "frames") == expected
     finally:
-        shutil.rmtree(elsewhere)
+        shutil.rmtree(work_dir)
 
 
 @pytest.mark.parametrize("name", ["shard-00000.tar", "shard-00001.tar"])
-def test_damage_to_a_kept_shard_is_noticed_and_its_videos_are_read_again(
-    videos: list[Video], whole: dict[str, bytes], tmp_path: Path, name: str
+def test_a_damaged_shard_is_noticed_and_its_videos_are_read_again(
+    videos: list[Video], expected: dict[str, bytes], tmp_path: Path, name: str
 ) -> None:
-    """One bit, in the store itself: what is kept is linked to it."""
-    for again in (videos, videos[::-1]):
+    """One flipped bit in the store damages the cached shard too, because both are links to one file."""
+    for next_videos in (videos, videos[::-1]):
         store(videos, tmp_path)
         shard = tmp_path / "frames" / name
         data = bytearray(shard.read_bytes())
         data[700] ^= 1
         shard.write_bytes(data)
-        assert store(again, tmp_path) == []
-        assert contents(tmp_path / "frames") == whole
+        assert store(next_videos, tmp_path) == []
+        assert contents(tmp_path / "frames") == expected
     store(videos[:3], tmp_path)
     for shard in (tmp_path / "frames").glob("*.tar"):
         shard.write_bytes(shard.read_bytes()[:-1])
     assert store(videos, tmp_path) == []
-    assert contents(tmp_path / "frames") == whole
+    assert contents(tmp_path / "frames") == expected
 
 
-def test_a_refusal_that_is_of_the_file_is_not_tried_again(videos: list[Video], tmp_path: Path) -> None:
+def test_a_file_rejected_for_a_permanent_reason_is_not_read_again(videos: list[Video], tmp_path: Path) -> None:
     Path(videos[1].path).write_bytes(b"no video")
     videos[1] = video(Path(videos[1].path))
-    refused = store(videos, tmp_path)
-    assert len(refused) == 1
-    gone(videos)
-    assert store(videos, tmp_path) == refused
+    rejected = store(videos, tmp_path)
+    assert len(rejected) == 1
+    delete_sources(videos)
+    assert store(videos, tmp_path) == rejected
 
 
 @pytest.mark.parametrize("name", ["settings.json", "shard-00000.rows.parquet", "shard-00000.rejected.parquet"])
-def test_a_file_that_lost_its_bytes_with_the_power_is_made_again(
-    videos: list[Video], whole: dict[str, bytes], tmp_path: Path, name: str
+def test_a_cache_file_damaged_by_a_power_loss_is_written_again(
+    videos: list[Video], expected: dict[str, bytes], tmp_path: Path, name: str
 ) -> None:
     store(videos, tmp_path)
-    for again in (videos, videos[:3], videos):
+    for next_videos in (videos, videos[:3], videos):
         for damaged in (b"", b"\xff\xfe"):
             for path in (tmp_path / "work").glob(f"*/{name}"):
                 path.write_bytes(damaged)
-            assert store(again, tmp_path) == []
-    assert contents(tmp_path / "frames") == whole
+            assert store(next_videos, tmp_path) == []
+    assert contents(tmp_path / "frames") == expected
 
 
-def test_other_parameters_take_nothing_over(videos: list[Video], tmp_path: Path) -> None:
+def test_shards_of_other_parameters_are_not_used(videos: list[Video], tmp_path: Path) -> None:
     store(videos, tmp_path)
-    gone(videos)
+    delete_sources(videos)
     assert [item.reason for item in store(videos, tmp_path, replace(PARAMS, num_frames=8))] == ["unreadable"] * 4
 
 
 @pytest.mark.parametrize("params", [PARAMS, replace(PARAMS, limits=Limits(seconds=99.0))], ids=["same", "other limits"])
-def test_a_video_out_of_reach_is_tried_again_by_the_next_run_and_no_other_is_read(
-    videos: list[Video], whole: dict[str, bytes], tmp_path: Path, params: FramesParams
+def test_only_an_unreadable_video_is_read_again_by_the_next_run(
+    videos: list[Video], expected: dict[str, bytes], tmp_path: Path, params: FramesParams
 ) -> None:
-    away = Path(videos[1].path).rename(tmp_path / "away.mp4")
+    moved = Path(videos[1].path).rename(tmp_path / "moved.mp4")
     assert [item.reason for item in store(videos, tmp_path)] == ["unreadable"]
-    away.rename(videos[1].path)
-    gone([videos[0], *videos[2:]])
+    moved.rename(videos[1].path)
+    delete_sources([videos[0], *videos[2:]])
     assert store(videos, tmp_path, params) == []
-    assert contents(tmp_path / "frames") == whole
+    assert contents(tmp_path / "frames") == expected
     assert not list((tmp_path / "work").glob("*/*.partial"))
 
 
-def test_a_killed_run_goes_on_behind_its_last_whole_shard(
-    videos: list[Video], originals: list[Video], whole: dict[str, bytes], tmp_path: Path
+def test_a_killed_run_continues_after_its_last_finished_shard(
+    videos: list[Video], originals: list[Video], expected: dict[str, bytes], tmp_path: Path
 ) -> None:
     third = Path(videos[2].path)
     third.unlink()
-    os.mkfifo(third)  # whoever reads it waits for ever, in the middle of the second shard
+    os.mkfifo(third)  # reading it blocks forever, in the middle of the second shard
     arguments = (videos, tmp_path / "frames", PARAMS, 1, tmp_path / "work", 2)
     run = get_context("spawn").Process(target=write_store, args=arguments)
     run.start()
@@ -207,105 +205,109 @@ def test_a_killed_run_goes_on_behind_its_last_whole_shard(
     assert not (tmp_path / "frames").exists()
     third.unlink()
     shutil.copy(next(v.path for v in originals if v.video_id == videos[2].video_id), third)
-    gone(videos[:2])  # what is stored is not read again
+    delete_sources(videos[:2])  # stored videos are not read again
     assert store(videos, tmp_path) == []
-    assert contents(tmp_path / "frames") == whole
+    assert contents(tmp_path / "frames") == expected
 
 
 @pytest.mark.parametrize("when", ["shards", "index", "store"])
 def test_a_kill_at_the_end_loses_nothing(
-    videos: list[Video], whole: dict[str, bytes], tmp_path: Path, when: str
+    videos: list[Video], expected: dict[str, bytes], tmp_path: Path, when: str
 ) -> None:
-    """As after a kill -9 before, between and after the last steps."""
+    """SIGKILL just before the last shard is finished, before the index is written, and before the store appears."""
     run = get_context("spawn").Process(target=_store_until, args=(videos, tmp_path, when))
     run.start()
     run.join()
     assert run.exitcode == -signal.SIGKILL and not (tmp_path / "frames").exists()
     if when != "shards":
-        gone(videos)
+        delete_sources(videos)
     assert store(videos, tmp_path) == []
-    assert contents(tmp_path / "frames") == whole and not (tmp_path / "frames.partial").exists()
+    assert contents(tmp_path / "frames") == expected and not (tmp_path / "frames.partial").exists()
 
 
 def _store_until(videos: list[Video], folder: Path, when: str) -> None:
-    """Kill this process at a step that is known by the file that it renames."""
-    marks = {"shards": "shard-00001.rows", "index": "index.parquet", "store": "frames.partial"}
+    """Kill this process just before it renames the file or folder that completes step `when`."""
+    prefixes = {"shards": "shard-00001.rows", "index": "index.parquet", "store": "frames.partial"}
 
-    def watch(event: str, args: tuple[object, ...]) -> None:
-        if event == "os.rename" and Path(str(args[0])).name.startswith(marks[when]):
+    def kill_before_rename(event: str, args: tuple[object, ...]) -> None:
+        if event == "os.rename" and Path(str(args[0])).name.startswith(prefixes[when]):
             os.kill(os.getpid(), signal.SIGKILL)
 
-    sys.addaudithook(watch)
+    sys.addaudithook(kill_before_rename)
     store(videos, folder)
 
 
-def test_a_kill_at_any_step_loses_no_whole_shard_and_changes_no_byte(
-    videos: list[Video], whole: dict[str, bytes], tmp_path: Path
+def test_a_kill_at_any_step_loses_no_finished_shard_and_changes_no_byte(
+    videos: list[Video], expected: dict[str, bytes], tmp_path: Path
 ) -> None:
-    """What lies on the disk before each step is what a kill -9 there leaves; the graph may clear the store as well."""
+    """The files on disk before each step are what SIGKILL leaves there; DVC may delete the store as well."""
     states = tmp_path / "states"
-    run = get_context("spawn").Process(target=_store_and_keep_every_state, args=(videos, tmp_path / "work", states))
+    run = get_context("spawn").Process(target=_store_and_copy_every_state, args=(videos, tmp_path / "work", states))
     run.start()
     run.join()
     assert run.exitcode == 0
-    kept = sorted(states.iterdir())
-    assert len(kept) >= 25
-    for state in kept:
-        cleared = Path(shutil.copytree(state, tmp_path / "cleared" / state.name))
-        shutil.rmtree(cleared / "frames", ignore_errors=True)
-        assert store(videos, cleared) == []
-        assert contents(cleared / "frames") == whole and not (cleared / "frames.partial").exists(), state
-    gone(videos)  # what is whole is not read again
-    ends = [
-        state for state in kept if any(len(list(plan.glob("*.rows.parquet"))) == 2 for plan in state.glob("work/*"))
+    copies = sorted(states.iterdir())
+    assert len(copies) >= 25
+    for state in copies:
+        no_store = Path(shutil.copytree(state, tmp_path / "no store" / state.name))
+        shutil.rmtree(no_store / "frames", ignore_errors=True)
+        assert store(videos, no_store) == []
+        assert contents(no_store / "frames") == expected and not (no_store / "frames.partial").exists(), state
+    delete_sources(videos)  # finished shards are not read again
+    with_all_shards = [
+        state for state in copies if any(len(list(build.glob("*.rows.parquet"))) == 2 for build in state.glob("work/*"))
     ]
-    assert len(ends) >= 5
-    for state in ends:
+    assert len(with_all_shards) >= 5
+    for state in with_all_shards:
         assert store(videos, state) == []
-        assert contents(state / "frames") == whole and not (state / "frames.partial").exists(), state
+        assert contents(state / "frames") == expected and not (state / "frames.partial").exists(), state
 
 
-def _store_and_keep_every_state(videos: list[Video], work: Path, states: Path) -> None:
-    """Copy `work` before every step that changes it; what python does not see lies between two that it does."""
+def _store_and_copy_every_state(videos: list[Video], work: Path, states: Path) -> None:
+    """Copy `work` before every Python call that changes a file.
+
+    Writes by C++ libraries raise no audit event, but each of them happens between two such calls.
+    """
     store(videos[:1], work)
-    changing = ("os.mkdir", "os.rename", "os.remove", "os.rmdir", "os.link", "open")
+    events = ("os.mkdir", "os.rename", "os.remove", "os.rmdir", "os.link", "open")
     copying = False
 
-    def watch(event: str, args: tuple[object, ...]) -> None:
+    def copy_before_change(event: str, args: tuple[object, ...]) -> None:
         nonlocal copying
-        if copying or event not in changing or (event == "open" and args[1] not in ("w", "wb")):
+        if copying or event not in events or (event == "open" and args[1] not in ("w", "wb")):
             return
         copying = True
         shutil.copytree(work, states / f"{len(list(states.glob('*'))):03d}-{event}")
         copying = False
 
-    sys.addaudithook(watch)
+    sys.addaudithook(copy_before_change)
     store(videos, work)
     copying = True
 
 
-def test_a_full_disk_is_one_sentence_and_a_later_run_goes_on(
-    videos: list[Video], whole: dict[str, bytes], tmp_path: Path
+def test_a_full_disk_raises_one_sentence_and_a_later_run_continues(
+    videos: list[Video], expected: dict[str, bytes], tmp_path: Path
 ) -> None:
     with pytest.raises(StoreError, match=r"no room is left to write .*shard-00000.tar: free some space"):
-        list(parallel_map(_store_with_little_room, [(videos, tmp_path)], 1, Limits(), lambda item, loss: loss))
+        list(parallel_map(_store_on_a_full_disk, [(videos, tmp_path)], 1, Limits(), lambda item, failure: failure))
     assert not (tmp_path / "frames").exists()
     store(videos, tmp_path)
-    assert contents(tmp_path / "frames") == whole
+    assert contents(tmp_path / "frames") == expected
 
 
-def _store_with_little_room(job: tuple[list[Video], Path]) -> None:
+def _store_on_a_full_disk(job: tuple[list[Video], Path]) -> None:
+    """Limit the size of a file, which raises EFBIG where a full disk raises ENOSPC."""
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000))
     store(*job)
 
 
-def test_without_a_place_to_keep_it_nothing_but_the_store_is_left(
-    videos: list[Video], whole: dict[str, bytes], tmp_path: Path
+def test_without_a_work_folder_only_the_store_and_the_table_of_readers_remain(
+    videos: list[Video], expected: dict[str, bytes], tmp_path: Path
 ) -> None:
     (tmp_path / "frames.partial").mkdir()
-    (tmp_path / "frames.partial" / "shard-00009.tar").write_bytes(b"from a run that was killed")
+    (tmp_path / "frames.partial" / "shard-00009.tar").write_bytes(b"left by a killed run")
     write_store(videos[:1], tmp_path / "frames", PARAMS, workers=0)
     write_store(videos, tmp_path / "frames", PARAMS, workers=0, videos_per_shard=2)
-    assert contents(tmp_path / "frames") == whole
+    assert contents(tmp_path / "frames") == expected
     assert {path.name for path in tmp_path.iterdir()} == {"frames", "frames.readers.parquet", "source"}

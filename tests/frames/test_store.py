@@ -1,4 +1,4 @@
-"""The store: evenly spaced, distinct frames with true times, the same bytes however they are written."""
+"""The store holds evenly spaced, distinct frames with their presentation times, in reproducible bytes."""
 
 import hashlib
 import os
@@ -43,17 +43,17 @@ def contents(root: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in sorted(root.iterdir())}
 
 
-def test_the_store_holds_the_frames_and_times_that_were_chosen(videos: list[Video], tmp_path: Path) -> None:
+def test_the_store_holds_the_chosen_frames_and_their_times(videos: list[Video], tmp_path: Path) -> None:
     assert write_store(videos, tmp_path / "frames", PARAMS, workers=0) == []
     store = FrameStore(tmp_path / "frames")
     assert len(store) == 4 and set(store) == {v.video_id for v in videos}
     for v in videos:
         times = presentation_times(Path(v.path))
-        index = choose_frames(times, 12, (0.05, 0.95))
+        numbers = choose_frames(times, 12, (0.05, 0.95))
         clip = store[v.video_id]
         assert clip.frames.shape == (12, 64, 96, 3)
-        assert clip.times.tolist() == times[index].tolist()
-        assert [read_number(frame) for frame in clip.frames] == index.tolist()
+        assert clip.times.tolist() == times[numbers].tolist()
+        assert [read_number(frame) for frame in clip.frames] == numbers.tolist()
 
 
 def test_stored_pixels_stay_close_to_the_source(videos: list[Video], tmp_path: Path) -> None:
@@ -64,7 +64,7 @@ def test_stored_pixels_stay_close_to_the_source(videos: list[Video], tmp_path: P
 
 
 @pytest.mark.parametrize("size", [(64, 64), (192, 320)])
-def test_a_detailed_frame_is_stored_at_44_decibels_of_brightness_and_with_its_colours(size: tuple[int, int]) -> None:
+def test_a_detailed_frame_is_stored_with_44_decibels_of_luma_and_41_of_chroma(size: tuple[int, int]) -> None:
     rng, detailed = np.random.default_rng(0), np.full((*size, 3), 128, np.float32)
     for scale in (1, 2, 4, 8):
         coarse = rng.normal(0, 3 * scale**0.5, (size[0] // scale, size[1] // scale, 3)).astype(np.float32)
@@ -76,12 +76,12 @@ def test_a_detailed_frame_is_stored_at_44_decibels_of_brightness_and_with_its_co
     assert luma >= 44.2 and min(red, blue) >= 41.5
 
 
-def test_a_frame_of_noise_is_stored_too() -> None:
+def test_a_frame_of_noise_is_stored() -> None:
     noise = np.random.default_rng(0).integers(0, 256, (192, 320, 3)).astype(np.uint8)
     assert simplejpeg.decode_jpeg(encode_jpeg(noise), "RGB").shape == noise.shape
 
 
-def test_the_bytes_do_not_depend_on_workers_or_order(videos: list[Video], tmp_path: Path) -> None:
+def test_the_bytes_do_not_depend_on_the_workers_or_the_order_of_videos(videos: list[Video], tmp_path: Path) -> None:
     write_store(videos, tmp_path / "one", PARAMS, workers=0)
     write_store(videos[::-1], tmp_path / "two", PARAMS, workers=3)
     assert contents(tmp_path / "one") == contents(tmp_path / "two")
@@ -96,52 +96,52 @@ def test_shards_are_plain_tar_archives(videos: list[Video], tmp_path: Path) -> N
     assert jpeg[:2] == b"\xff\xd8"
 
 
-def test_reading_the_index_alone_gives_the_clocks(videos: list[Video], tmp_path: Path) -> None:
+def test_frame_times_are_read_from_the_index_alone(videos: list[Video], tmp_path: Path) -> None:
     write_store(videos, tmp_path / "frames", PARAMS, workers=0)
     store = FrameStore(tmp_path / "frames")
     for shard in (tmp_path / "frames").glob("*.tar"):
         shard.unlink()
-    footage = store.frame_times()
-    assert [item.video_id for item in footage] == sorted(v.video_id for v in videos)
-    assert all(len(item.times) == 12 and np.all(np.diff(item.times) > 0) for item in footage)
+    frame_times = store.frame_times()
+    assert [item.video_id for item in frame_times] == sorted(v.video_id for v in videos)
+    assert all(len(item.times) == 12 and np.all(np.diff(item.times) > 0) for item in frame_times)
 
 
-def test_a_store_travels_to_other_processes(videos: list[Video], tmp_path: Path) -> None:
+def test_a_pickled_store_reads_the_same_frames(videos: list[Video], tmp_path: Path) -> None:
     write_store(videos[:1], tmp_path / "frames", PARAMS, workers=0)
     store = FrameStore(tmp_path / "frames")
-    store[videos[0].video_id].frames[:] = 0  # what a reader does to its clip stays with the reader
-    again = pickle.loads(pickle.dumps(store))[videos[0].video_id]
-    assert again.frames.max() > 0
+    store[videos[0].video_id].frames[:] = 0  # a change to a clip changes no later read
+    clip = pickle.loads(pickle.dumps(store))[videos[0].video_id]
+    assert clip.frames.max() > 0
 
 
-def test_videos_that_cannot_be_stored_are_listed_and_the_rest_is_kept(videos: list[Video], tmp_path: Path) -> None:
+def test_rejected_videos_are_returned_and_the_others_are_stored(videos: list[Video], tmp_path: Path) -> None:
     short = video(write_video(tmp_path / "short.mp4", 10))
     changed = video(write_video(tmp_path / "changed.mp4", 50))
     with Path(changed.path).open("ab") as file:
         file.write(b"more")
-    gone = Video("0" * 16, str(tmp_path / "gone.mp4"), "h264", 96, 64, 25.0, 3.2, 80, "train")
-    rejected = write_store([short, *videos, changed, gone], tmp_path / "frames", PARAMS, workers=0)
+    missing = Video("0" * 16, str(tmp_path / "missing.mp4"), "h264", 96, 64, 25.0, 3.2, 80, "train")
+    rejected = write_store([short, *videos, changed, missing], tmp_path / "frames", PARAMS, workers=0)
     reasons = {Path(item.path).name: item.reason for item in rejected}
-    assert reasons == {"short.mp4": "too_short", "changed.mp4": "changed_while_read", "gone.mp4": "unreadable"}
+    assert reasons == {"short.mp4": "too_short", "changed.mp4": "changed_while_read", "missing.mp4": "unreadable"}
     assert set(FrameStore(tmp_path / "frames")) == {v.video_id for v in videos}
     assert sorted(contents(tmp_path / "frames")) == ["index.parquet", "shard-00000.tar"]
 
 
-def test_a_video_that_takes_too_long_or_too_much_costs_itself_alone(videos: list[Video], tmp_path: Path) -> None:
+def test_a_video_over_the_time_or_memory_limit_is_rejected_alone(videos: list[Video], tmp_path: Path) -> None:
     slow = Video("0" * 16, str(tmp_path / "slow.mp4"), "h264", 96, 64, 25.0, 3.2, 80, "train")
-    os.mkfifo(slow.path)  # whoever reads it waits for ever
+    os.mkfifo(slow.path)  # reading it blocks forever
     rejected = write_store([*videos, slow], tmp_path / "frames", replace(PARAMS, limits=Limits(seconds=2)), workers=1)
     assert [(item.path, item.reason) for item in rejected] == [(slow.path, "timeout")]
-    many = {"preset": "ultrafast", "x264-params": "ref=16:bframes=0:keyint=60:rc-lookahead=0:threads=1"}
-    large = video(write_black(tmp_path / "large.mp4", 40, 2160, 3840, "libx264", "yuv420p", **many))
+    many_references = {"preset": "ultrafast", "x264-params": "ref=16:bframes=0:keyint=60:rc-lookahead=0:threads=1"}
+    large = video(write_black(tmp_path / "large.mp4", 40, 2160, 3840, "libx264", "yuv420p", **many_references))
     params = replace(PARAMS, limits=Limits(megabytes=64))
     rejected = write_store([*videos, large], tmp_path / "frames", params, workers=1)
     assert [(item.path, item.reason) for item in rejected] == [(large.path, "out_of_memory")]
 
 
-def test_keyframes_are_taken_where_they_are_near_and_times_stay_true(tmp_path: Path) -> None:
-    often = {"x264-params": "keyint=5:min-keyint=5:scenecut=0"}
-    v = video(write_video(tmp_path / "a.mp4", 100, options=often))
+def test_near_keyframes_are_chosen_and_stored_with_their_own_times(tmp_path: Path) -> None:
+    many_keyframes = {"x264-params": "keyint=5:min-keyint=5:scenecut=0"}
+    v = video(write_video(tmp_path / "a.mp4", 100, options=many_keyframes))
     write_store([v], tmp_path / "frames", replace(PARAMS, sampling="keyframes"), workers=0)
     clip = FrameStore(tmp_path / "frames")[v.video_id]
     numbers = [read_number(frame) for frame in clip.frames]
@@ -152,27 +152,27 @@ def test_keyframes_are_taken_where_they_are_near_and_times_stay_true(tmp_path: P
 @given(
     steps=st.lists(st.integers(1, 400), min_size=20, max_size=300),
     num_frames=st.integers(2, 48),
-    every=st.integers(1, 60),
+    interval=st.integers(1, 60),
 )
-def test_frames_move_to_keyframes_by_half_a_step_at_most_and_repeat_none(
-    steps: list[int], num_frames: int, every: int
+def test_frames_move_to_keyframes_within_half_a_step_and_never_repeat(
+    steps: list[int], num_frames: int, interval: int
 ) -> None:
     times = np.cumsum([0, *steps]) / 1000
-    index = choose_frames(times, num_frames, (0.05, 0.95))
-    if index is not None:
-        moved = move_to_keyframes(index, times, np.arange(0, len(times), every))
-        half_step = (times[index[-1]] - times[index[0]]) / (num_frames - 1) / 2
-        assert np.all(np.diff(moved) > 0) and index[0] <= moved[0] and moved[-1] <= index[-1]
-        assert np.abs(times[moved] - times[index]).max() <= half_step + 1e-9
-        assert np.all((moved == index) | (moved % every == 0))
+    numbers = choose_frames(times, num_frames, (0.05, 0.95))
+    if numbers is not None:
+        moved = move_to_keyframes(numbers, times, np.arange(0, len(times), interval))
+        half_step = (times[numbers[-1]] - times[numbers[0]]) / (num_frames - 1) / 2
+        assert np.all(np.diff(moved) > 0) and numbers[0] <= moved[0] and moved[-1] <= numbers[-1]
+        assert np.abs(times[moved] - times[numbers]).max() <= half_step + 1e-9
+        assert np.all((moved == numbers) | (moved % interval == 0))
 
 
-def test_it_is_told_beside_the_store_who_read_what_and_why(videos: list[Video], tmp_path: Path) -> None:
+def test_a_table_beside_the_store_says_which_reader_read_each_file_and_why(videos: list[Video], tmp_path: Path) -> None:
     write_store(videos, tmp_path / "frames", replace(PARAMS, verify_fraction=1.0), workers=0)
-    told = pq.read_table(tmp_path / "frames.readers.parquet").to_pylist()
-    assert sorted(row["path"] for row in told) == sorted(v.path for v in videos)
-    assert {(row["reader"], tuple(row["wrong"])) for row in told} == {("pyav_seeking", ())}
-    assert all("agrees" in row["why"] for row in told)
+    choices = pq.read_table(tmp_path / "frames.readers.parquet").to_pylist()
+    assert sorted(row["path"] for row in choices) == sorted(v.path for v in videos)
+    assert {(row["reader"], tuple(row["wrong"])) for row in choices} == {("pyav_seeking", ())}
+    assert all("agrees" in row["why"] for row in choices)
     write_store(videos, tmp_path / "unchecked", replace(PARAMS, verify_fraction=0.0), workers=0)
     assert contents(tmp_path / "frames") == contents(tmp_path / "unchecked")
 
@@ -188,7 +188,7 @@ def test_no_videos_make_an_empty_store(tmp_path: Path) -> None:
     assert FrameStore(tmp_path / "frames").frame_times() == []
 
 
-def test_a_missing_or_damaged_store_says_so(videos: list[Video], tmp_path: Path) -> None:
+def test_a_missing_or_damaged_store_raises_a_store_error(videos: list[Video], tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="run the frames stage"):
         FrameStore(tmp_path / "nowhere")
     write_store(videos[:1], tmp_path / "frames", PARAMS, workers=0)
@@ -215,27 +215,27 @@ def test_chosen_frames_are_distinct_and_within_the_span(
     steps: list[int], num_frames: int, span: tuple[float, float]
 ) -> None:
     times = np.cumsum([0, *steps]) / 1000
-    index = choose_frames(times, num_frames, span)
+    numbers = choose_frames(times, num_frames, span)
     start, stop = span[0] * times[-1] - 1e-6, span[1] * times[-1] + 1e-6
     usable = np.count_nonzero((times >= start) & (times <= stop))
-    if index is None:
+    if numbers is None:
         assert usable < num_frames
     else:
-        assert len(index) == num_frames and np.all(np.diff(index) > 0)
-        assert start <= times[index[0]] and times[index[-1]] <= stop
+        assert len(numbers) == num_frames and np.all(np.diff(numbers) > 0)
+        assert start <= times[numbers[0]] and times[numbers[-1]] <= stop
 
 
-def test_frames_of_an_even_clock_are_evenly_spaced() -> None:
+def test_frames_at_a_constant_rate_are_evenly_spaced() -> None:
     times = np.arange(1800) / 30
-    index = choose_frames(times, 48, (0.05, 0.95))
-    assert index is not None
-    np.testing.assert_allclose(times[index], np.linspace(0.05, 0.95, 48) * times[-1], atol=0.5 / 30 + 1e-9)
+    numbers = choose_frames(times, 48, (0.05, 0.95))
+    assert numbers is not None
+    np.testing.assert_allclose(times[numbers], np.linspace(0.05, 0.95, 48) * times[-1], atol=0.5 / 30 + 1e-9)
 
 
-def test_a_gap_in_the_clock_does_not_repeat_a_frame() -> None:
+def test_a_gap_between_frames_does_not_repeat_a_frame() -> None:
     times = np.concatenate([np.arange(40) / 25, 60 + np.arange(40) / 25])
-    index = choose_frames(times, 48, (0.0, 1.0))
-    assert index is not None and len(set(index.tolist())) == 48
+    numbers = choose_frames(times, 48, (0.0, 1.0))
+    assert numbers is not None and len(set(numbers.tolist())) == 48
 
 
 @pytest.mark.parametrize(
@@ -250,7 +250,9 @@ def test_a_gap_in_the_clock_does_not_repeat_a_frame() -> None:
         ((16, 8000), (16384, 65536), (32, 2048)),
     ],
 )
-def test_sizes_follow_the_processor(size: tuple[int, int], bounds: tuple[int, int], fitted: tuple[int, int]) -> None:
+def test_fitted_sizes_of_common_and_extreme_videos(
+    size: tuple[int, int], bounds: tuple[int, int], fitted: tuple[int, int]
+) -> None:
     assert fitted_size(*size, *bounds) == fitted
 
 
@@ -265,11 +267,11 @@ def test_fitted_sizes_stay_within_the_bounds(height: int, width: int) -> None:
 def test_fitted_sizes_are_those_of_qwens_smart_resize(height: int, width: int) -> None:
     processing = pytest.importorskip("transformers.models.qwen2_vl.image_processing_qwen2_vl")
     if max(height, width) / min(height, width) < 50:
-        theirs = processing.smart_resize(height, width, factor=32, min_pixels=16384, max_pixels=65536)
-        assert fitted_size(height, width, 16384, 65536) == tuple(theirs)
+        expected = processing.smart_resize(height, width, factor=32, min_pixels=16384, max_pixels=65536)
+        assert fitted_size(height, width, 16384, 65536) == tuple(expected)
 
 
-def test_parameters_out_of_range_are_refused() -> None:
+def test_parameters_out_of_range_raise_a_config_error() -> None:
     for wrong in (
         {"num_frames": 1},
         {"span": (0.9, 0.1)},

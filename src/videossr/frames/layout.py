@@ -7,9 +7,8 @@ import pyarrow as pa
 
 BLOCK = tarfile.BLOCKSIZE
 TAR_END = bytes(2 * BLOCK)
-VIDEOS_PER_SHARD = (
-    64  # also the most videos that a killed run decodes again: an unfinished shard is written from scratch
-)
+# Also the most videos that are decoded again after a kill: an unfinished shard is written from scratch.
+VIDEOS_PER_SHARD = 64
 INDEX_NAME = "index.parquet"
 INDEX_SCHEMA = pa.schema(
     [
