@@ -1,4 +1,4 @@
-"""Pictures come out as a player shows them: turned, mirrored, with square pixels."""
+"""Decoded frames are oriented as a player shows them, and have square pixels."""
 
 from fractions import Fraction
 from pathlib import Path
@@ -6,79 +6,80 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.support.videos import every_frame, with_display_matrix, write_photos, write_video
+from tests.support.videos import decode_all_frames, set_display_matrix, write_motion_jpeg, write_video
 from videossr.decode import decode, probe_video, read_frames
 from videossr.errors import DecodeError
 
 
 @pytest.mark.parametrize("rotation", [90, 180, -90])
-def test_rotated_videos_come_out_upright(tmp_path: Path, rotation: int) -> None:
-    path = write_video(tmp_path / "turned.mp4", 20, rotation=rotation)
+def test_rotated_videos_are_decoded_upright(tmp_path: Path, rotation: int) -> None:
+    path = write_video(tmp_path / "rotated.mp4", 20, rotation=rotation)
     info = probe_video(path)
     assert (info.height, info.width) == ((96, 64) if rotation % 180 else (64, 96))
     clip = decode(path, info.times[4:8], size=(info.height, info.width))
-    # The display matrix says how far to turn the stored picture counterclockwise.
-    stored = every_frame(path)[4:8]
+    # The display matrix gives the counterclockwise rotation of the stored frame.
+    stored = decode_all_frames(path)[4:8]
     np.testing.assert_array_equal(clip.frames, [np.rot90(frame, rotation // 90) for frame in stored])
     by_decord = decode(path, info.times[4:8], size=(info.height, info.width), decoder="decord")
     assert np.abs(by_decord.frames.astype(int) - clip.frames).mean() < 3
 
 
-# A stored place (x, y) is shown at (a x + c y, b x + d y): the matrix a b c d, and what it makes of the picture.
-STANCES = {
-    "upright": ((1, 0, 0, 1), lambda picture: picture),
-    "of an empty matrix": ((0, 0, 0, 0), lambda picture: picture),
-    "half as large": ((0.5, 0, 0, 0.5), lambda picture: picture),
-    "hardly askew": ((1, 0.008, -0.008, 1), lambda picture: picture),
-    "a quarter turned": ((0, 1, -1, 0), lambda picture: np.rot90(picture, -1)),
-    "half turned": ((-1, 0, 0, -1), lambda picture: np.rot90(picture, 2)),
-    "three quarters turned": ((0, -1, 1, 0), lambda picture: np.rot90(picture)),
-    "right to left": ((-1, 0, 0, 1), lambda picture: picture[:, ::-1]),
-    "upside down": ((1, 0, 0, -1), lambda picture: picture[::-1]),
-    "mirrored, then turned": ((0, 1, 1, 0), lambda picture: picture.swapaxes(0, 1)),
-    "turned, then mirrored": ((0, -1, -1, 0), lambda picture: np.rot90(picture, 2).swapaxes(0, 1)),
+# The display matrix (a, b, c, d), which shows the stored pixel (x, y) at (a x + c y, b x + d y), and the same operation
+# in numpy.
+DISPLAY_MATRICES = {
+    "upright": ((1, 0, 0, 1), lambda frame: frame),
+    "empty matrix": ((0, 0, 0, 0), lambda frame: frame),
+    "scaled by half": ((0.5, 0, 0, 0.5), lambda frame: frame),
+    "rotated by less than a degree": ((1, 0.008, -0.008, 1), lambda frame: frame),
+    "rotated by 90 degrees": ((0, 1, -1, 0), lambda frame: np.rot90(frame, -1)),
+    "rotated by 180 degrees": ((-1, 0, 0, -1), lambda frame: np.rot90(frame, 2)),
+    "rotated by 270 degrees": ((0, -1, 1, 0), lambda frame: np.rot90(frame)),
+    "flipped horizontally": ((-1, 0, 0, 1), lambda frame: frame[:, ::-1]),
+    "flipped vertically": ((1, 0, 0, -1), lambda frame: frame[::-1]),
+    "transposed": ((0, 1, 1, 0), lambda frame: frame.swapaxes(0, 1)),
+    "transposed and rotated by 180 degrees": ((0, -1, -1, 0), lambda frame: np.rot90(frame, 2).swapaxes(0, 1)),
 }
 
 
-@pytest.mark.parametrize("name", STANCES)
-def test_pictures_are_turned_and_mirrored_as_the_display_matrix_says(tmp_path: Path, name: str) -> None:
-    matrix, stood = STANCES[name]
-    path = with_display_matrix(write_video(tmp_path / "a.mp4", 20), matrix)
-    info, index = probe_video(path), np.arange(4, 20, 5)
-    frames = np.stack([stood(frame) for frame in np.stack(every_frame(path))[index]])
+@pytest.mark.parametrize("name", DISPLAY_MATRICES)
+def test_frames_are_rotated_and_mirrored_by_the_display_matrix(tmp_path: Path, name: str) -> None:
+    matrix, apply_matrix = DISPLAY_MATRICES[name]
+    path = set_display_matrix(write_video(tmp_path / "a.mp4", 20), matrix)
+    info, frame_numbers = probe_video(path), np.arange(4, 20, 5)
+    frames = np.stack([apply_matrix(frame) for frame in np.stack(decode_all_frames(path))[frame_numbers]])
     size = (info.height, info.width)
-    np.testing.assert_array_equal(decode(path, info.times[index], size=size).frames, frames)
+    np.testing.assert_array_equal(decode(path, info.times[frame_numbers], size=size).frames, frames)
     mirrored = np.linalg.det(np.reshape(matrix, (2, 2))) < 0
     assert info.orientation.is_mirrored == mirrored
     if mirrored:  # decord rotates instead of mirroring, or ignores the matrix
         with pytest.raises(DecodeError, match="unsupported: .*mirror"):
-            decode(path, info.times[index], size=size, decoder="decord")
+            decode(path, info.times[frame_numbers], size=size, decoder="decord")
     else:
-        by_decord = decode(path, info.times[index], size=size, decoder="decord").frames
+        by_decord = decode(path, info.times[frame_numbers], size=size, decoder="decord").frames
         assert np.abs(by_decord.astype(int) - frames).mean() < 3
-    checked, choice = read_frames(path, info, index, size, "auto", check=True)
+    checked, choice = read_frames(path, info, frame_numbers, size, "auto", check=True)
     np.testing.assert_array_equal(checked, frames)
     assert choice.reader == "pyav_seeking" and choice.wrong == ()
 
 
-@pytest.mark.parametrize(("orientation", "turns"), [(1, 0), (3, 2), (6, -1), (8, 1)])
-def test_pictures_are_turned_as_a_camera_says_in_each(tmp_path: Path, orientation: int, turns: int) -> None:
-    path = write_photos(tmp_path / "camera.mov", 10, orientation)
+@pytest.mark.parametrize(("orientation", "quarter_turns"), [(1, 0), (3, 2), (6, -1), (8, 1)])
+def test_frames_of_motion_jpeg_are_rotated_by_their_exif_orientation(
+    tmp_path: Path, orientation: int, quarter_turns: int
+) -> None:
+    path = write_motion_jpeg(tmp_path / "camera.mov", 10, orientation)
     info = probe_video(path)
-    assert (info.height, info.width) == ((96, 64) if turns % 2 else (64, 96))
+    assert (info.height, info.width) == ((96, 64) if quarter_turns % 2 else (64, 96))
     frames = decode(path, info.times[2:5], size=(info.height, info.width)).frames
-    np.testing.assert_array_equal(frames, [np.rot90(frame, turns) for frame in every_frame(path)[2:5]])
+    np.testing.assert_array_equal(frames, [np.rot90(frame, quarter_turns) for frame in decode_all_frames(path)[2:5]])
 
 
 @pytest.mark.parametrize("matrix", [(0.7, 0.7, -0.7, 0.7), (1, 0, 1, 0), (1, 0.1, 0, 1)])
-def test_a_picture_that_no_quarter_turn_sets_upright_is_refused(
-    tmp_path: Path, matrix: tuple[float, float, float, float]
-) -> None:
-    path = with_display_matrix(write_video(tmp_path / "a.mp4", 20), matrix)
+def test_a_slanted_display_matrix_rejects_the_file(tmp_path: Path, matrix: tuple[float, float, float, float]) -> None:
+    path = set_display_matrix(write_video(tmp_path / "a.mp4", 20), matrix)
     with pytest.raises(DecodeError, match="unsupported: .*display matrix"):
         probe_video(path)
 
 
-def test_pixels_that_are_not_square_widen_the_picture(tmp_path: Path) -> None:
+def test_the_pixel_aspect_widens_the_displayed_size(tmp_path: Path) -> None:
     info = probe_video(write_video(tmp_path / "wide.mp4", 10, aspect=Fraction(4, 3)))
     assert (info.height, info.width) == (64, 128)

@@ -1,4 +1,4 @@
-"""Which reader reads a file, what it is checked against, and what follows where readers disagree."""
+"""Which reader reads a file, how its frames are checked, and which frames are used if two readers disagree."""
 
 from pathlib import Path
 
@@ -14,8 +14,17 @@ from videossr.errors import DecodeError
 READ_BY_DECORD = {"h264_b_frames.mp4", "h264_one_gop.mp4", "h264.mkv", "h264_vfr.mp4", "h264_gap.mp4", "vp9.webm"}
 
 
+def damage_the_middle(source: Path, target: Path) -> Path:
+    """Copy an MP4 file with 400 bytes in the middle of its media data set to zero."""
+    data = bytearray(source.read_bytes())
+    middle = data.index(b"mdat") + (len(data) - data.index(b"mdat")) // 2
+    data[middle : middle + 400] = bytes(400)
+    target.write_bytes(data)
+    return target
+
+
 @pytest.mark.parametrize("name", KINDS)
-def test_decord_reads_the_same_frames_or_refuses(videos: dict[str, Path], name: str) -> None:
+def test_decord_reads_the_same_frames_or_raises_unsupported(videos: dict[str, Path], name: str) -> None:
     times = presentation_times(videos[name])
     try:
         clip = decode(videos[name], times[2:80:11], size=SIZE, decoder="decord")
@@ -25,7 +34,7 @@ def test_decord_reads_the_same_frames_or_refuses(videos: dict[str, Path], name: 
         assert [read_number(frame) for frame in clip.frames] == list(range(2, 80, 11))
 
 
-def test_decord_is_refused_where_it_disagrees_with_the_container(videos: dict[str, Path], tmp_path: Path) -> None:
+def test_decord_is_not_used_where_it_disagrees_with_the_container(videos: dict[str, Path], tmp_path: Path) -> None:
     cut = cut_without_encoding(videos["h264_b_frames.mp4"], tmp_path / "cut.mp4", first_ms=400)
     with pytest.raises(DecodeError, match="unsupported"):
         decode(cut, presentation_times(cut)[:3], size=SIZE, decoder="decord")
@@ -33,19 +42,19 @@ def test_decord_is_refused_where_it_disagrees_with_the_container(videos: dict[st
 
 @pytest.mark.parametrize("name", KINDS)
 def test_two_readers_agree_or_a_full_decode_decides(videos: dict[str, Path], name: str) -> None:
-    info, index = probe_video(videos[name]), np.arange(2, 80, 11)
-    frames, choice = read_frames(videos[name], info, index, SIZE, "auto", check=True)
-    assert [read_number(frame) for frame in frames] == index.tolist()
+    info, frame_numbers = probe_video(videos[name]), np.arange(2, 80, 11)
+    frames, choice = read_frames(videos[name], info, frame_numbers, SIZE, "auto", check=True)
+    assert [read_number(frame) for frame in frames] == frame_numbers.tolist()
     in_order = info.container in ("avi", "mpegts")
     assert choice.reader == ("pyav_in_order" if in_order else "pyav_seeking") and choice.wrong == ()
     assert info.codec in choice.why and ("needs no check" if in_order else "agrees") in choice.why
 
 
 def test_a_reader_with_wrong_frames_is_named_and_its_frames_are_not_used(videos: dict[str, Path]) -> None:
-    path, index = videos["h264_b_frames.mp4"], np.arange(5, 75, 7)
+    path, frame_numbers = videos["h264_b_frames.mp4"], np.arange(5, 75, 7)
     info = probe_video(path)
-    right, shifted = (read_in_order(path, info, numbers, SIZE) for numbers in (index, index + 1))
-    darker = (right * 0.8).astype(np.uint8)  # another scaling or colour is the same frame
+    right, shifted = (read_in_order(path, info, numbers, SIZE) for numbers in (frame_numbers, frame_numbers + 1))
+    darker = (right * 0.8).astype(np.uint8)  # the right frames in other colours
     for first, other, wrong in (
         (shifted, right, ("pyav_seeking",)),
         (right, shifted, ("decord",)),
@@ -54,55 +63,53 @@ def test_a_reader_with_wrong_frames_is_named_and_its_frames_are_not_used(videos:
         (shifted, None, ("pyav_seeking",)),
     ):
         frames, choice = decide_by_full_decode(
-            path, info, index, SIZE, first, other, ReaderChoice("pyav_seeking", "a test")
+            path, info, frame_numbers, SIZE, first, other, ReaderChoice("pyav_seeking", "a test")
         )
         assert choice.wrong == wrong
-        assert [read_number(frame) for frame in frames] == index.tolist()
+        assert [read_number(frame) for frame in frames] == frame_numbers.tolist()
         assert (choice.reader == "pyav_in_order") == ("pyav_seeking" in wrong)
 
 
-WITHOUT_SECOND_READER = ("av1.mp4", "h264_open_gop.mp4", "hevc_open_gop.mp4")  # decord reads none of them
+WITHOUT_SECOND_READER = ("av1.mp4", "h264_open_gop.mp4", "hevc_open_gop.mp4")  # decord cannot read them
 
 
 @pytest.mark.parametrize("name", WITHOUT_SECOND_READER)
 def test_a_long_file_without_a_second_reader_is_checked_at_a_few_frames(videos: dict[str, Path], name: str) -> None:
-    path, index, first = videos[name], np.arange(5, 75, 4), ReaderChoice("pyav_seeking", "a test")
+    path, frame_numbers, by_seeking = videos[name], np.arange(5, 75, 4), ReaderChoice("pyav_seeking", "a test")
     info = probe_video(path)
     max_pixels = 72 * info.width * info.height  # less than the 74 frames up to the last wanted one
-    right, shifted = (read_in_order(path, info, numbers, SIZE) for numbers in (index, index + 1))
-    frames, choice = check_without_second_reader(path, info, index, SIZE, right, first, max_pixels)
+    right, shifted = (read_in_order(path, info, numbers, SIZE) for numbers in (frame_numbers, frame_numbers + 1))
+    frames, choice = check_without_second_reader(path, info, frame_numbers, SIZE, right, by_seeking, max_pixels)
     assert frames is right and choice.reader == "pyav_seeking" and choice.wrong == ()
     assert "in order around" in choice.why and "agrees" in choice.why
-    frames, choice = check_without_second_reader(path, info, index, SIZE, shifted, first, max_pixels)
+    frames, choice = check_without_second_reader(path, info, frame_numbers, SIZE, shifted, by_seeking, max_pixels)
     assert choice.reader == "pyav_in_order" and choice.wrong == ("pyav_seeking",)
-    assert [read_number(frame) for frame in frames] == index.tolist()
+    assert [read_number(frame) for frame in frames] == frame_numbers.tolist()
 
 
-def test_a_long_file_that_cannot_be_checked_is_kept_and_the_choice_says_so(
+def test_a_long_file_that_cannot_be_checked_is_not_rejected_and_the_choice_says_why(
     videos: dict[str, Path], tmp_path: Path
 ) -> None:
-    index, first = np.arange(45, 75, 7), ReaderChoice("pyav_seeking", "a test")
-    one_gop, many = videos["h264_one_gop.mp4"], videos["h264_open_gop.mp4"]
-    data = bytearray(many.read_bytes())
-    middle = data.index(b"mdat") + (len(data) - data.index(b"mdat")) // 2
-    data[middle : middle + 400] = bytes(400)
-    (tmp_path / "rot.mp4").write_bytes(data)
-    for path, why in ((one_gop, "too long for a full decode"), (tmp_path / "rot.mp4", "corrupt")):
+    frame_numbers, by_seeking = np.arange(45, 75, 7), ReaderChoice("pyav_seeking", "a test")
+    damaged = damage_the_middle(videos["h264_open_gop.mp4"], tmp_path / "damaged.mp4")
+    for path, why in ((videos["h264_one_gop.mp4"], "too long for a full decode"), (damaged, "corrupt")):
         info = probe_video(path)
-        seen = np.zeros((len(index), *SIZE, 3), np.uint8)
+        frames_read = np.zeros((len(frame_numbers), *SIZE, 3), np.uint8)
         frames, choice = check_without_second_reader(
-            path, info, index, SIZE, seen, first, 72 * info.width * info.height
+            path, info, frame_numbers, SIZE, frames_read, by_seeking, 72 * info.width * info.height
         )
-        assert frames is seen and choice.reader == "pyav_seeking"
+        assert frames is frames_read and choice.reader == "pyav_seeking"
         assert "not checked" in choice.why and why in choice.why
 
 
-def test_frames_of_a_full_decode_are_not_decoded_again(videos: dict[str, Path], tmp_path: Path) -> None:
-    path, index = tmp_path / "gone.ts", np.arange(2, 80, 11)
+def test_frames_of_a_full_decode_are_not_checked_by_a_second_decode(videos: dict[str, Path], tmp_path: Path) -> None:
+    path, frame_numbers = tmp_path / "missing.ts", np.arange(2, 80, 11)
     info = probe_video(videos["h264.ts"])
-    seen = np.zeros((len(index), *SIZE, 3), np.uint8)
-    frames, choice = check_without_second_reader(path, info, index, SIZE, seen, ReaderChoice("pyav_in_order", "a test"))
-    assert frames is seen and choice.reader == "pyav_in_order" and choice.wrong == ()
+    frames_read = np.zeros((len(frame_numbers), *SIZE, 3), np.uint8)
+    frames, choice = check_without_second_reader(
+        path, info, frame_numbers, SIZE, frames_read, ReaderChoice("pyav_in_order", "a test")
+    )
+    assert frames is frames_read and choice.reader == "pyav_in_order" and choice.wrong == ()
 
 
 @pytest.mark.parametrize("name", [name for name in KINDS if not name.endswith((".avi", ".ts"))])
@@ -116,20 +123,17 @@ def test_frames_read_with_their_neighbours_equal_those_of_a_full_decode(videos: 
 
 
 def test_readers_that_disagree_without_a_full_decode_reject_the_file(videos: dict[str, Path], tmp_path: Path) -> None:
-    data = bytearray(videos["h264_one_gop.mp4"].read_bytes())
-    middle = data.index(b"mdat") + (len(data) - data.index(b"mdat")) // 2
-    data[middle : middle + 400] = bytes(400)
-    (tmp_path / "rot.mp4").write_bytes(data)
-    info, index = probe_video(tmp_path / "rot.mp4"), np.arange(5, 75, 7)
-    some = np.zeros((len(index), *SIZE, 3), np.uint8)
+    damaged = damage_the_middle(videos["h264_one_gop.mp4"], tmp_path / "damaged.mp4")
+    info, frame_numbers = probe_video(damaged), np.arange(5, 75, 7)
+    first = np.zeros((len(frame_numbers), *SIZE, 3), np.uint8)
     with pytest.raises(DecodeError, match="readers_disagree"):
         decide_by_full_decode(
-            tmp_path / "rot.mp4", info, index, SIZE, some, some + 90, ReaderChoice("pyav_seeking", "a test")
+            damaged, info, frame_numbers, SIZE, first, first + 90, ReaderChoice("pyav_seeking", "a test")
         )
 
 
 @pytest.mark.parametrize("name", ["h264_b_frames.mp4", "h264_open_gop.mp4", "hevc_open_gop.mp4", "vp9.webm", "av1.mp4"])
-def test_seeking_does_not_fall_back(videos: dict[str, Path], name: str) -> None:
-    """A fast path that always falls back would pass every other test here."""
+def test_seeking_does_not_fall_back_to_decoding_in_order(videos: dict[str, Path], name: str) -> None:
+    """All other tests here would pass even if the fast path always fell back."""
     info = probe_video(videos[name])
     assert read_seeking(videos[name], info, np.arange(5, 80, 7), SIZE) is not None

@@ -1,4 +1,4 @@
-"""Small real videos for tests: every frame carries its number in a row of blocks that survives any codec."""
+"""Small encoded videos for tests. Each frame shows its number in black and white blocks, readable after any codec."""
 
 import struct
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ B_FRAMES = {"x264-params": "keyint=20:min-keyint=20:scenecut=0:bframes=3:b-pyram
 OPEN_GOP = {"x264-params": "keyint=12:min-keyint=12:scenecut=0:bframes=3:open-gop=1:b-adapt=0"}
 HEVC = {"x265-params": "keyint=12:min-keyint=12:scenecut=0:bframes=4:open-gop=1:log-level=none", "preset": "ultrafast"}
 
-# One video of each: container, codec, order of frames, clock.
+# The arguments of `write_video` for one video of each container, codec, frame order and kind of frame times.
 KINDS = {
     "h264_b_frames.mp4": {"options": B_FRAMES},
     "h264_one_gop.mp4": {"options": {"x264-params": "keyint=250"}},
@@ -29,8 +29,8 @@ KINDS = {
     "h264.ts": {"options": B_FRAMES},
     "h264_offset.ts": {"options": OPEN_GOP, "ticks_ms": [90_000 + 40 * i for i in range(80)]},
     "h264.avi": {"options": {"x264-params": "bframes=0"}},
-    "h264_444.mp4": {"pixels": "yuv444p", "options": {"preset": "fast"}},
-    "h264_10_bit.mp4": {"pixels": "yuv420p10le"},
+    "h264_444.mp4": {"pixel_format": "yuv444p", "options": {"preset": "fast"}},
+    "h264_10_bit.mp4": {"pixel_format": "yuv420p10le"},
     "h264_vfr.mp4": {"options": B_FRAMES, "ticks_ms": [i * i + 20 * i for i in range(80)]},
     "h264_gap.mp4": {"options": B_FRAMES, "ticks_ms": [40 * i + 30_000 * (i > 40) for i in range(80)]},
     "hevc_open_gop.mp4": {"codec": "libx265", "options": HEVC},
@@ -43,7 +43,7 @@ KINDS = {
 
 
 def numbered_frames(num_frames: int, height: int = 64, width: int = 96) -> npt.NDArray[np.uint8]:
-    """uint8 [T, H, W, 3]: a moving gradient over the number of the frame, binary, in blocks along the bottom."""
+    """Return frames, uint8 [T, H, W, 3]: a moving gradient above; below, the frame number in binary as blocks."""
     y, x = np.mgrid[0:height, 0:width]
     frames = np.empty((num_frames, height, width, 3), np.uint8)
     for number in range(num_frames):
@@ -56,7 +56,7 @@ def numbered_frames(num_frames: int, height: int = 64, width: int = 96) -> npt.N
 
 
 def read_number(frame: npt.NDArray[np.uint8]) -> int:
-    """The number that `numbered_frames` wrote into an upright frame of any size."""
+    """Return the number that `numbered_frames` wrote into an upright frame of any size."""
     height, width = frame.shape[:2]
     band = frame[height * 5 // 8 : height * 7 // 8].mean(axis=(0, 2))
     bits = []
@@ -66,8 +66,8 @@ def read_number(frame: npt.NDArray[np.uint8]) -> int:
     return sum(int(on) << bit for bit, on in enumerate(bits))
 
 
-def every_frame(path: Path) -> list[np.ndarray]:
-    """The whole truth: all frames in the order in which the decoder shows them."""
+def decode_all_frames(path: Path) -> list[np.ndarray]:
+    """Return all frames in presentation order, scaled to 64x96, as the reference that readers are compared with."""
     with av.open(str(path)) as container:
         container.streams.video[0].thread_count = 1
         frames = container.decode(video=0)
@@ -88,7 +88,7 @@ def write_video(
     height: int = 64,
     width: int = 96,
     codec: str = "libx264",
-    pixels: str = "yuv420p",
+    pixel_format: str = "yuv420p",
     ticks_ms: Sequence[int] | None = None,
     fps: int = 25,
     options: dict[str, str] | None = None,
@@ -96,61 +96,64 @@ def write_video(
     aspect: Fraction | None = None,
     container_format: str | None = None,
 ) -> Path:
-    """Encode numbered frames; `ticks_ms` are presentation times in milliseconds (default: `fps`, from 0)."""
+    """Encode numbered frames and return `path`.
+
+    `ticks_ms` are the presentation times in milliseconds (default: `fps` frames per second, from 0).
+    """
     if ticks_ms is None:
         ticks_ms = [round(1000 * number / fps) for number in range(num_frames)]
     with av.open(str(path), "w", format=container_format) as container:
         stream = container.add_stream(codec, rate=fps, options=options or {})
-        stream.height, stream.width, stream.pix_fmt = height, width, pixels
-        clock = Fraction(1, fps) if path.suffix == ".avi" else Fraction(1, 1000)
-        stream.codec_context.time_base = clock
+        stream.height, stream.width, stream.pix_fmt = height, width, pixel_format
+        time_base = Fraction(1, fps) if path.suffix == ".avi" else Fraction(1, 1000)
+        stream.codec_context.time_base = time_base
         if aspect:
             stream.codec_context.sample_aspect_ratio = aspect
         if rotation:
             stream.set_display_rotation(rotation)
-        for tick, pixels_of_frame in zip(ticks_ms, numbered_frames(num_frames, height, width), strict=True):
-            frame = av.VideoFrame.from_ndarray(pixels_of_frame, format="rgb24")
-            frame.time_base = clock
-            frame.pts = round(Fraction(tick, 1000) / clock)
+        for tick, pixels in zip(ticks_ms, numbered_frames(num_frames, height, width), strict=True):
+            frame = av.VideoFrame.from_ndarray(pixels, format="rgb24")
+            frame.time_base = time_base
+            frame.pts = round(Fraction(tick, 1000) / time_base)
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
     return path
 
 
 def cut_without_encoding(source: Path, path: Path, first_ms: int) -> Path:
-    """What `ffmpeg -ss -c copy` leaves: packets from an earlier keyframe on, hidden by an edit list."""
-    with av.open(str(source)) as reading, av.open(str(path), "w") as writing:
-        stream = reading.streams.video[0]
-        copy = writing.add_stream_from_template(stream)
+    """Cut like `ffmpeg -ss -c copy`: packets from an earlier keyframe on are copied, and an edit list hides them."""
+    with av.open(str(source)) as input_file, av.open(str(path), "w") as output_file:
+        stream = input_file.streams.video[0]
+        copy = output_file.add_stream_from_template(stream)
         shift = round(Fraction(first_ms, 1000) / stream.time_base)
-        for packet in reading.demux(stream):
+        for packet in input_file.demux(stream):
             if packet.size:
                 packet.pts, packet.dts = packet.pts - shift, packet.dts - shift
                 packet.stream = copy
-                writing.mux(packet)
+                output_file.mux(packet)
     return path
 
 
-def with_display_matrix(path: Path, matrix: tuple[float, float, float, float]) -> Path:
-    """Overwrite the a, b, c and d of an MP4's track matrix (ISO 14496-12, section 8.3.2), 16.16 numbers, in place."""
+def set_display_matrix(path: Path, matrix: tuple[float, float, float, float]) -> Path:
+    """Overwrite a, b, c and d in the track matrix of an MP4 (ISO 14496-12, section 8.3.2; 16.16 numbers), in place."""
     data = path.read_bytes()
     upright = struct.pack(">5i", 1 << 16, 0, 0, 0, 1 << 16)
-    place = data.index(upright, data.index(b"tkhd"))
+    offset = data.index(upright, data.index(b"tkhd"))
     a, b, c, d = (round(number * (1 << 16)) for number in matrix)
-    path.write_bytes(data[:place] + struct.pack(">5i", a, b, 0, c, d) + data[place + len(upright) :])
+    path.write_bytes(data[:offset] + struct.pack(">5i", a, b, 0, c, d) + data[offset + len(upright) :])
     return path
 
 
-def write_photos(path: Path, num_frames: int, orientation: int) -> Path:
-    """Numbered frames as a camera writes motion JPEG: each with an EXIF header that says how it was held."""
+def write_motion_jpeg(path: Path, num_frames: int, orientation: int) -> Path:
+    """Write numbered frames as motion JPEG from a camera: each JPEG has an EXIF header with its orientation."""
     header = b"MM\0*" + struct.pack(">IHHHIHHI", 8, 1, 0x0112, 3, 1, orientation, 0, 0)
     exif = b"\xff\xe1" + struct.pack(">H", 8 + len(header)) + b"Exif\0\0" + header
     with av.open(str(path), "w") as container:
         stream = container.add_stream("mjpeg", rate=25)
         stream.height, stream.width, stream.pix_fmt = 64, 96, "yuvj420p"
         for number, pixels in enumerate(numbered_frames(num_frames)):
-            photo = cv2.imencode(".jpg", pixels[..., ::-1])[1].tobytes()
-            packet = av.Packet(photo[:2] + exif + photo[2:])
+            jpeg = cv2.imencode(".jpg", pixels[..., ::-1])[1].tobytes()
+            packet = av.Packet(jpeg[:2] + exif + jpeg[2:])
             packet.pts = packet.dts = number
             packet.time_base, packet.stream, packet.is_keyframe = Fraction(1, 25), stream, True
             container.mux(packet)
@@ -158,7 +161,7 @@ def write_photos(path: Path, num_frames: int, orientation: int) -> Path:
 
 
 def write_audio(path: Path) -> Path:
-    """A second of silence in a container that could hold a video."""
+    """Write an MP4 file with a short silent audio stream and no video stream."""
     with av.open(str(path), "w") as container:
         stream = container.add_stream("aac", rate=16000)
         frame = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), format="fltp", layout="mono")
@@ -169,7 +172,7 @@ def write_audio(path: Path) -> Path:
 
 
 def write_with_two_streams(path: Path, num_frames: int = 60) -> Path:
-    """A small black stream first, the numbered 96x64 stream second."""
+    """Write a small black stream first and the numbered stream, 96x64, second."""
     with av.open(str(path), "w") as container:
         small, large = (container.add_stream("libx264", rate=25) for _ in range(2))
         (small.height, small.width), (large.height, large.width) = (32, 32), (64, 96)
@@ -183,7 +186,7 @@ def write_with_two_streams(path: Path, num_frames: int = 60) -> Path:
 
 
 def write_with_many_streams(path: Path, num_streams: int) -> Path:
-    """One black picture in each of many streams."""
+    """Write many streams with one black frame each."""
     with av.open(str(path), "w") as container:
         streams = [container.add_stream("mpeg4", rate=25) for _ in range(num_streams)]
         for stream in streams:
@@ -196,13 +199,15 @@ def write_with_many_streams(path: Path, num_streams: int) -> Path:
     return path
 
 
-def write_black(path: Path, num_frames: int, height: int, width: int, codec: str, pixels: str, **options: str) -> Path:
-    """Large pictures in a small file."""
+def write_black(
+    path: Path, num_frames: int, height: int, width: int, codec: str, pixel_format: str, **options: str
+) -> Path:
+    """Write black frames: large frames in a small file."""
     with av.open(str(path), "w") as container:
         stream = container.add_stream(codec, rate=25, options=options)
-        stream.height, stream.width, stream.pix_fmt = height, width, pixels
-        lines = height * 3 // 2 if pixels == "yuv420p" else height
-        black = av.VideoFrame.from_ndarray(np.zeros((lines, width), np.uint8), format=pixels)
+        stream.height, stream.width, stream.pix_fmt = height, width, pixel_format
+        lines = height * 3 // 2 if pixel_format == "yuv420p" else height
+        black = av.VideoFrame.from_ndarray(np.zeros((lines, width), np.uint8), format=pixel_format)
         for number in range(num_frames):
             black.pts = number
             container.mux(stream.encode(black))
@@ -211,9 +216,9 @@ def write_black(path: Path, num_frames: int, height: int, width: int, codec: str
 
 
 def write_frames(path: Path, frames: Sequence[npt.NDArray[np.uint8]], codec: str, fps: int = 25) -> Path:
-    """Encode RGB pictures, uint8 [H, W, 3] each."""
+    """Encode RGB frames, uint8 [H, W, 3] each."""
     with av.open(str(path), "w") as container:
-        # With mbtree, x264 leaves other bytes each time for pictures as small as these.
+        # With mbtree, x264 writes different bytes in each run for frames as small as these.
         options = {"b": "2000000"} | ({"x264-params": "mbtree=0"} if codec == "libx264" else {})
         stream = container.add_stream(codec, rate=fps, options=options)
         stream.height, stream.width, stream.pix_fmt = (*frames[0].shape[:2], "yuv420p")
