@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.gate_data import KINDS, TASKS, Data, sound_data, video
-from videossr.gates.balance import CHANCE, balance_table, least_share
+from videossr.gates.balance import CHANCE, balance_table, lower_share_bound
 from videossr.gates.tables import GateContext, samples_table
 from videossr.records import FrameTimes, Sample
 
@@ -42,7 +42,7 @@ def test_chance_explains_a_class_at_most_once_in_ten_thousand_below_its_proven_s
     total: int, num_classes: int, data: st.DataObject
 ) -> None:
     count = data.draw(st.integers(1, total))
-    share = least_share(count, total, num_classes)
+    share = lower_share_bound(count, total, num_classes)
     tail = sum(math.comb(total, k) * share**k * (1 - share) ** (total - k) for k in range(count, total + 1))
     assert 0 <= share <= count / total and tail * num_classes <= CHANCE * (1 + 1e-6)
 

@@ -1,15 +1,15 @@
-"""Is this data fit to train on? The gate between the puzzles and the training (stage `validate`).
+"""The gate between the samples and the training (stage `validate`): may this data be trained on?
 
-Everything that comes before is held against rules: the manifest and the quarantine, the frame store, both sets of
-samples, and a number of rendered puzzles. A rule that fails stops the graph, and the report names the rows. What is
-asked of each table is listed in `suites`, in one sentence a rule; the thresholds are `ValidateParams`.
+Rules check everything that the stages before have written: the manifest and the quarantine, the frame store, both sets
+of samples, and some rendered samples. A rule that fails stops the graph, and the report names the rows. `suites` lists
+the rules of each table, one sentence a rule; the thresholds are `ValidateParams`.
 
-- Every answer is derived again from the edit and the stored times and must equal the one in the sample; the task's own
-  reward must give it full marks.
-- No video, donors of frames included, serves both training and benchmark.
-- Edits stay within the parameters of their task; no class of answers is right so often that guessing pays.
-- Of each task and variant some samples are rendered and compared with the clean clip: a mirrored symmetric picture
-  or exchanged channels on grey are puzzles without an answer. Single ones are warnings; many fail the gate.
+- Every answer is derived again from the edit and the frame times and must equal the one in the sample; the reward of
+  the task must give it 1.
+- No video, donors of frames included, is used in both training and benchmark.
+- Edits stay within the parameters of their task, and no class of answers is right so often that guessing pays.
+- Some samples of each task and variant are rendered and compared with the clip before the edit: a mirrored symmetric
+  picture or exchanged channels on grey have no visible answer. Single ones are warnings; many fail the gate.
 
 Only this package imports great_expectations, and only when `validate` or `write_gate` is called: it takes seconds.
 """
@@ -36,14 +36,14 @@ def validate(
     params: ValidateParams,
     seed: int,
 ) -> GateResult:
-    """Hold the data against every rule; which samples are rendered depends on `seed` alone.
+    """Check the data by every rule. Which samples are rendered depends on `seed` alone.
 
     `store` is a FrameStore; `tasks` maps task names to tasks with the parameters the samples were made with. Data
-    that breaks rules never raises: it comes back as failures. Write the result before acting on it.
+    that fails rules does not raise: the result lists the failures. Write the result before acting on it.
     """
-    from videossr.gates import inspection
+    from videossr.gates.run_gate import run_gate
 
-    return inspection.inspect(manifest, quarantine, store, {"train": train, "viubench": viubench}, tasks, params, seed)
+    return run_gate(manifest, quarantine, store, {"train": train, "viubench": viubench}, tasks, params, seed)
 
 
 def write_gate(result: GateResult, reports_dir: Path) -> None:

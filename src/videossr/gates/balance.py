@@ -1,80 +1,67 @@
-"""Is some answer given away by being right too often? Shares of answer classes against their fair share."""
+"""Answer classes that are right so often that guessing pays: their shares against a fair share."""
 
-import math
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 
 import pandas as pd
+from scipy.stats import beta
 
-from videossr.gates import edits
+from videossr.gates import edit_rules
 from videossr.gates.tables import GateContext
 from videossr.records import Sample
 
-# How often chance may make a balanced set fail; the bound below is loose, so in truth more rarely.
+# The probability at which a balanced set may fail by chance.
 CHANCE = 1e-4
 
-_COLUMNS = ("name", "set", "kind", "what", "class", "num_answers", "share", "fair_share", "ratio", "proven_ratio")
+_COLUMNS = ("name", "set", "kind", "aspect", "class", "num_answers", "share", "fair_share", "ratio", "proven_ratio")
 
 
-def balance_table(sets: Mapping[str, Sequence[Sample]], source: GateContext) -> pd.DataFrame:
-    """One row for each thing an answer says (see `edits.CLASSES`), with the class most over-represented in it.
+def balance_table(sets: Mapping[str, Sequence[Sample]], context: GateContext) -> pd.DataFrame:
+    """One row for each aspect of an answer (see `edit_rules.CLASSES`), with its most over-represented class.
 
-    `ratio` is its share over its fair share, `proven_ratio` the part of it that chance does not explain.
+    `ratio` is the share of the class over its fair share, `proven_ratio` the part of it that chance does not explain.
     """
     counts: dict[tuple[str, str, str], Counter[str]] = defaultdict(Counter)
-    fair: dict[tuple[str, str, str], float] = {}
+    fair_shares: dict[tuple[str, str, str], float] = {}
     for name, samples in sets.items():
         for sample in samples:
-            for one in _classes(sample, source):
-                key = (name, sample.kind, one.what)
-                counts[key][one.label] += 1
-                fair[key] = one.fair_share
-    rows = [_worst(key, tally, fair[key]) for key, tally in sorted(counts.items())]
+            for answer_class in _answer_classes(sample, context):
+                key = (name, sample.kind, answer_class.aspect)
+                counts[key][answer_class.value] += 1
+                fair_shares[key] = answer_class.fair_share
+    rows = [_largest_class(key, class_counts, fair_shares[key]) for key, class_counts in sorted(counts.items())]
     return pd.DataFrame(rows, columns=_COLUMNS)
 
 
-def _classes(sample: Sample, source: GateContext) -> list[edits.AnswerClass]:
-    if sample.kind not in source.kinds or sample.task not in edits.CLASSES:
+def _answer_classes(sample: Sample, context: GateContext) -> list[edit_rules.AnswerClass]:
+    if sample.kind not in context.kinds or sample.task not in edit_rules.CLASSES:
         return []
     try:
-        return list(edits.CLASSES[sample.task](sample, source.tasks[sample.task]))
-    except edits.UNREADABLE:
-        return []  # an unreadable edit is named by its own rule
+        return list(edit_rules.CLASSES[sample.task](sample, context.tasks[sample.task]))
+    except edit_rules.UNREADABLE:
+        return []  # a rule of its own names an unreadable edit
 
 
-def _worst(key: tuple[str, str, str], tally: Counter[str], fair_share: float) -> tuple[object, ...]:
-    label, count = max(tally.items(), key=lambda item: (item[1], item[0]))
-    total = sum(tally.values())
-    ratio = count / total / fair_share
-    proven_ratio = least_share(count, total, num_classes=1 / fair_share) / fair_share
+def _largest_class(key: tuple[str, str, str], counts: Counter[str], fair_share: float) -> tuple[object, ...]:
+    value, count = max(counts.items(), key=lambda item: (item[1], item[0]))
+    total = counts.total()
+    set_name, kind, aspect = key
     return (
-        f"{' '.join(key[:2])}: {key[2]} {label}",
+        f"{set_name} {kind}: {aspect} {value}",
         *key,
-        label,
+        value,
         total,
         count / total,
         fair_share,
-        ratio,
-        proven_ratio,
+        count / total / fair_share,
+        lower_share_bound(count, total, num_classes=1 / fair_share) / fair_share,
     )
 
 
-def least_share(count: int, total: int, num_classes: float) -> float:
-    """The least true share of a class that plausibly gave it `count` of `total`: a lower confidence bound (Chernoff).
+def lower_share_bound(count: int, total: int, num_classes: float) -> float:
+    """The lower confidence bound (Clopper-Pearson) of the true share of a class that holds `count` of `total` answers.
 
-    Were the true share of every class at most this, one of the `num_classes` classes would get as many in fewer than
-    one of 10,000 sets.
+    If the true share of every class were at most this, one of the `num_classes` classes would hold as many answers in
+    fewer than one of 10,000 sets.
     """
-    share, tolerated = count / total, math.log(num_classes / CHANCE) / total
-    low, high = 0.0, share
-    for _ in range(60):
-        middle = (low + high) / 2
-        low, high = (low, middle) if _divergence(share, middle) < tolerated else (middle, high)
-    return low
-
-
-def _divergence(share: float, supposed: float) -> float:
-    """Kullback-Leibler divergence, in nats, of two coins that show heads with these shares (0 < supposed <= share)."""
-    heads = share * math.log(share / supposed) if supposed > 0 else math.inf
-    tails = (1 - share) * math.log((1 - share) / (1 - supposed)) if share < 1 else 0.0
-    return heads + tails
+    return float(beta.ppf(CHANCE / num_classes, count, total - count + 1))

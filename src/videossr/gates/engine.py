@@ -1,4 +1,4 @@
-"""Great Expectations at work: a silent context in memory, one suite held against one table, the Data Docs."""
+"""Running Great Expectations: a context in memory, one suite on one table, the Data Docs."""
 
 import html
 from collections.abc import Mapping, Sequence
@@ -23,10 +23,10 @@ from videossr.storage.atomic import atomic_folder
 
 @dataclass(frozen=True)
 class Outcome:
-    """What one expectation found: the check, and the rows that break it (None when no row does)."""
+    """The result of one expectation: the check, and the rows that fail it (None where none does)."""
 
     check: Check
-    breach: GateFailure | None
+    failure: GateFailure | None
 
 
 def open_context() -> Any:
@@ -40,10 +40,10 @@ def open_context() -> Any:
 
 
 def run_suite(context: Any, table: str, rows: pd.DataFrame, suite: Suite, name_column: str) -> list[Outcome]:
-    """Hold `rows` against `suite`; the result stays in `context` for the Data Docs.
+    """Check `rows` by `suite`; the result stays in `context` for the Data Docs.
 
-    `name_column` is what a row is called in a breach. Raises RuntimeError when an expectation could not be computed:
-    that is a fault of the gate, and must not pass for a verdict on the data.
+    `name_column` holds the name of a row in a failure. Raises RuntimeError where an expectation could not be computed:
+    that is a fault of the gate and no verdict on the data.
     """
     asset = context.data_sources.add_pandas(table).add_dataframe_asset(table)
     definition = ValidationDefinition(
@@ -60,12 +60,12 @@ def run_suite(context: Any, table: str, rows: pd.DataFrame, suite: Suite, name_c
         },
     )
     order = [expectation.description for expectation in suite]  # Great Expectations sorts its results by columns
-    results = sorted(result.results, key=lambda one: order.index(one.expectation_config.description))
-    return [_finding(table, one, name_column) for one in results]
+    results = sorted(result.results, key=lambda item: order.index(item.expectation_config.description))
+    return [_outcome(table, item, name_column) for item in results]
 
 
 def _escaped(rows: pd.DataFrame) -> pd.DataFrame:
-    # Data Docs write values into their pages as they are: a file's name would run as a script in the reader's browser.
+    # Data Docs do not escape values: a file name would run as a script in the reader's browser.
     texts = {name: column for name, column in rows.items() if not pd.api.types.is_numeric_dtype(column)}
     return rows.assign(**{str(name): [_escape(value) for value in column] for name, column in texts.items()})
 
@@ -74,25 +74,25 @@ def _escape(value: Any) -> Any:
     return html.escape(value, quote=False) if isinstance(value, str) else value
 
 
-def _finding(table: str, one: Any, name_column: str) -> Outcome:
-    kind, rule = one.expectation_config.type, one.expectation_config.description
-    if one.exception_info.get("raised_exception"):
-        raise RuntimeError(f"{table}: {kind} could not be computed: {one.exception_info['exception_message']}")
-    unexpected = one.result.get("unexpected_index_list") or []
-    num_rows = int(one.result.get("element_count") or 0)
-    check = Check(table, rule, kind, bool(one.success), num_rows, len(unexpected))
-    if one.success and not unexpected:
+def _outcome(table: str, result: Any, name_column: str) -> Outcome:
+    kind, rule = result.expectation_config.type, result.expectation_config.description
+    if result.exception_info.get("raised_exception"):
+        raise RuntimeError(f"{table}: {kind} could not be computed: {result.exception_info['exception_message']}")
+    unexpected = result.result.get("unexpected_index_list") or []
+    num_rows = int(result.result.get("element_count") or 0)
+    check = Check(table, rule, kind, bool(result.success), num_rows, len(unexpected))
+    if result.success and not unexpected:
         return Outcome(check, None)
     names = tuple(dict.fromkeys(html.unescape(str(row[name_column])) for row in unexpected))
-    return Outcome(check, GateFailure(table, rule, names, _detail(one.result, unexpected, name_column)))
+    return Outcome(check, GateFailure(table, rule, names, _detail(result.result, unexpected, name_column)))
 
 
-def _detail(found: Mapping[str, Any], unexpected: Sequence[Mapping[str, Any]], name_column: str) -> str:
+def _detail(result: Mapping[str, Any], unexpected: Sequence[Mapping[str, Any]], name_column: str) -> str:
     if not unexpected:
-        missing = found.get("partial_missing_list")
-        return f"missing: {', '.join(map(str, missing))}" if missing else f"found {found.get('observed_value')}"
+        missing = result.get("partial_missing_list")
+        return f"missing: {', '.join(map(str, missing))}" if missing else f"found {result.get('observed_value')}"
     first = ", ".join(f"{key} {_short(value)}" for key, value in unexpected[0].items() if key != name_column)
-    count = f"{len(unexpected)} of {found.get('element_count')} rows"
+    count = f"{len(unexpected)} of {result.get('element_count')} rows"
     return f"{count}; first: {first}" if first else count
 
 
@@ -102,7 +102,7 @@ def _short(value: Any, width: int = 80) -> str:
 
 
 def write_data_docs(context: Any, folder: Path) -> None:
-    """Draw the context's results as Data Docs under `folder`, whole or not at all. They are unstyled offline."""
+    """Write the results in `context` as Data Docs to `folder`, whole or not at all. Offline they have no style."""
     with atomic_folder(folder) as temporary:
         store = {"class_name": "TupleFilesystemStoreBackend", "base_directory": str(temporary.resolve())}
         site = {"class_name": "SiteBuilder", "store_backend": store, "show_how_to_buttons": False}

@@ -1,4 +1,4 @@
-"""What the gate is told and what it says: thresholds, checks, failures, and the whole result."""
+"""The gate's parameters and results: thresholds, checks, failures, and the whole result."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -15,9 +15,9 @@ class ValidateParams:
     - `max_quarantined`: share of the source's files that may be unusable.
     - `max_duplicates`: share of a set's samples that may repeat another one (same video, same edit).
     - `max_imbalance`: how many times its fair share one class of answers may hold. Fair is an even spread over all
-      answers there are; only what chance does not explain counts (see `balance.least_share`).
+      possible answers; only what chance does not explain counts (see `balance.lower_share_bound`).
     - `perceptibility_samples`: samples of each task and variant, in each set, that are rendered and compared with
-      the clean clip.
+      the clip before the edit.
     - `perceptible_difference`: mean absolute difference, 0..255, from which an edit counts as visible.
     - `min_perceptible`: share of the rendered samples of one task and variant that must be visible.
     """
@@ -63,7 +63,7 @@ class Check:
 
 @dataclass(frozen=True)
 class GateFailure:
-    """What broke one rule: `rows` are the names of the rows (empty when the table as a whole is wrong).
+    """A rule that failed. `rows` are the names of the failing rows (empty where the table as a whole is wrong).
 
     Rows are named by video_id (manifest, store), path (quarantine), sample_id (train, viubench, renders) or
     "set task/variant" (balance).
@@ -78,15 +78,15 @@ class GateFailure:
         """The failure in one line, naming at most `max_rows` rows."""
         named = ", ".join(self.rows[:max_rows]) + (", ..." if len(self.rows) > max_rows else "")
         line = f"{self.table}: {self.expectation} ({self.detail})" + (f": {named}" if named else "")
-        return " ".join(line.split())  # a file's name may hold line breaks
+        return " ".join(line.split())  # a file name may contain line breaks
 
 
 @dataclass(frozen=True)
 class GateResult:
-    """The verdict: fit to train on only when no rule failed.
+    """The result of the gate: the data may be trained on only where no rule failed.
 
-    `warnings` are rows that break a rule within the share it allows. `documents` is the Great Expectations context
-    that holds the validation results; `write_gate` draws the Data Docs from it.
+    `warnings` are rows that fail a rule within the share that it allows. `documents` is the Great Expectations context
+    with the validation results, from which `write_gate` writes the Data Docs.
     """
 
     failures: tuple[GateFailure, ...]
@@ -100,7 +100,7 @@ class GateResult:
         return not self.failures
 
     def summary(self, max_failures: int = 2) -> str:
-        """One sentence for a person: how many rules failed, and the first of them with their rows."""
+        """One sentence: how many rules failed, and the first of them with their rows."""
         if self.success:
             return f"the data is fit to train on: {len(self.checks)} rules hold"
         first = "; ".join(failure.sentence() for failure in self.failures[:max_failures])

@@ -1,8 +1,7 @@
-"""The rules, as Great Expectations suites in code: no project folder to drift, an ephemeral context, one run.
+"""The rules, as Great Expectations suites defined in code.
 
-Every expectation carries its rule as a sentence (`description`); the reports speak in these sentences. What a rule
-needs to know is a column of the table (see `tables`), so that no expectation carries 30,000 names, and no metric
-walks a table row by row through pandas.
+The `description` of every expectation is its rule in one sentence, which the reports show. What a rule needs to know is
+a column of its table (see `tables`), so that no expectation holds 30,000 names and no metric iterates over rows.
 """
 
 from collections.abc import Iterable, Sequence
@@ -27,7 +26,7 @@ Suite = Sequence[Expectation]
 
 
 class AnswerScoresOne(MulticolumnMapMetricProvider):
-    """Per row of (task, answer): does the task's reward give the answer itself full marks?"""
+    """For each row of (task, answer): does the reward of the task give the answer 1?"""
 
     condition_metric_name = "multicolumn_values.answer_scores_one"
     condition_domain_keys = ("batch_id", "table", "column_list", "row_condition", "condition_parser", "ignore_row_if")
@@ -40,7 +39,7 @@ class AnswerScoresOne(MulticolumnMapMetricProvider):
 
 
 class ExpectAnswerToScoreOne(MulticolumnMapExpectation):
-    """The reward of the row's task understands the row's answer and gives it full marks."""
+    """The reward of the row's task parses the row's answer and gives it 1."""
 
     map_metric = "multicolumn_values.answer_scores_one"
     success_keys = ("mostly",)
@@ -48,7 +47,7 @@ class ExpectAnswerToScoreOne(MulticolumnMapExpectation):
 
 
 def scores_one(task: str, answer: str) -> bool:
-    """Whether `answer`, taken as a reply, earns 1.0 from the reward of `task`; a malformed answer does not."""
+    """Whether the reward of `task` gives 1 to `answer` as a reply; a malformed answer gets 0."""
     try:
         return abs(rewards.score(task, answer, answer) - 1.0) < 1e-6
     except (ValueError, KeyError):
@@ -72,7 +71,7 @@ def manifest_suite(params: ValidateParams) -> Suite:
 
 
 def _positive(column: str) -> Expectation:
-    # Absent and not-finite values are stored as -1 by `tables`, because column expectations pass over nulls.
+    # `tables` writes missing and not finite values as -1, because column expectations ignore nulls.
     return expect.ExpectColumnValuesToBeBetween(
         column=column, min_value=0, strict_min=True, description=f"{column} is a positive number"
     )
@@ -125,7 +124,7 @@ def store_suite() -> Suite:
 
 
 def viubench_suite(kinds: Iterable[str], params: ValidateParams) -> Suite:
-    """The rules of `samples_suite`, and that no column of the benchmark is left without a question."""
+    """The rules of `samples_suite`, and that every column of the benchmark has a question."""
     columns = expect.ExpectColumnDistinctValuesToContainSet(
         column="kind", value_set=list(VIUBENCH), description="the benchmark has questions in all nine columns"
     )
@@ -133,7 +132,7 @@ def viubench_suite(kinds: Iterable[str], params: ValidateParams) -> Suite:
 
 
 def samples_suite(split: str, kinds: Iterable[str], params: ValidateParams) -> Suite:
-    """The rules of one set of samples; `kinds` are the known "task/variant" names, `split` whose videos it may use."""
+    """The rules of one set of samples. `kinds` are the known "task/variant" names, `split` is the split it may use."""
     repeats = f"at most {params.max_duplicates:.0%} of the samples repeat another" if params.max_duplicates else ""
     return [
         expect.ExpectTableRowCountToBeBetween(min_value=1, description="the set is not empty"),
@@ -165,7 +164,7 @@ def samples_suite(split: str, kinds: Iterable[str], params: ValidateParams) -> S
 
 
 def _absent(column: str, rule: str) -> Expectation:
-    """A rule whose violations `tables` has described in `column`; the description shows in the reports."""
+    """A rule whose violations `tables` describes in `column`; the reports show these descriptions."""
     return expect.ExpectColumnValuesToBeNull(column=column, description=rule)
 
 
@@ -180,7 +179,7 @@ def balance_suite(params: ValidateParams) -> Suite:
 
 
 def renders_suite(kinds: Iterable[str], params: ValidateParams) -> Suite:
-    """One rule for each "task/variant": the share applies to each alone, so that no kind hides behind another."""
+    """One rule for each "task/variant", so that no kind can compensate for another."""
     share = f"{params.min_perceptible:.0%}"
     return [
         expect.ExpectColumnValuesToBeBetween(

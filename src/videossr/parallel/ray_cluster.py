@@ -27,6 +27,7 @@ _QUIET = {
     "RAY_DISABLE_FAILURE_SIGNAL_HANDLER": "1",  # it prints a stack where a stage is asked to end
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
 }
+_INIT_OPTIONS: dict[str, Any] = {"log_to_driver": False, "logging_level": "error"}
 _POLL_SECONDS = 0.2  # between two checks whether a result is still wanted
 _CRASHED_TWICE = Failure("crashed", "the machine that had it, or its Ray worker, died, twice")
 
@@ -127,7 +128,7 @@ def _connect(address: str) -> Any:
         return ray
     try:
         _require_listening(address)
-        ray.init(address, log_to_driver=False, logging_level="error")
+        ray.init(address, **_INIT_OPTIONS)
     except OSError:
         raise ConfigError(
             f"no Ray cluster answers at RAY_ADDRESS {address}: start one there (ray start --head), or set "

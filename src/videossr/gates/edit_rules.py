@@ -1,6 +1,6 @@
-"""What an edit may hold, task by task: which videos it uses, what is wrong with it, which answers it stands for.
+"""Rules for the edits of each task: the videos that an edit uses, its faults, the answer classes it belongs to.
 
-A task that is not in these tables is only held against the rules that every task shares.
+A task that is not in these tables is checked only by the rules that all tasks share.
 """
 
 import itertools
@@ -14,24 +14,24 @@ from videossr.pretext import Counting, Grounding, Jigsaw, shapes
 from videossr.pretext.perturbations import PERTURBATIONS
 from videossr.records import Sample
 
-# What reading an edit may raise when it is not of its task's form.
+# What reading an edit may raise when it does not have the form of its task.
 UNREADABLE = (AttributeError, IndexError, KeyError, TypeError, ValueError)
 
-_ROUNDING = 1e-3  # edits hold rounded numbers
+_ROUNDING = 1e-3  # the numbers in edits are rounded
 _POSITION_CLASSES = 5
 
 
 @dataclass(frozen=True)
 class AnswerClass:
-    """One thing an answer says (`what`), how it says it (`label`), and the share of that label in a fair draw."""
+    """One aspect of an answer, such as the number of circles, its value, and the share of that value in a fair draw."""
 
-    what: str
-    label: str
+    aspect: str
+    value: str
     fair_share: float
 
 
 def videos_used(sample: Sample) -> list[str]:
-    """The video a sample is cut from and, where its edit names one, the donor of frames."""
+    """The ids of the sample's video and, if its edit names one, of the donor of frames."""
     params = sample.edit.get("params") if isinstance(sample.edit, Mapping) else None
     donor = params.get("donor") if isinstance(params, Mapping) else None
     return [sample.video_id] if donor is None else [sample.video_id, str(donor)]
@@ -58,11 +58,11 @@ def _grounding_faults(sample: Sample, task: Grounding, num_stored: int) -> Itera
 
 
 def _pace_faults(edit: Mapping[str, Any], pace: tuple[int, int], num_stored: int) -> Iterator[str]:
-    """The strides are those of the perturbation, and what they show is stored."""
+    """Strides that are not those of the perturbation, and shown frames that are not stored."""
     outside, inside = edit["stride"]
     if outside < 1 or outside * pace[1] != inside * pace[0]:
         yield f"strides {outside} and {inside} are not in the proportion {pace[0]}:{pace[1]}"
-    # Between num_frames frames lie num_frames - 1 steps: an interval at the end of the clip has one step less.
+    # There are num_frames - 1 steps between num_frames frames: an interval at the end of the clip has one step less.
     num_inside = edit["length"] - (edit["start"] + edit["length"] >= edit["num_frames"])
     last = edit["offset"] + (edit["num_frames"] - 1 - num_inside) * outside + num_inside * inside
     if not 0 <= edit["offset"] <= last < num_stored:
@@ -96,7 +96,7 @@ def _counting_faults(sample: Sample, task: Counting, num_stored: int) -> Iterato
 
 
 def _counting_limits(variant: str, task: Counting) -> tuple[int, int]:
-    """The most frames with the same shape, and the most shapes on a frame."""
+    """The maximum number of frames with the same shape, and of shapes on a frame."""
     limits = {
         "easy": (task.easy_max_frames, task.easy_max_instances),
         "hard": (task.hard_max_frames, task.hard_max_instances),
@@ -122,14 +122,14 @@ def _crowd_faults(frame: int, crowd: Sequence[Mapping[str, Any]], max_instances:
         yield f"frame {frame} holds {len(crowd)} shapes, more than {max_instances}"
     if len({shape["kind"] for shape in crowd}) > 1:
         yield f"frame {frame} holds more than one kind of shape"
-    if any(_overlap(one, other) for one, other in itertools.combinations(crowd, 2)):
+    if any(_overlap(first, second) for first, second in itertools.combinations(crowd, 2)):
         yield f"shapes overlap on frame {frame}"
 
 
-def _overlap(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
-    # Centres are fractions of width and height, sizes of the short side: other frames only pull shapes further apart.
-    apart = math.hypot(one["cx"] - other["cx"], one["cy"] - other["cy"])
-    return apart < sum(shapes.bounding_radius(shape["kind"], shape["size"]) for shape in (one, other)) - _ROUNDING
+def _overlap(first: Mapping[str, Any], second: Mapping[str, Any]) -> bool:
+    # Centres are fractions of width and height, sizes of the short side: a frame that is not square separates more.
+    distance = math.hypot(first["cx"] - second["cx"], first["cy"] - second["cy"])
+    return distance < sum(shapes.bounding_radius(shape["kind"], shape["size"]) for shape in (first, second)) - _ROUNDING
 
 
 def _jigsaw_faults(sample: Sample, task: Jigsaw, num_stored: int) -> Iterator[str]:
@@ -147,7 +147,7 @@ def _jigsaw_faults(sample: Sample, task: Jigsaw, num_stored: int) -> Iterator[st
 
 def _grounding_classes(sample: Sample, task: Grounding) -> Iterator[AnswerClass]:
     places = (task.num_frames - sample.edit["length"]) // task.align + 1
-    if not places >= 1:  # longer than the clip, or no number: named by the rule of ranges
+    if not places >= 1:  # longer than the clip, or not a number: the rule on ranges names it
         return
     classes = min(_POSITION_CLASSES, places)
     part = sample.edit["start"] // task.align * classes // places + 1
@@ -166,15 +166,15 @@ def _jigsaw_classes(sample: Sample, task: Jigsaw) -> Iterator[AnswerClass]:
         yield AnswerClass(f"place {place} goes to clip", digit, 1 / int(sample.variant))
 
 
-# (sample, its task, number of stored frames of its video) -> faults in words. An edit that cannot even be read raises
-# one of UNREADABLE.
+# (sample, its task, number of stored frames of its video) -> sentences about its faults. An unreadable edit raises one
+# of UNREADABLE.
 FAULTS: dict[str, Callable[[Sample, Any, int], Iterator[str]]] = {
     "grounding": _grounding_faults,
     "counting": _counting_faults,
     "jigsaw": _jigsaw_faults,
 }
 
-# (sample, its task) -> what the answer says, for the balance of answers.
+# (sample, its task) -> the classes of its answer, for the balance of answers.
 CLASSES: dict[str, Callable[[Sample, Any], Iterator[AnswerClass]]] = {
     "grounding": _grounding_classes,
     "counting": _counting_classes,

@@ -1,4 +1,4 @@
-"""The gate's one run: records to tables, tables against suites, findings to a verdict."""
+"""Run the gate: records to tables, tables through suites, outcomes to a result."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -27,7 +27,7 @@ from videossr.records import RejectedFile, Sample, Video
 Table = tuple[str, pd.DataFrame, suites.Suite, str]
 
 
-def inspect(
+def run_gate(
     manifest: Sequence[Video],
     quarantine: Sequence[RejectedFile],
     store: StoredFrames,
@@ -37,51 +37,51 @@ def inspect(
     seed: int,
 ) -> GateResult:
     """See `videossr.gates.validate`."""
-    footage = store.frame_times()
-    source = GateContext.of(manifest, footage, tasks)
-    renders = renders_table(sets, store, source, params.perceptibility_samples, np.random.default_rng(seed))
+    stored_videos = store.frame_times()
+    context = GateContext.of(manifest, stored_videos, tasks)
+    renders = renders_table(sets, store, context, params.perceptibility_samples, np.random.default_rng(seed))
     tables: list[Table] = [
-        ("manifest", manifest_table(manifest, footage, quarantine), suites.manifest_suite(params), "video_id"),
-        ("quarantine", quarantine_table(quarantine, manifest, footage), suites.quarantine_suite(), "path"),
+        ("manifest", manifest_table(manifest, stored_videos, quarantine), suites.manifest_suite(params), "video_id"),
+        ("quarantine", quarantine_table(quarantine, manifest, stored_videos), suites.quarantine_suite(), "path"),
         ("source", source_table(manifest, quarantine), suites.source_suite(params), "source"),
-        ("store", store_table(manifest, footage, sets), suites.store_suite(), "video_id"),
-        *_samples(sets, source, renders, params),
+        ("store", store_table(manifest, stored_videos, sets), suites.store_suite(), "video_id"),
+        *_sample_tables(sets, context, renders, params),
     ]
-    balance = balance_table(sets, source)
+    balance = balance_table(sets, context)
     tables.append(("balance", balance, suites.balance_suite(params), "name"))
     tables.append(("renders", renders, suites.renders_suite(renders["kind"].unique(), params), "sample_id"))
-    context = open_context()
-    findings = [one for table in tables for one in run_suite(context, *table)]
+    gx_context = open_context()
+    outcomes = [outcome for table in tables for outcome in run_suite(gx_context, *table)]
     statistics = _statistics({name: rows for name, rows, _, _ in tables})
-    return _result(findings, statistics, context)
+    return _result(outcomes, statistics, gx_context)
 
 
-def _samples(
-    sets: Mapping[str, Sequence[Sample]], source: GateContext, renders: pd.DataFrame, params: ValidateParams
+def _sample_tables(
+    sets: Mapping[str, Sequence[Sample]], context: GateContext, renders: pd.DataFrame, params: ValidateParams
 ) -> Iterator[Table]:
     clips = dict(zip(renders["kind"], renders["clips"], strict=True))
     rules = {
-        "train": suites.samples_suite("train", source.kinds, params),
-        "viubench": suites.viubench_suite(source.kinds, params),
+        "train": suites.samples_suite("train", context.kinds, params),
+        "viubench": suites.viubench_suite(context.kinds, params),
     }
     for name, samples in sets.items():
         elsewhere = (sample.sample_id for other in sets if other != name for sample in sets[other])
-        yield name, samples_table(samples, SETS[name], elsewhere, source, clips), rules[name], "sample_id"
+        yield name, samples_table(samples, SETS[name], elsewhere, context, clips), rules[name], "sample_id"
 
 
-def _result(findings: Sequence[Outcome], statistics: Mapping[str, Any], context: Any) -> GateResult:
-    breaches = [(one.check.success, one.breach) for one in findings if one.breach is not None]
+def _result(outcomes: Sequence[Outcome], statistics: Mapping[str, Any], gx_context: Any) -> GateResult:
+    failures = [(outcome.check.success, outcome.failure) for outcome in outcomes if outcome.failure is not None]
     return GateResult(
-        failures=tuple(breach for success, breach in breaches if not success),
-        warnings=tuple(breach for success, breach in breaches if success),
-        checks=tuple(one.check for one in findings),
+        failures=tuple(failure for success, failure in failures if not success),
+        warnings=tuple(failure for success, failure in failures if success),
+        checks=tuple(outcome.check for outcome in outcomes),
         statistics=statistics,
-        documents=context,
+        documents=gx_context,
     )
 
 
 def _statistics(tables: Mapping[str, pd.DataFrame]) -> dict[str, Any]:
-    """Figures for the reports, plain JSON: numbers of rows, reasons, samples and visibility of each kind, shares."""
+    """Statistics for the reports, as JSON: numbers of rows, reasons, samples and visibility of each kind, shares."""
     manifest, quarantine, renders, balance = (tables[name] for name in ("manifest", "quarantine", "renders", "balance"))
     return {
         "videos": len(manifest),
@@ -91,9 +91,9 @@ def _statistics(tables: Mapping[str, pd.DataFrame]) -> dict[str, Any]:
         "samples": {name: len(tables[name]) for name in SETS},
         "videos_by_split": _counts(manifest["split"]),
         "quarantine_by_reason": _counts(quarantine["reason"]),
-        "samples_by_kind": _by_kind(tables),
-        "visible_difference": _visible(renders),
-        "largest_class": _largest(balance),
+        "samples_by_kind": _samples_by_kind(tables),
+        "visible_difference": _visible_difference(renders),
+        "largest_class": _largest_class(balance),
     }
 
 
@@ -101,14 +101,14 @@ def _counts(column: "pd.Series[Any]") -> dict[str, int]:
     return {str(key): int(count) for key, count in column.value_counts().sort_index().items()}
 
 
-def _by_kind(tables: Mapping[str, pd.DataFrame]) -> dict[str, dict[str, int]]:
+def _samples_by_kind(tables: Mapping[str, pd.DataFrame]) -> dict[str, dict[str, int]]:
     counts = {name: _counts(tables[name]["kind"]) for name in SETS}
     kinds = sorted({kind for by_kind in counts.values() for kind in by_kind})
     return {kind: {name: counts[name].get(kind, 0) for name in SETS} for kind in kinds}
 
 
-def _visible(renders: pd.DataFrame) -> dict[str, dict[str, float]]:
-    """Mean absolute difference, 0..255, between rendered and clean clips of each kind: least, middle, number."""
+def _visible_difference(renders: pd.DataFrame) -> dict[str, dict[str, float]]:
+    """Mean absolute difference, 0..255, between rendered and unedited clips of each kind: least, median, number."""
     by_kind = renders.groupby("kind")["difference"]
     return {
         str(kind): {
@@ -120,7 +120,7 @@ def _visible(renders: pd.DataFrame) -> dict[str, dict[str, float]]:
     }
 
 
-def _largest(balance: pd.DataFrame) -> dict[str, dict[str, float]]:
+def _largest_class(balance: pd.DataFrame) -> dict[str, dict[str, float]]:
     columns = {"share": "share", "fair_share": "fair share", "num_answers": "answers", "ratio": "times its fair share"}
     rows = balance.set_index("name")[list(columns)].rename(columns=columns).round(6)
     return {str(name): {str(key): value for key, value in row.items()} for name, row in rows.to_dict("index").items()}
