@@ -1,6 +1,5 @@
 """Stored videos are not decoded again: after a kill, when videos join or leave, or when the store was deleted."""
 
-import hashlib
 import os
 import resource
 import shutil
@@ -13,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.videos import write_video
+from tests.support.frame_stores import PARAMS, read_files, to_manifest_row, write_four_videos
 from videossr.errors import StoreError
 from videossr.frames.sampling import FramesParams
 from videossr.frames.store import FrameStore
@@ -21,18 +20,10 @@ from videossr.frames.writing import write_store
 from videossr.parallel import Limits, parallel_map
 from videossr.records import RejectedFile, Video
 
-PARAMS = FramesParams(num_frames=12, max_pixels=64 * 96, min_pixels=1024)
-
-
-def video(path: Path) -> Video:
-    digest = hashlib.sha256(path.read_bytes()).hexdigest()[:16]
-    return Video(digest, str(path), "h264", 96, 64, 25.0, 3.2, 80, "train")
-
 
 @pytest.fixture(scope="module")
 def originals(tmp_path_factory: pytest.TempPathFactory) -> list[Video]:
-    folder = tmp_path_factory.mktemp("videos")
-    return [video(write_video(folder / f"{n}.mp4", n, options={"crf": "10"})) for n in (20, 40, 60, 80)]
+    return write_four_videos(tmp_path_factory.mktemp("videos"))
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +31,7 @@ def expected(originals: list[Video], tmp_path_factory: pytest.TempPathFactory) -
     """The files of a store that one undisturbed run wrote."""
     root = tmp_path_factory.mktemp("expected") / "frames"
     assert write_store(originals, root, PARAMS, workers=0, videos_per_shard=2) == []
-    return contents(root)
+    return read_files(root)
 
 
 @pytest.fixture
@@ -49,10 +40,6 @@ def videos(originals: list[Video], tmp_path: Path) -> list[Video]:
     (tmp_path / "source").mkdir()
     copies = [replace(v, path=str(shutil.copy(v.path, tmp_path / "source"))) for v in originals]
     return sorted(copies, key=lambda v: v.video_id)
-
-
-def contents(root: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in sorted(root.iterdir())}
 
 
 def store(videos: list[Video], folder: Path, params: FramesParams = PARAMS) -> list[RejectedFile]:
@@ -73,7 +60,7 @@ def test_a_deleted_store_is_restored_without_reading_a_video(
     shutil.rmtree(tmp_path / "frames")
     delete_sources(videos)
     assert store(videos, tmp_path) == []
-    assert contents(tmp_path / "frames") == expected
+    assert read_files(tmp_path / "frames") == expected
 
 
 def test_only_a_video_that_joins_is_read(videos: list[Video], expected: dict[str, bytes], tmp_path: Path) -> None:
@@ -84,7 +71,7 @@ def test_only_a_video_that_joins_is_read(videos: list[Video], expected: dict[str
         assert store(others, folder) == []
         delete_sources(others)
         assert store(copies, folder) == []
-        assert contents(folder / "frames") == expected
+        assert read_files(folder / "frames") == expected
 
 
 def test_a_video_that_leaves_is_removed_from_the_store_and_no_video_is_read(
@@ -95,7 +82,7 @@ def test_a_video_that_leaves_is_removed_from_the_store_and_no_video_is_read(
     remaining = [videos[0], videos[2], videos[3]]
     assert store(remaining, tmp_path) == []
     write_store([v for v in originals if v.video_id != videos[1].video_id], tmp_path / "fresh", PARAMS, 0, None, 2)
-    assert contents(tmp_path / "frames") == contents(tmp_path / "fresh")
+    assert read_files(tmp_path / "frames") == read_files(tmp_path / "fresh")
 
 
 def test_shards_of_other_builds_are_removed(videos: list[Video], tmp_path: Path) -> None:
@@ -122,7 +109,7 @@ def test_shards_are_copied_between_two_file_systems(
     work_dir = Path("/dev/shm") / f"videossr-{os.getpid()}"
     try:
         write_store(videos, tmp_path / "frames", PARAMS, 0, work_dir, videos_per_shard=2)
-        assert contents(tmp_path / "frames") == expected
+        assert read_files(tmp_path / "frames") == expected
     finally:
         shutil.rmtree(work_dir)
 
@@ -139,17 +126,17 @@ def test_a_damaged_shard_is_noticed_and_its_videos_are_read_again(
         data[700] ^= 1
         shard.write_bytes(data)
         assert store(next_videos, tmp_path) == []
-        assert contents(tmp_path / "frames") == expected
+        assert read_files(tmp_path / "frames") == expected
     store(videos[:3], tmp_path)
     for shard in (tmp_path / "frames").glob("*.tar"):
         shard.write_bytes(shard.read_bytes()[:-1])
     assert store(videos, tmp_path) == []
-    assert contents(tmp_path / "frames") == expected
+    assert read_files(tmp_path / "frames") == expected
 
 
 def test_a_file_rejected_for_a_permanent_reason_is_not_read_again(videos: list[Video], tmp_path: Path) -> None:
     Path(videos[1].path).write_bytes(b"no video")
-    videos[1] = video(Path(videos[1].path))
+    videos[1] = to_manifest_row(Path(videos[1].path))
     rejected = store(videos, tmp_path)
     assert len(rejected) == 1
     delete_sources(videos)
@@ -166,7 +153,7 @@ def test_a_cache_file_damaged_by_a_power_loss_is_written_again(
             for path in (tmp_path / "work").glob(f"*/{name}"):
                 path.write_bytes(damaged)
             assert store(next_videos, tmp_path) == []
-    assert contents(tmp_path / "frames") == expected
+    assert read_files(tmp_path / "frames") == expected
 
 
 def test_shards_of_other_parameters_are_not_used(videos: list[Video], tmp_path: Path) -> None:
@@ -184,7 +171,7 @@ def test_only_an_unreadable_video_is_read_again_by_the_next_run(
     moved.rename(videos[1].path)
     delete_sources([videos[0], *videos[2:]])
     assert store(videos, tmp_path, params) == []
-    assert contents(tmp_path / "frames") == expected
+    assert read_files(tmp_path / "frames") == expected
     assert not list((tmp_path / "work").glob("*/*.partial"))
 
 
@@ -207,7 +194,7 @@ def test_a_killed_run_continues_after_its_last_finished_shard(
     shutil.copy(next(v.path for v in originals if v.video_id == videos[2].video_id), third)
     delete_sources(videos[:2])  # stored videos are not read again
     assert store(videos, tmp_path) == []
-    assert contents(tmp_path / "frames") == expected
+    assert read_files(tmp_path / "frames") == expected
 
 
 @pytest.mark.parametrize("when", ["shards", "index", "store"])
@@ -215,17 +202,17 @@ def test_a_kill_at_the_end_loses_nothing(
     videos: list[Video], expected: dict[str, bytes], tmp_path: Path, when: str
 ) -> None:
     """SIGKILL just before the last shard is finished, before the index is written, and before the store appears."""
-    run = get_context("spawn").Process(target=_store_until, args=(videos, tmp_path, when))
+    run = get_context("spawn").Process(target=_store_until_killed, args=(videos, tmp_path, when))
     run.start()
     run.join()
     assert run.exitcode == -signal.SIGKILL and not (tmp_path / "frames").exists()
     if when != "shards":
         delete_sources(videos)
     assert store(videos, tmp_path) == []
-    assert contents(tmp_path / "frames") == expected and not (tmp_path / "frames.partial").exists()
+    assert read_files(tmp_path / "frames") == expected and not (tmp_path / "frames.partial").exists()
 
 
-def _store_until(videos: list[Video], folder: Path, when: str) -> None:
+def _store_until_killed(videos: list[Video], folder: Path, when: str) -> None:
     """Kill this process just before it renames the file or folder that completes step `when`."""
     prefixes = {"shards": "shard-00001.rows", "index": "index.parquet", "store": "frames.partial"}
 
@@ -252,7 +239,7 @@ def test_a_kill_at_any_step_loses_no_finished_shard_and_changes_no_byte(
         no_store = Path(shutil.copytree(state, tmp_path / "no store" / state.name))
         shutil.rmtree(no_store / "frames", ignore_errors=True)
         assert store(videos, no_store) == []
-        assert contents(no_store / "frames") == expected and not (no_store / "frames.partial").exists(), state
+        assert read_files(no_store / "frames") == expected and not (no_store / "frames.partial").exists(), state
     delete_sources(videos)  # finished shards are not read again
     with_all_shards = [
         state for state in copies if any(len(list(build.glob("*.rows.parquet"))) == 2 for build in state.glob("work/*"))
@@ -260,15 +247,15 @@ def test_a_kill_at_any_step_loses_no_finished_shard_and_changes_no_byte(
     assert len(with_all_shards) >= 5
     for state in with_all_shards:
         assert store(videos, state) == []
-        assert contents(state / "frames") == expected and not (state / "frames.partial").exists(), state
+        assert read_files(state / "frames") == expected and not (state / "frames.partial").exists(), state
 
 
-def _store_and_copy_every_state(videos: list[Video], work: Path, states: Path) -> None:
-    """Copy `work` before every Python call that changes a file.
+def _store_and_copy_every_state(videos: list[Video], folder: Path, states: Path) -> None:
+    """Copy `folder` before every Python call that changes a file.
 
     Writes by C++ libraries raise no audit event, but each of them happens between two such calls.
     """
-    store(videos[:1], work)
+    store(videos[:1], folder)
     events = ("os.mkdir", "os.rename", "os.remove", "os.rmdir", "os.link", "open")
     copying = False
 
@@ -277,11 +264,11 @@ def _store_and_copy_every_state(videos: list[Video], work: Path, states: Path) -
         if copying or event not in events or (event == "open" and args[1] not in ("w", "wb")):
             return
         copying = True
-        shutil.copytree(work, states / f"{len(list(states.glob('*'))):03d}-{event}")
+        shutil.copytree(folder, states / f"{len(list(states.glob('*'))):03d}-{event}")
         copying = False
 
     sys.addaudithook(copy_before_change)
-    store(videos, work)
+    store(videos, folder)
     copying = True
 
 
@@ -292,7 +279,7 @@ def test_a_full_disk_raises_one_sentence_and_a_later_run_continues(
         list(parallel_map(_store_on_a_full_disk, [(videos, tmp_path)], 1, Limits(), lambda item, failure: failure))
     assert not (tmp_path / "frames").exists()
     store(videos, tmp_path)
-    assert contents(tmp_path / "frames") == expected
+    assert read_files(tmp_path / "frames") == expected
 
 
 def _store_on_a_full_disk(job: tuple[list[Video], Path]) -> None:
@@ -309,5 +296,5 @@ def test_without_a_work_folder_only_the_store_and_the_table_of_readers_remain(
     (tmp_path / "frames.partial" / "shard-00009.tar").write_bytes(b"left by a killed run")
     write_store(videos[:1], tmp_path / "frames", PARAMS, workers=0)
     write_store(videos, tmp_path / "frames", PARAMS, workers=0, videos_per_shard=2)
-    assert contents(tmp_path / "frames") == expected
+    assert read_files(tmp_path / "frames") == expected
     assert {path.name for path in tmp_path.iterdir()} == {"frames", "frames.readers.parquet", "source"}

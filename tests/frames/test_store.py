@@ -1,6 +1,5 @@
 """The store holds evenly spaced, distinct frames with their presentation times, in reproducible bytes."""
 
-import hashlib
 import os
 import pickle
 import tarfile
@@ -15,6 +14,7 @@ import simplejpeg
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.support.frame_stores import PARAMS, read_files, to_manifest_row, write_four_videos
 from tests.support.videos import numbered_frames, read_number, write_black, write_video
 from videossr.decode import presentation_times
 from videossr.errors import ConfigError, StoreError
@@ -25,22 +25,10 @@ from videossr.frames.writing import write_store
 from videossr.parallel import Limits
 from videossr.records import Video
 
-PARAMS = FramesParams(num_frames=12, max_pixels=64 * 96, min_pixels=1024)
-
-
-def video(path: Path, width: int = 96, height: int = 64) -> Video:
-    digest = hashlib.sha256(path.read_bytes()).hexdigest()[:16]
-    return Video(digest, str(path), "h264", width, height, 25.0, 3.2, 80, "train")
-
 
 @pytest.fixture(scope="module")
 def videos(tmp_path_factory: pytest.TempPathFactory) -> list[Video]:
-    folder = tmp_path_factory.mktemp("videos")
-    return [video(write_video(folder / f"{n}.mp4", n, options={"crf": "10"})) for n in (20, 40, 60, 80)]
-
-
-def contents(root: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in sorted(root.iterdir())}
+    return write_four_videos(tmp_path_factory.mktemp("videos"))
 
 
 def test_the_store_holds_the_chosen_frames_and_their_times(videos: list[Video], tmp_path: Path) -> None:
@@ -84,7 +72,7 @@ def test_a_frame_of_noise_is_stored() -> None:
 def test_the_bytes_do_not_depend_on_the_workers_or_the_order_of_videos(videos: list[Video], tmp_path: Path) -> None:
     write_store(videos, tmp_path / "one", PARAMS, workers=0)
     write_store(videos[::-1], tmp_path / "two", PARAMS, workers=3)
-    assert contents(tmp_path / "one") == contents(tmp_path / "two")
+    assert read_files(tmp_path / "one") == read_files(tmp_path / "two")
 
 
 def test_shards_are_plain_tar_archives(videos: list[Video], tmp_path: Path) -> None:
@@ -115,8 +103,8 @@ def test_a_pickled_store_reads_the_same_frames(videos: list[Video], tmp_path: Pa
 
 
 def test_rejected_videos_are_returned_and_the_others_are_stored(videos: list[Video], tmp_path: Path) -> None:
-    short = video(write_video(tmp_path / "short.mp4", 10))
-    changed = video(write_video(tmp_path / "changed.mp4", 50))
+    short = to_manifest_row(write_video(tmp_path / "short.mp4", 10))
+    changed = to_manifest_row(write_video(tmp_path / "changed.mp4", 50))
     with Path(changed.path).open("ab") as file:
         file.write(b"more")
     missing = Video("0" * 16, str(tmp_path / "missing.mp4"), "h264", 96, 64, 25.0, 3.2, 80, "train")
@@ -124,7 +112,7 @@ def test_rejected_videos_are_returned_and_the_others_are_stored(videos: list[Vid
     reasons = {Path(item.path).name: item.reason for item in rejected}
     assert reasons == {"short.mp4": "too_short", "changed.mp4": "changed_while_read", "missing.mp4": "unreadable"}
     assert set(FrameStore(tmp_path / "frames")) == {v.video_id for v in videos}
-    assert sorted(contents(tmp_path / "frames")) == ["index.parquet", "shard-00000.tar"]
+    assert sorted(read_files(tmp_path / "frames")) == ["index.parquet", "shard-00000.tar"]
 
 
 def test_a_video_over_the_time_or_memory_limit_is_rejected_alone(videos: list[Video], tmp_path: Path) -> None:
@@ -133,7 +121,9 @@ def test_a_video_over_the_time_or_memory_limit_is_rejected_alone(videos: list[Vi
     rejected = write_store([*videos, slow], tmp_path / "frames", replace(PARAMS, limits=Limits(seconds=2)), workers=1)
     assert [(item.path, item.reason) for item in rejected] == [(slow.path, "timeout")]
     many_references = {"preset": "ultrafast", "x264-params": "ref=16:bframes=0:keyint=60:rc-lookahead=0:threads=1"}
-    large = video(write_black(tmp_path / "large.mp4", 40, 2160, 3840, "libx264", "yuv420p", **many_references))
+    large = to_manifest_row(
+        write_black(tmp_path / "large.mp4", 40, 2160, 3840, "libx264", "yuv420p", **many_references)
+    )
     params = replace(PARAMS, limits=Limits(megabytes=64))
     rejected = write_store([*videos, large], tmp_path / "frames", params, workers=1)
     assert [(item.path, item.reason) for item in rejected] == [(large.path, "out_of_memory")]
@@ -141,7 +131,7 @@ def test_a_video_over_the_time_or_memory_limit_is_rejected_alone(videos: list[Vi
 
 def test_near_keyframes_are_chosen_and_stored_with_their_own_times(tmp_path: Path) -> None:
     many_keyframes = {"x264-params": "keyint=5:min-keyint=5:scenecut=0"}
-    v = video(write_video(tmp_path / "a.mp4", 100, options=many_keyframes))
+    v = to_manifest_row(write_video(tmp_path / "a.mp4", 100, options=many_keyframes))
     write_store([v], tmp_path / "frames", replace(PARAMS, sampling="keyframes"), workers=0)
     clip = FrameStore(tmp_path / "frames")[v.video_id]
     numbers = [read_number(frame) for frame in clip.frames]
@@ -174,7 +164,7 @@ def test_a_table_beside_the_store_says_which_reader_read_each_file_and_why(video
     assert {(row["reader"], tuple(row["wrong"])) for row in choices} == {("pyav_seeking", ())}
     assert all("agrees" in row["why"] for row in choices)
     write_store(videos, tmp_path / "unchecked", replace(PARAMS, verify_fraction=0.0), workers=0)
-    assert contents(tmp_path / "frames") == contents(tmp_path / "unchecked")
+    assert read_files(tmp_path / "frames") == read_files(tmp_path / "unchecked")
 
 
 def test_shards_hold_a_fixed_number_of_videos(videos: list[Video], tmp_path: Path) -> None:

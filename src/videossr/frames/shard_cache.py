@@ -93,7 +93,7 @@ def find_finished_shards(folder: Path, num_shards: int) -> set[int]:
 def _has_only_final_rejections(folder: Path, shard: int) -> bool:
     try:
         rejected = read_quarantine(folder / rejected_name(shard))
-    except (StoreError, pa.ArrowInvalid):
+    except (StoreError, pa.ArrowInvalid):  # the table is missing or damaged
         return False
     return not any(item.reason in TRANSIENT_REASONS for item in rejected)
 
