@@ -1,4 +1,4 @@
-"""The report: readable by someone who was not there, true to the intervals, whole in one file."""
+"""The report: its sentences, charts and contact sheets, and one page that needs no other file."""
 
 import json
 import re
@@ -49,12 +49,12 @@ PARAMS = PretextParams(
     viubench=BenchSet(per_column=10),
 )
 TIMES = tuple(map(float, np.arange(48) * 0.25 + 0.5))
-# Pixels are noise, so that every edit shows.
+# The pixels are noise, so that every edit is visible.
 STORE = {
     f"{i:016x}": Clip(np.random.default_rng(i).integers(0, 256, (48, 32, 64, 3), dtype=np.uint8), np.array(TIMES))
     for i in range(12)
 }
-FOOTAGE = [FrameTimes(video_id, TIMES) for video_id in STORE]
+STORED_VIDEOS = [FrameTimes(video_id, TIMES) for video_id in STORE]
 BENCH_IDS = list(STORE)[:8]
 CURVES: dict[str, Any] = {
     "warmup": [{"step": step, "loss": 2.0 / (1 + step)} for step in range(40)],
@@ -72,27 +72,27 @@ GATE: dict[str, Any] = {
 
 
 def scored(samples: Sequence[Sample], right: float, seed: int) -> list[ScoredReply]:
-    """Answers right with this probability, else nonsense that must be escaped."""
+    """Scored replies: right with probability `right`, else a text that the page must escape."""
     rng = np.random.default_rng(seed)
     return [score_reply(s, s.answer if rng.random() < right else HOSTILE) for s in samples]
 
 
 def results(by_name: dict[str, list[ScoredReply]]) -> dict[str, Any]:
-    few = {"bootstrap_samples": 200, "seed": 0}
-    rows = {name: viubench.summarise(items, **few) for name, items in by_name.items()}
+    options = {"bootstrap_samples": 200, "seed": 0}
+    rows = {name: viubench.summarise(items, **options) for name, items in by_name.items()}
     return {
         "columns": list(viubench.COLUMNS),
         "rows": rows,
-        "gain": viubench.gain(by_name["before"], by_name["after"], **few),
+        "gain": viubench.gain(by_name["before"], by_name["after"], **options),
     }
 
 
 @pytest.fixture(scope="module")
-def evidence() -> ReportInputs:
-    bench_footage = [item for item in FOOTAGE if item.video_id in BENCH_IDS]
-    train_footage = [item for item in FOOTAGE if item.video_id not in BENCH_IDS]
-    bench = build_viubench(PARAMS, bench_footage)
-    guesses = baselines.random_answers(bench, FOOTAGE, 0)
+def inputs() -> ReportInputs:
+    bench_videos = [item for item in STORED_VIDEOS if item.video_id in BENCH_IDS]
+    train_videos = [item for item in STORED_VIDEOS if item.video_id not in BENCH_IDS]
+    bench = build_viubench(PARAMS, bench_videos)
+    guesses = baselines.random_answers(bench, STORED_VIDEOS, 0)
     by_name = {
         "random": [score_reply(s, reply) for s, reply in zip(bench, guesses, strict=True)],
         "constant": scored(bench, 0.2, 1),
@@ -105,9 +105,9 @@ def evidence() -> ReportInputs:
             for name in STORE
         ],
         rejected=[RejectedFile(HOSTILE, "too_short", "2 frames"), RejectedFile("b.mp4", "not_a_video")],
-        train=build_train(PARAMS, train_footage),
+        train=build_train(PARAMS, train_videos),
         bench=bench,
-        footage=FOOTAGE,
+        stored_videos=STORED_VIDEOS,
         store=STORE,
         gate=GATE,
         curves=CURVES,
@@ -117,9 +117,9 @@ def evidence() -> ReportInputs:
 
 
 @pytest.fixture(scope="module")
-def reports(evidence: ReportInputs, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def reports(inputs: ReportInputs, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("reports")
-    assert write_report(evidence, PARAMS.tasks, ReportParams(), folder) == folder / "index.html"
+    assert write_report(inputs, PARAMS.tasks, ReportParams(), folder) == folder / "index.html"
     return folder
 
 
@@ -129,13 +129,13 @@ def page(reports: Path) -> str:
 
 
 @pytest.fixture(scope="module")
-def sheets(evidence: ReportInputs) -> list[ContactSheet]:
+def sheets(inputs: ReportInputs) -> list[ContactSheet]:
     drawn = draw_sheets(
         PARAMS.tasks,
-        evidence.bench,
-        evidence.bench_footage,
+        inputs.bench,
+        inputs.bench_videos,
         STORE,
-        evidence.scored,
+        inputs.scored,
         seed=0,
         frames_per_strip=16,
         thumbnail_pixels=64,
@@ -145,7 +145,7 @@ def sheets(evidence: ReportInputs) -> list[ContactSheet]:
 
 @dataclass
 class Outline(HTMLParser):
-    """What a page links to and shows, and whether its tags close."""
+    """The links and tags of a page; checks that every tag is closed in order."""
 
     links: list[str] = field(default_factory=list)
     tags: list[str] = field(default_factory=list)
@@ -171,11 +171,11 @@ def outline(page: str) -> Outline:
     return parsed
 
 
-def test_the_page_is_whole_in_one_file_without_network_or_script(page: str) -> None:
+def test_the_page_needs_no_other_file_no_network_and_no_script(page: str) -> None:
     parsed = outline(page)
     assert "script" not in parsed.tags and "link" not in parsed.tags and "iframe" not in parsed.tags
-    near = {"gate.html", "data_docs/index.html", "viubench.json", "train.json"}
-    assert all(link.startswith(("data:image/", "#")) or link in near for link in parsed.links)
+    siblings = {"gate.html", "data_docs/index.html", "viubench.json", "train.json"}
+    assert all(link.startswith(("data:image/", "#")) or link in siblings for link in parsed.links)
     assert "@import" not in page and "url(" not in page
     assert {link[1:] for link in parsed.links if link.startswith("#")} <= set(re.findall(r'id="([\w-]+)"', page))
 
@@ -193,69 +193,70 @@ def test_every_variant_of_every_task_is_drawn_with_its_answer(sheets: list[Conta
     assert all(f"<code>{sheet.sample.answer}</code>" in page for sheet in sheets)
 
 
-def test_the_framed_frames_are_the_touched_ones(sheets: list[ContactSheet]) -> None:
+def test_the_frames_marked_as_edited_are_those_that_differ_from_the_clean_clip(sheets: list[ContactSheet]) -> None:
     for sheet in sheets:
         clean = PARAMS.tasks[sheet.sample.task].render_clean(sheet.sample, STORE)
         if sheet.sample.task == "jigsaw":
             continue
         cells = sheet.clips[0]
-        assert 0 < sum(cell.edited for cell in cells) < len(cells) == 16
+        assert 0 < sum(cell.is_edited for cell in cells) < len(cells) == 16
         pairs = list(zip(cells, clean[0].frames, strict=True))
-        assert all((cell.frame == frame).all() for cell, frame in pairs if not cell.edited) or _late(sheet)
+        if not _moves_later_frames(sheet):
+            assert all((cell.frame == frame).all() for cell, frame in pairs if not cell.is_edited)
         if sheet.sample.variant not in ("slow", "fast", "stutter_hold", "shuffle"):
-            assert all((cell.frame != frame).any() for cell, frame in pairs if cell.edited), sheet.sample.variant
+            assert all((cell.frame != frame).any() for cell, frame in pairs if cell.is_edited), sheet.sample.variant
 
 
-def _late(sheet: ContactSheet) -> bool:
-    # A change of pace moves every frame after it too.
+def _moves_later_frames(sheet: ContactSheet) -> bool:
+    # A change of pace also moves every frame after the interval.
     return sheet.sample.variant in ("slow", "fast")
 
 
-def test_a_jigsaw_is_shown_solved_beside_the_puzzle(sheets: list[ContactSheet]) -> None:
+def test_a_jigsaw_is_also_shown_in_the_order_of_the_video(sheets: list[ContactSheet]) -> None:
     for sheet in (sheet for sheet in sheets if sheet.sample.task == "jigsaw"):
         clean = PARAMS.jigsaw.render_clean(sheet.sample, STORE)
-        solved = [cells for _, cells in sheet.in_order]
+        solved = [cells for _, cells in sheet.clips_in_order]
         assert all((cells[0].frame == clip.frames[0]).all() for cells, clip in zip(solved, clean, strict=True))
 
 
-def test_viubench_questions_carry_their_replies_and_bars(sheets: list[ContactSheet]) -> None:
+def test_the_sheet_of_a_viubench_question_has_its_replies_and_bars(sheets: list[ContactSheet]) -> None:
     by_variant = {(sheet.sample.task, sheet.sample.variant): sheet for sheet in sheets}
     for column in viubench.COLUMNS.values():
         assert set(by_variant[column].replies) == {"random", "constant", "before", "after"}
     mirror = by_variant["grounding", "mirror"]
     first = mirror.bars[0]
     cells = mirror.clips[0]
-    touched = [place for place, cell in enumerate(cells) if cell.edited]
-    assert first.who == "answer"
-    assert first.left == pytest.approx(100 * touched[0] / 16, abs=1)
-    assert first.width == pytest.approx(100 * len(touched) / 16, abs=1.5)
+    edited = [place for place, cell in enumerate(cells) if cell.is_edited]
+    assert first.source == "answer"
+    assert first.left == pytest.approx(100 * edited[0] / 16, abs=1)
+    assert first.width == pytest.approx(100 * len(edited) / 16, abs=1.5)
 
 
-def test_sheets_are_chosen_by_lot_and_the_lot_is_a_parameter(evidence: ReportInputs) -> None:
+def test_the_seed_chooses_the_samples_of_the_sheets(inputs: ReportInputs) -> None:
     def chosen(seed: int) -> list[str]:
         options = {"frames_per_strip": 4, "thumbnail_pixels": 16}
-        args = (PARAMS.tasks, evidence.bench, evidence.bench_footage, STORE, {})
+        args = (PARAMS.tasks, inputs.bench, inputs.bench_videos, STORE, {})
         return [s.sample.answer for s in draw_sheets(*args, seed=seed, **options) if isinstance(s, ContactSheet)]
 
     assert chosen(0) == chosen(0) != chosen(1)
 
 
-def test_a_long_clip_is_thinned_but_no_drawn_shape_is_lost(evidence: ReportInputs) -> None:
+def test_a_long_clip_is_subsampled_but_keeps_every_frame_with_a_shape(inputs: ReportInputs) -> None:
     options = {"seed": 0, "frames_per_strip": 8, "thumbnail_pixels": 24}
-    drawn = draw_sheets(PARAMS.tasks, evidence.bench, evidence.bench_footage, STORE, {}, **options)
+    drawn = draw_sheets(PARAMS.tasks, inputs.bench, inputs.bench_videos, STORE, {}, **options)
     for sheet in (sheet for sheet in drawn if isinstance(sheet, ContactSheet) and sheet.sample.task == "counting"):
         shapes = {shape["frame"] for shape in sheet.sample.edit["shapes"]}
-        assert sum(cell.edited for cell in sheet.clips[0]) == len(shapes)
+        assert sum(cell.is_edited for cell in sheet.clips[0]) == len(shapes)
         assert all(max(cell.frame.shape) == 24 for cell in sheet.clips[0])
 
 
-def test_what_the_parameters_cannot_show_is_named_with_the_reason(evidence: ReportInputs) -> None:
+def test_a_variant_that_the_parameters_cannot_show_is_named_with_the_reason(inputs: ReportInputs) -> None:
     tasks = {"grounding": Grounding()}  # shows all 48 stored frames: nothing is left for a change of pace
-    drawn = draw_sheets(tasks, [], evidence.bench_footage, STORE, {}, seed=0, frames_per_strip=16, thumbnail_pixels=16)
+    drawn = draw_sheets(tasks, [], inputs.bench_videos, STORE, {}, seed=0, frames_per_strip=16, thumbnail_pixels=16)
     missing = {item.variant: item.reason for item in drawn if isinstance(item, MissingSheet)}
     assert missing.keys() == {"slow", "fast"}
     assert "stored frames" in missing["slow"]
-    assert "Slow is not shown" in render_page("t", evidence, drawn)
+    assert "Slow is not shown" in render_page("t", inputs, drawn)
 
 
 def test_the_figures_are_written_as_images(reports: Path) -> None:
@@ -264,59 +265,60 @@ def test_the_figures_are_written_as_images(reports: Path) -> None:
     assert all((reports / "figures" / name).read_bytes().startswith(b"\x89PNG") for name in names)
 
 
-def test_the_same_evidence_gives_the_same_bytes(evidence: ReportInputs) -> None:
-    draw = charts.viubench_bars(evidence.results)
+def test_equal_inputs_give_equal_bytes(inputs: ReportInputs) -> None:
+    draw = charts.viubench_bars(inputs.results)
     assert charts.svg(draw, charts.DARK) == charts.svg(draw, charts.DARK) != charts.svg(draw, charts.LIGHT)
-    assert charts.png(charts.viubench_bars(evidence.results)) == charts.png(charts.viubench_bars(evidence.results))
+    assert charts.png(charts.viubench_bars(inputs.results)) == charts.png(charts.viubench_bars(inputs.results))
 
 
-def test_the_page_says_counts_reasons_scores_and_source(evidence: ReportInputs, page: str) -> None:
+def test_the_page_shows_counts_reasons_scores_and_the_source_of_the_paper(inputs: ReportInputs, page: str) -> None:
     assert "12 usable videos" in page and "4 are for training, 8 for the benchmark" in page
     assert "too short" in page and "2 frames" in page and "not a video" in page
-    for row in evidence.results["rows"].values():
+    for row in inputs.results["rows"].values():
         assert f"{row['overall']:.1f}" in page
-    assert "arXiv 2511.06281v1" in page and "Not the same exam" in page
+    assert "arXiv 2511.06281v1" in page and "Not the same test" in page
     assert "The gate passed" in page and "edits can be seen" in page
 
 
-def test_a_gain_is_told_as_what_its_interval_allows(evidence: ReportInputs) -> None:
-    told = evidence.results
-    assert text.verdict(told).startswith("Training helped: +")
-    assert "can explain" in text.verdict(_with_gain(told, 0.4, [-1.0, 1.8], False))
-    assert text.verdict(_with_gain(told, -3.0, [-4.0, -2.0], True)).startswith("Training made the model worse: −3.0")
-    assert "rests on 8 videos" in (text.caution(told) or "")
+def test_the_verdict_claims_no_more_than_the_interval_of_the_gain_allows(inputs: ReportInputs) -> None:
+    measured = inputs.results
+    assert text.verdict(measured).startswith("Training helped: +")
+    assert "can explain" in text.verdict(_with_gain(measured, 0.4, [-1.0, 1.8], False))
+    worse = _with_gain(measured, -3.0, [-4.0, -2.0], True)
+    assert text.verdict(worse).startswith("Training made the model worse: −3.0")
+    assert "has 8 videos" in (text.caution(measured) or "")
 
 
-def test_five_videos_claim_nothing(evidence: ReportInputs) -> None:
-    few = {name: [i for i in items if i.video_id in BENCH_IDS[:5]] for name, items in evidence.scored.items()}
-    told = results(few)
-    assert "cannot be told from learning" in text.verdict(told)
-    assert "at least" not in text.columns_moved(told)
-    html = render_page("t", replace(evidence, results=told), [])
+def test_results_on_five_videos_claim_nothing(inputs: ReportInputs) -> None:
+    scored_of_five = {name: [i for i in items if i.video_id in BENCH_IDS[:5]] for name, items in inputs.scored.items()}
+    of_five = results(scored_of_five)
+    assert "cannot be distinguished from chance" in text.verdict(of_five)
+    assert "cannot be distinguished from chance" in text.columns_moved(of_five)
+    html = render_page("t", replace(inputs, results=of_five), [])
     assert "too few videos" in html and "0.0–100.0" not in html
 
 
-def test_a_policy_no_better_than_a_constant_is_not_said_to_look(evidence: ReportInputs) -> None:
-    told = json.loads(json.dumps(evidence.results))
-    told["rows"]["constant"]["overall"] = told["rows"]["after"]["overall"] + 1
-    assert "may not be looking" in text.against_blind(told)
-    told["rows"]["constant"]["overall"] = told["rows"]["after"]["ci95"]["overall"][0] + 0.01
-    assert "not beyond doubt" in text.against_blind(told)
-    told["rows"]["constant"]["overall"] = told["rows"]["after"]["ci95"]["overall"][0] - 0.01
-    assert "it looks at the video" in text.against_blind(told)
+def test_a_policy_no_better_than_a_constant_is_not_said_to_use_the_video(inputs: ReportInputs) -> None:
+    changed = json.loads(json.dumps(inputs.results))
+    changed["rows"]["constant"]["overall"] = changed["rows"]["after"]["overall"] + 1
+    assert "may not use the video" in text.against_blind(changed)
+    changed["rows"]["constant"]["overall"] = changed["rows"]["after"]["ci95"]["overall"][0] + 0.01
+    assert "not beyond the interval" in text.against_blind(changed)
+    changed["rows"]["constant"]["overall"] = changed["rows"]["after"]["ci95"]["overall"][0] - 0.01
+    assert "so it uses the video" in text.against_blind(changed)
 
 
 @pytest.mark.parametrize("curves", [{}, {"warmup": [], "grpo": []}, {"grpo": [{"step": 1, "reward": 0.5}]}])
-def test_series_that_were_not_logged_are_left_out(evidence: ReportInputs, curves: dict[str, Any]) -> None:
-    html = render_page("t", replace(evidence, curves=curves), [])
+def test_curves_that_were_not_logged_are_not_drawn(inputs: ReportInputs, curves: dict[str, Any]) -> None:
+    html = render_page("t", replace(inputs, curves=curves), [])
     assert "There was no warm start" in html
-    assert ('alt="What training earned' in html) == bool(curves.get("grpo"))
-    assert 'alt="How the replies changed' not in html and "going wrong" not in html
+    assert ('alt="Loss and reward' in html) == bool(curves.get("grpo"))
+    assert 'alt="How the replies changed' not in html and "can go wrong" not in html
 
 
-def drawn(curves: dict[str, Any]) -> list[tuple[str, list[str], int]]:
-    """Title, legend and number of lines of each panel that shows how the replies changed."""
-    draw = charts.small_multiples(charts.REPLIES, curves)
+def drawn_panels(curves: dict[str, Any]) -> list[tuple[str, list[str], int]]:
+    """Title, legend and number of lines of each drawn panel of `REPLY_PANELS`."""
+    draw = charts.small_multiples(charts.REPLY_PANELS, curves)
     assert draw is not None
     panels = [axes for axes in draw(charts.LIGHT).axes if axes.lines]
     legends = [axes.get_legend() for axes in panels]
@@ -324,30 +326,31 @@ def drawn(curves: dict[str, Any]) -> list[tuple[str, list[str], int]]:
     return [(axes.get_title(loc="left"), name, len(axes.lines)) for axes, name in zip(panels, names, strict=True)]
 
 
-def test_length_divergence_and_entropy_are_drawn_by_task_and_said_in_the_alternative_text(
-    evidence: ReportInputs,
-) -> None:
+def test_length_kl_and_entropy_are_drawn_by_task_and_described_in_the_alternative_text(inputs: ReportInputs) -> None:
     values = {f"{name}/{task}": 4.0 for name in ("length", "kl", "entropy") for task in charts.TASK_NAMES}
     curves = {"grpo": [{"step": step, **values, "length/jigsaw": 9.0 - step, "kl": 7.0} for step in range(6)]}
     tasks = [task.capitalize() for task in charts.TASK_NAMES]
-    titles = ["Length of replies, tokens", "KL from the start, nats a token", "Entropy, nats a token"]
-    assert drawn(curves) == [(title, tasks, 6) for title in titles]
-    html = render_page("t", replace(evidence, curves=curves), [])
+    titles = ["Length of replies, tokens", "KL from the start of GRPO, nats per token", "Entropy, nats per token"]
+    assert drawn_panels(curves) == [(title, tasks, 6) for title in titles]
+    html = render_page("t", replace(inputs, curves=curves), [])
     assert "Length of replies, tokens: grounding 4 to 4, counting 4 to 4, jigsaw 9 to 4; KL from" in html
 
 
-def test_a_run_that_lacks_curves_draws_what_is_there(evidence: ReportInputs) -> None:
-    older = {"grpo": [{"step": step, "kl": 0.5} for step in range(6)]}
-    assert drawn(older) == [("KL from the start, nats a token", [], 2)]
-    no_divergence = {"grpo": [{"step": step, "length/counting": 5.0, "entropy": float("nan")} for step in range(6)]}
-    assert drawn(no_divergence) == [("Length of replies, tokens", ["Counting"], 2)]
-    html = render_page("t", replace(evidence, curves=no_divergence), [])
-    assert "A length that collapses" in html and "A KL that" not in html and "An entropy" not in html
+def test_a_run_without_some_curves_draws_the_others(inputs: ReportInputs) -> None:
+    kl_only = {"grpo": [{"step": step, "kl": 0.5} for step in range(6)]}
+    assert drawn_panels(kl_only) == [("KL from the start of GRPO, nats per token", [], 2)]
+    no_kl = {"grpo": [{"step": step, "length/counting": 5.0, "entropy": float("nan")} for step in range(6)]}
+    assert drawn_panels(no_kl) == [("Length of replies, tokens", ["Counting"], 2)]
+    html = render_page("t", replace(inputs, curves=no_kl), [])
+    assert "A length that falls" in html and "A KL that" not in html and "An entropy" not in html
 
 
-def test_the_proof_that_the_loss_sees_the_video_is_told() -> None:
-    assert any("up to 0.38 nats" in sentence for sentence in text.trained({**CURVES, "vision_sensitivity_nats": 0.375}))
-    assert not any("nats" in sentence for sentence in text.trained(CURVES))
+def test_the_report_states_by_how_much_the_loss_depends_on_the_video() -> None:
+    assert any(
+        "up to 0.38 nats" in sentence
+        for sentence in text.training_sentences({**CURVES, "vision_sensitivity_nats": 0.375})
+    )
+    assert not any("nats" in sentence for sentence in text.training_sentences(CURVES))
 
 
 def test_a_curve_is_drawn_from_the_rows_that_have_it() -> None:
@@ -356,37 +359,37 @@ def test_a_curve_is_drawn_from_the_rows_that_have_it() -> None:
     assert text.series(rows, "loss") == [(1, 3.0), (4, 1.0)]
 
 
-@pytest.mark.parametrize("bad", [{"frames_per_strip": 1}, {"thumbnail_pixels": 2}, {"seed": -1}])
-def test_parameters_out_of_range_are_refused(bad: dict[str, int]) -> None:
-    with pytest.raises(ConfigError, match=next(iter(bad))):
-        ReportParams(**bad)  # type: ignore[arg-type]
+@pytest.mark.parametrize("values", [{"frames_per_strip": 1}, {"thumbnail_pixels": 2}, {"seed": -1}])
+def test_parameters_out_of_range_raise_an_error_that_names_them(values: dict[str, int]) -> None:
+    with pytest.raises(ConfigError, match=next(iter(values))):
+        ReportParams(**values)  # type: ignore[arg-type]
 
 
 @pytest.fixture(scope="module")
-def project(evidence: ReportInputs, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What the stages leave behind, small: three made videos, stored for real; samples and scores of `evidence`."""
+def project(inputs: ReportInputs, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small project as the stages write it: three generated videos and their frames, samples and scores."""
     root = tmp_path_factory.mktemp("project")
-    made = root / "made.yaml"
-    made.write_text("{num_videos: 3, min_seconds: 5.0, max_seconds: 5.5, size_pixels: 96, fps: 12}")
-    inventory = ingest_source(IngestParams(str(made)), root / "data" / "made_videos", workers=1)
+    source = root / "made.yaml"
+    source.write_text("{num_videos: 3, min_seconds: 5.0, max_seconds: 5.5, size_pixels: 96, fps: 12}")
+    inventory = ingest_source(IngestParams(str(source)), root / "data" / "made_videos", workers=1)
     write_manifest(root / "data" / "manifest.parquet", inventory.videos)
     write_quarantine(root / "data" / "quarantine.parquet", [RejectedFile("a.mp4", "corrupt")])
     write_store(inventory.videos, root / "data" / "frames", FramesParams(max_pixels=4096, min_pixels=1024), workers=1)
-    write_samples(root / "data" / "samples" / "train.parquet", evidence.train)
-    write_samples(root / "data" / "samples" / "viubench.parquet", evidence.bench)
-    for name, items in evidence.scored.items():
+    write_samples(root / "data" / "samples" / "train.parquet", inputs.train)
+    write_samples(root / "data" / "samples" / "viubench.parquet", inputs.bench)
+    for name, items in inputs.scored.items():
         write_scored_replies(root / "reports" / "evaluate" / f"{name}.jsonl", items, {"policy": name})
-    for name, content in (("viubench", evidence.results), ("train", CURVES), ("gate", GATE)):
+    for name, content in (("viubench", inputs.results), ("train", CURVES), ("gate", GATE)):
         (root / "reports" / f"{name}.json").write_text(json.dumps(content))
     return root
 
 
-def test_evidence_is_gathered_from_where_the_stages_leave_it(project: Path, evidence: ReportInputs) -> None:
-    found = load_inputs(project)
-    assert len(found.videos) == len(found.footage) == 3 and len(found.bench_footage) in (1, 2)
-    assert [item.path for item in found.rejected] == ["a.mp4"]
-    assert list(found.bench) == list(evidence.bench) and found.scored == evidence.scored
-    assert (found.gate, found.curves, found.results) == (GATE, CURVES, evidence.results)
+def test_the_inputs_are_read_from_the_outputs_of_the_stages(project: Path, inputs: ReportInputs) -> None:
+    loaded = load_inputs(project)
+    assert len(loaded.videos) == len(loaded.stored_videos) == 3 and len(loaded.bench_videos) in (1, 2)
+    assert [item.path for item in loaded.rejected] == ["a.mp4"]
+    assert list(loaded.bench) == list(inputs.bench) and loaded.scored == inputs.scored
+    assert (loaded.gate, loaded.curves, loaded.results) == (GATE, CURVES, inputs.results)
 
 
 @pytest.fixture
@@ -412,10 +415,10 @@ DAMAGE = [
 
 
 @pytest.mark.parametrize("damaged", DAMAGE, indirect=True)
-def test_a_missing_or_malformed_file_is_named_with_the_stage_to_run(project: Path, damaged: str) -> None:
+def test_the_error_of_a_missing_or_malformed_file_names_it_and_the_stage_to_run(project: Path, damaged: str) -> None:
     with pytest.raises(VideoSSRError, match=rf"{re.escape(damaged)}.*run `dvc repro (train|evaluate|validate)"):
         load_inputs(project)
 
 
-def _with_gain(told: dict[str, Any], overall: float, ci95: list[float], significant: bool) -> dict[str, Any]:
-    return {**told, "gain": {**told["gain"], "overall": overall, "ci95": ci95, "significant": significant}}
+def _with_gain(measured: dict[str, Any], overall: float, ci95: list[float], significant: bool) -> dict[str, Any]:
+    return {**measured, "gain": {**measured["gain"], "overall": overall, "ci95": ci95, "significant": significant}}

@@ -48,7 +48,7 @@ def _chart(findings: Sequence[Mapping[str, Any]]) -> Draw:
             rows = [row for row in findings if row["way"] == rendering]
             heights = [kinds.index(row["kind"]) + 0.22 * (i - (len(renderings) - 1) / 2) for row in rows]
             bounds = [[row["gain"] - row["interval"][0], row["interval"][1] - row["gain"]] for row in rows]
-            colour = theme.answerers[_COLOURS[rendering]]
+            colour = theme.rows[_COLOURS[rendering]]
             values = [row["probe"] for row in rows]
             axes.errorbar(values, heights, xerr=list(zip(*bounds, strict=True)), fmt="o", color=colour, label=rendering)
         for height, kind in enumerate(kinds):

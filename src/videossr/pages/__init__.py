@@ -1,4 +1,4 @@
-"""HTML pages: one Jinja environment for all of them, everything escaped, nothing loaded from a network."""
+"""HTML pages from Jinja templates. Every value is escaped; a page loads nothing from a network."""
 
 import base64
 from collections.abc import Callable, Mapping
@@ -9,9 +9,9 @@ import jinja2
 
 
 def render_template(name: str, filters: Mapping[str, Callable[..., Any]] | None = None, **values: Any) -> str:
-    """The page `templates/<name>` with `values` filled in.
+    """Fill in the template `templates/<name>` with `values`; `filters` are added to those of Jinja.
 
-    Every value is escaped. A name that the template uses and `values` lacks raises jinja2.UndefinedError.
+    A name that the template uses and `values` lacks raises jinja2.UndefinedError.
     """
     environment = jinja2.Environment(
         autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
@@ -22,5 +22,5 @@ def render_template(name: str, filters: Mapping[str, Callable[..., Any]] | None 
 
 
 def data_uri(content: bytes, media_type: str) -> str:
-    """A picture that a page holds in itself, such as `data:image/svg+xml;base64,...`."""
+    """`content` as a data URI, such as `data:image/svg+xml;base64,...`, which an <img> can hold."""
     return f"data:{media_type};base64,{base64.b64encode(content).decode()}"

@@ -1,4 +1,4 @@
-"""The report: one page that tells someone who was not there what was done, on what, and whether it helped."""
+"""The report: one page about a run: which videos, which samples, how training went, and whether it helped."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -25,7 +25,7 @@ __all__ = [
 
 @dataclass(frozen=True)
 class ReportParams:
-    """Params section `report`: the page's title; how sample sheets are drawn and by which lot they are chosen."""
+    """Params section `report`: the title of the page, the size of contact sheets, the seed that chooses samples."""
 
     title: str = "VideoSSR"
     frames_per_strip: int = 16
@@ -42,38 +42,38 @@ class ReportParams:
 
 
 def write_report(
-    evidence: ReportInputs, tasks: Mapping[str, PretextTask], params: ReportParams, reports_dir: Path
+    inputs: ReportInputs, tasks: Mapping[str, PretextTask], params: ReportParams, reports_dir: Path
 ) -> Path:
     """Write `figures/*.png` and the self-contained `index.html` into `reports_dir`; returns the page's path.
 
-    The same evidence gives the same bytes.
+    Equal inputs give equal bytes.
     """
     sheets = draw_sheets(
         tasks,
-        evidence.bench,
-        evidence.bench_footage,
-        evidence.store,
-        evidence.scored,
+        inputs.bench,
+        inputs.bench_videos,
+        inputs.store,
+        inputs.scored,
         seed=params.seed,
         frames_per_strip=params.frames_per_strip,
         thumbnail_pixels=params.thumbnail_pixels,
     )
-    for name, content in _figures(evidence, sheets).items():
+    for name, content in _figures(inputs, sheets).items():
         write_bytes(reports_dir / "figures" / name, content)
     path = reports_dir / "index.html"
-    write_text(path, page.render_page(params.title, evidence, sheets))
+    write_text(path, page.render_page(params.title, inputs, sheets))
     return path
 
 
-def _figures(evidence: ReportInputs, sheets: Sequence[ContactSheet | MissingSheet]) -> dict[str, bytes]:
-    figures = {"viubench.png": charts.png(charts.viubench_bars(evidence.results))}
-    for name, panels in (("training.png", charts.EARNED), ("replies.png", charts.REPLIES)):
-        curves = charts.small_multiples(panels, evidence.curves)
+def _figures(inputs: ReportInputs, sheets: Sequence[ContactSheet | MissingSheet]) -> dict[str, bytes]:
+    figures = {"viubench.png": charts.png(charts.viubench_bars(inputs.results))}
+    for name, panels in (("training.png", charts.REWARD_PANELS), ("replies.png", charts.REPLY_PANELS)):
+        curves = charts.small_multiples(panels, inputs.curves)
         if curves is not None:
             figures[name] = charts.png(curves)
     drawn = [sheet for sheet in sheets if isinstance(sheet, ContactSheet)]
     for task in dict.fromkeys(sheet.sample.task for sheet in drawn):
         of_task = [sheet for sheet in drawn if sheet.sample.task == task]
-        # Photographs, not lines: finer print than this only makes the file larger.
+        # Photographs need no finer resolution; it would only make the file larger.
         figures[f"samples_{task}.png"] = charts.png(charts.sample_sheets(of_task), dots_per_inch=100)
     return figures

@@ -1,4 +1,4 @@
-"""The report's charts, by matplotlib: each for light and for dark pages, the same bytes for the same numbers."""
+"""The charts of the report, by matplotlib, for light and for dark pages. Equal numbers give equal bytes."""
 
 import io
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -18,90 +18,94 @@ from numpy.typing import NDArray
 
 from videossr.evaluation.viubench import COLUMNS
 from videossr.report import text
-from videossr.report.contact_sheets import ContactSheet, strip
+from videossr.report.contact_sheets import ContactSheet, draw_strip
 
 TASK_NAMES = ("grounding", "counting", "jigsaw")
 
 
 @dataclass(frozen=True)
-class Panel:
-    """Curves of train.json that are drawn together: their names, or `instead` where a run has none of them.
+class CurvePanel:
+    """Curves of train.json that share axes.
 
-    `trouble` says what they look like when training goes wrong.
+    `names` are the curves; `fallback` is drawn where a run has none of them. `scale` chooses the vertical axis.
+    `warning_sign` says how the curves look when training goes wrong.
     """
 
     title: str
     phase: Literal["warmup", "grpo"]
     names: tuple[str, ...]
-    instead: str = ""
+    fallback: str = ""
     scale: Literal["", "share", "from 0", "whole"] = ""
-    trouble: str = ""
+    warning_sign: str = ""
 
 
 def _by_task(name: str) -> tuple[str, ...]:
     return tuple(f"{name}/{task}" for task in TASK_NAMES)
 
 
-EARNED = (
-    Panel("Warm start: loss", "warmup", ("loss",)),
-    Panel("GRPO: mean reward", "grpo", ("reward",)),
-    Panel("GRPO: reward by task", "grpo", _by_task("reward")),
-    Panel("GRPO: skill above the blind floor", "grpo", _by_task("skill")),
-    Panel("GRPO: groups without a signal", "grpo", _by_task("zero_variance"), "zero_variance", "share"),
-    Panel("GRPO: replies in the form asked for", "grpo", _by_task("parsed"), scale="share"),
-    Panel("GRPO: level of the curriculum", "grpo", _by_task("level"), scale="whole"),
+REWARD_PANELS = (
+    CurvePanel("Warm start: loss", "warmup", ("loss",)),
+    CurvePanel("GRPO: mean reward", "grpo", ("reward",)),
+    CurvePanel("GRPO: reward by task", "grpo", _by_task("reward")),
+    CurvePanel("GRPO: skill above the blind baseline", "grpo", _by_task("skill")),
+    CurvePanel("GRPO: groups without advantage", "grpo", _by_task("zero_variance"), "zero_variance", "share"),
+    CurvePanel("GRPO: replies that can be parsed", "grpo", _by_task("parsed"), scale="share"),
+    CurvePanel("GRPO: level of the curriculum", "grpo", _by_task("level"), scale="whole"),
 )
-REPLIES = (
-    Panel(
+REPLY_PANELS = (
+    CurvePanel(
         "Length of replies, tokens",
         "grpo",
         _by_task("length"),
         "completions/mean_length",
         "from 0",
-        "A length that collapses or runs up to the limit: the policy says too little to be right, or does not end.",
+        "A length that falls to almost zero or rises to the limit: the replies are too short to be right, or endless.",
     ),
-    Panel(
-        "KL from the start, nats a token",
+    CurvePanel(
+        "KL from the start of GRPO, nats per token",
         "grpo",
         _by_task("kl"),
         "kl",
         "from 0",
-        "A KL that runs away: it tells how far the policy has moved from where GRPO began.",
+        "A KL that keeps growing: it measures how far the policy is from the one at the start of GRPO.",
     ),
-    Panel(
-        "Entropy, nats a token",
+    CurvePanel(
+        "Entropy, nats per token",
         "grpo",
         _by_task("entropy"),
         "entropy",
         "from 0",
-        "An entropy that falls to nothing: the policy says the same again and again, GRPO cannot choose.",
+        "An entropy that falls to zero: all completions of a group are the same, and GRPO has nothing to compare.",
     ),
 )
 
 
 @dataclass(frozen=True)
 class Theme:
-    """Colours of one page mode, from the Okabe-Ito set: told apart also without colour vision."""
+    """Colours of a light or a dark page, from the Okabe-Ito set, which people without colour vision can distinguish.
+
+    `rows` colours the rows of VIUBench, `tasks` the tasks, `edited` the frames of an edit.
+    """
 
     ink: str
     faint: str
-    touched: str
-    answerers: Mapping[str, str]
+    edited: str
+    rows: Mapping[str, str]
     tasks: Mapping[str, str]
 
 
 LIGHT = Theme(
     ink="#1d2126",
     faint="#c9ced6",
-    touched="#c2347f",
-    answerers={"random": "#c3c8cf", "constant": "#868e99", "before": "#e69f00", "after": "#0072b2"},
+    edited="#c2347f",
+    rows={"random": "#c3c8cf", "constant": "#868e99", "before": "#e69f00", "after": "#0072b2"},
     tasks={"grounding": "#0072b2", "counting": "#d55e00", "jigsaw": "#009e73"},
 )
 DARK = Theme(
     ink="#e4e8ee",
     faint="#454d59",
-    touched="#f286bb",
-    answerers={"random": "#4d5562", "constant": "#8b94a3", "before": "#e6a92e", "after": "#56b4e9"},
+    edited="#f286bb",
+    rows={"random": "#4d5562", "constant": "#8b94a3", "before": "#e6a92e", "after": "#56b4e9"},
     tasks={"grounding": "#56b4e9", "counting": "#f0894a", "jigsaw": "#35c79c"},
 )
 
@@ -109,38 +113,41 @@ Draw = Callable[[Theme], Figure]
 
 
 def svg(draw: Draw, theme: Theme) -> bytes:
-    """The chart as SVG on a transparent ground, text as outlines."""
-    return _printed(draw, theme, FigureCanvasSVG, {"format": "svg", "metadata": {"Date": None}, "transparent": True})
+    """The chart as SVG on a transparent background, with text as outlines."""
+    return _render(draw, theme, FigureCanvasSVG, {"format": "svg", "metadata": {"Date": None}, "transparent": True})
 
 
 def png(draw: Draw, dots_per_inch: int = 160) -> bytes:
     """The chart as PNG on white."""
     options = {"format": "png", "dpi": dots_per_inch, "metadata": {"Software": None}}
-    return _printed(draw, LIGHT, FigureCanvasAgg, options)
+    return _render(draw, LIGHT, FigureCanvasAgg, options)
 
 
 def viubench_bars(results: Mapping[str, Any]) -> Draw:
-    """Bars with 95 % intervals: one group a column and `overall`, one bar an answerer. `results` is viubench.json."""
-    rows = {name: row for name, row in results["rows"].items() if name in text.ANSWERERS}
+    """Bars with 95 % intervals. `results` is viubench.json.
+
+    There is one group for `overall` and for each column, with one bar for each row of the results.
+    """
+    rows = {name: row for name, row in results["rows"].items() if name in text.ROW_LABELS}
     groups = ["overall", *COLUMNS]
-    # A gap after `overall`: it is the mean of what follows it.
+    # A gap after `overall`, which is the mean of the other groups.
     centres = np.arange(len(groups)) + np.where(np.arange(len(groups)) > 0, 0.35, 0)
 
     def draw(theme: Theme) -> Figure:
         figure = Figure(figsize=(11, 3.9), layout="constrained")
         axes = figure.subplots()
         width = 0.8 / len(rows)
-        for place, (name, row) in enumerate(rows.items()):
+        for i, (name, row) in enumerate(rows.items()):
             values = np.array([row[group] for group in groups])
             whiskers = _whiskers(values, [row["ci95"][group] for group in groups])
             axes.bar(
-                centres + (place - (len(rows) - 1) / 2) * width,
+                centres + (i - (len(rows) - 1) / 2) * width,
                 values,
                 width * 0.92,
                 yerr=None if text.too_few(results) else whiskers,
-                color=theme.answerers[name],
+                color=theme.rows[name],
                 error_kw={"ecolor": theme.ink, "elinewidth": 0.9, "alpha": 0.75},
-                label=text.ANSWERERS[name],
+                label=text.ROW_LABELS[name],
             )
         axes.set_xticks(centres, [text.LABELS[group].replace(" ", "\n", 1) for group in groups])
         axes.set_ylabel("score, %")
@@ -152,8 +159,8 @@ def viubench_bars(results: Mapping[str, Any]) -> Draw:
     return draw
 
 
-def small_multiples(panels: Sequence[Panel], curves: Mapping[str, Sequence[Mapping[str, float]]]) -> Draw | None:
-    """One panel a quantity that was logged; None when nothing was. `curves` is train.json."""
+def small_multiples(panels: Sequence[CurvePanel], curves: Mapping[str, Sequence[Mapping[str, float]]]) -> Draw | None:
+    """One panel for each entry of `panels` that was logged; None where none was. `curves` is train.json."""
     logged = _logged(panels, curves)
     if not logged:
         return None
@@ -171,19 +178,19 @@ def small_multiples(panels: Sequence[Panel], curves: Mapping[str, Sequence[Mappi
     return draw
 
 
-def troubles(panels: Sequence[Panel], curves: Mapping[str, Sequence[Mapping[str, float]]]) -> list[str]:
-    """What to look for in those of the panels that are drawn."""
-    return [panel.trouble for panel, _ in _logged(panels, curves) if panel.trouble]
+def warning_signs(panels: Sequence[CurvePanel], curves: Mapping[str, Sequence[Mapping[str, float]]]) -> list[str]:
+    """The warning signs of the panels that are drawn."""
+    return [panel.warning_sign for panel, _ in _logged(panels, curves) if panel.warning_sign]
 
 
-def in_words(panels: Sequence[Panel], curves: Mapping[str, Sequence[Mapping[str, float]]]) -> str:
-    """The same curves for who cannot see them: where each began and where it ended."""
-    return "; ".join(text.course(panel.title, lines) for panel, lines in _logged(panels, curves))
+def describe_curves(panels: Sequence[CurvePanel], curves: Mapping[str, Sequence[Mapping[str, float]]]) -> str:
+    """The curves as text, for readers who cannot see them: start and end of each."""
+    return "; ".join(text.describe_change(panel.title, lines) for panel, lines in _logged(panels, curves))
 
 
 def sample_sheets(sheets: Sequence[ContactSheet]) -> Draw:
-    """One strip a sheet below another, its variant and its right answer above it; touched frames are framed."""
-    strips = [strip(sheet, _rgb(LIGHT.touched)) for sheet in sheets]
+    """The strips of the sheets, one below another, each with its variant and its right answer above it."""
+    strips = [draw_strip(sheet, _rgb(LIGHT.edited)) for sheet in sheets]
 
     def draw(theme: Theme) -> Figure:
         width = 11.0
@@ -200,48 +207,50 @@ def sample_sheets(sheets: Sequence[ContactSheet]) -> Draw:
 
 
 def _logged(
-    panels: Sequence[Panel], curves: Mapping[str, Sequence[Mapping[str, float]]]
-) -> list[tuple[Panel, dict[str, list[tuple[float, float]]]]]:
-    """The panels that have something to show, each with its lines by name."""
-    found = []
+    panels: Sequence[CurvePanel], curves: Mapping[str, Sequence[Mapping[str, float]]]
+) -> list[tuple[CurvePanel, dict[str, list[tuple[float, float]]]]]:
+    """The panels that have values, each with its curves by name."""
+    logged = []
     for panel in panels:
         rows = curves.get(panel.phase, [])
         lines = {name: line for name in panel.names if (line := text.series(rows, name))}
-        if not lines and (line := text.series(rows, panel.instead)):
-            lines = {panel.instead: line}
+        if not lines and (line := text.series(rows, panel.fallback)):
+            lines = {panel.fallback: line}
         if lines:
-            found.append((panel, lines))
-    return found
+            logged.append((panel, lines))
+    return logged
 
 
-def _draw_panel(axes: Axes, panel: Panel, lines: Mapping[str, Sequence[tuple[float, float]]], theme: Theme) -> None:
+def _draw_panel(
+    axes: Axes, panel: CurvePanel, lines: Mapping[str, Sequence[tuple[float, float]]], theme: Theme
+) -> None:
     for name, line in lines.items():
         points = np.array(line, dtype=float)
         task = name.rpartition("/")[2]
-        colour = theme.tasks.get(task, theme.answerers["after"])
-        steady = points[:, 1] if panel.scale == "whole" else _smoothed(points[:, 1])
-        # A task has few groups a step: their shares jump from 0 to 1 and would hide each other.
+        colour = theme.tasks.get(task, theme.rows["after"])
+        smooth = points[:, 1] if panel.scale == "whole" else _moving_mean(points[:, 1])
+        # A task has few groups in a step: raw shares jump between 0 and 1, and the lines would hide each other.
         if panel.scale != "share" or len(lines) == 1:
             axes.plot(points[:, 0], points[:, 1], color=colour, alpha=0.28, linewidth=0.9)
-        axes.plot(points[:, 0], steady, color=colour, linewidth=1.9, label=task.capitalize())
+        axes.plot(points[:, 0], smooth, color=colour, linewidth=1.9, label=task.capitalize())
     axes.set_title(panel.title, loc="left")
     axes.set_xlabel("step")
     if panel.scale == "share":
         axes.set_ylim(-0.02, 1.02)
-    elif panel.scale == "from 0":  # a collapse looks like one
+    elif panel.scale == "from 0":  # so that a fall to zero is visible
         axes.set_ylim(bottom=0)
     elif panel.scale == "whole":
         axes.yaxis.set_major_locator(MaxNLocator(integer=True))
-    if panel.instead not in lines and len(panel.names) > 1:
+    if panel.fallback not in lines and len(panel.names) > 1:
         axes.legend(frameon=False, fontsize=8)
 
 
-def _smoothed(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """A centred moving mean over about a fifteenth of the curve; at the ends over what there is."""
+def _moving_mean(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """A centred moving mean over about a fifteenth of the curve; the window is shorter at the ends."""
     half = len(values) // 30
     sums = np.concatenate([[0.0], np.cumsum(values)])
-    places = np.arange(len(values))
-    first, end = np.maximum(places - half, 0), np.minimum(places + half + 1, len(values))
+    positions = np.arange(len(values))
+    first, end = np.maximum(positions - half, 0), np.minimum(positions + half + 1, len(values))
     return (sums[end] - sums[first]) / (end - first)
 
 
@@ -250,7 +259,7 @@ def _whiskers(values: NDArray[np.float64], intervals: Sequence[Sequence[float]])
     return np.clip(np.stack([values - low, high - values]), 0, None)
 
 
-def _printed(draw: Draw, theme: Theme, canvas: Any, options: Mapping[str, Any]) -> bytes:
+def _render(draw: Draw, theme: Theme, canvas: Any, options: Mapping[str, Any]) -> bytes:
     with _style(theme):
         figure = draw(theme)
         canvas(figure)
@@ -267,7 +276,7 @@ def _rgb(colour: str) -> tuple[int, int, int]:
 @contextmanager
 def _style(theme: Theme) -> Iterator[None]:
     style: dict[Any, Any] = {
-        "svg.hashsalt": "videossr",  # else the ids in the file differ from run to run
+        "svg.hashsalt": "videossr",  # without it, the ids in the file differ from run to run
         "font.size": 9.5,
         "axes.titlesize": 10.5,
         "axes.spines.top": False,

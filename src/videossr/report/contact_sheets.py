@@ -1,4 +1,4 @@
-"""Sample sheets: what a puzzle shows, which frames were touched, what was asked, what is right, what was replied."""
+"""Contact sheets: the frames of a sample, which of them are edited, its question, its answer, and the replies."""
 
 import hashlib
 from collections.abc import Mapping, Sequence
@@ -19,56 +19,57 @@ from videossr.records import VIDEO_MARKER, FrameTimes, Sample, ScoredReply
 
 Frame = NDArray[np.uint8]
 
-_FRAMES_PER_PIECE = 3  # of each jigsaw clip
+_FRAMES_PER_JIGSAW_CLIP = 3
+_BORDER_PIXELS = 3
 
 
 @dataclass(frozen=True)
-class Cell:
-    """One thumbnail: pixels uint8 [H,W,3] RGB, its shown time in seconds, and whether the edit touched it."""
+class Thumbnail:
+    """A small frame: pixels uint8 [H,W,3] RGB, its shown time in seconds, and whether it is edited."""
 
     frame: Frame
     seconds: float
-    edited: bool
+    is_edited: bool
 
     @property
-    def data_uri(self) -> str:
-        """The thumbnail as a JPEG that a page can hold."""
+    def jpeg_uri(self) -> str:
+        """The frame as a JPEG data URI."""
         jpeg = simplejpeg.encode_jpeg(np.ascontiguousarray(self.frame), quality=88, colorspace="RGB")
         return data_uri(jpeg, "image/jpeg")
 
 
 @dataclass(frozen=True)
 class Bar:
-    """An interval on the clip's timeline: where it starts and how wide it is, in percent of the clip."""
+    """An interval on the timeline of a clip, in percent of it. `source` is `answer` or a row of VIUBench."""
 
-    who: str
+    source: str
     left: float
     width: float
 
 
 @dataclass(frozen=True)
 class ContactSheet:
-    """One drawn puzzle: a row of cells for each clip, the intervals to compare, and the stored replies by answerer."""
+    """One drawn sample: thumbnails for each clip, intervals to compare, and the replies by row of VIUBench."""
 
     sample: Sample
-    clips: tuple[tuple[Cell, ...], ...]
+    clips: tuple[tuple[Thumbnail, ...], ...]
     bars: tuple[Bar, ...]
     replies: Mapping[str, ScoredReply]
 
     @property
-    def asked(self) -> str:
-        """The question in words, without the places where the clips stand."""
+    def question_text(self) -> str:
+        """The question without the lines of its video markers."""
         return "\n".join(line for line in self.sample.question.splitlines() if VIDEO_MARKER not in line)
 
     @property
-    def in_order(self) -> list[tuple[int, tuple[Cell, ...]]]:
-        """A jigsaw solved: (clip number as shown, its cells), in the order in which the video ran."""
+    def clips_in_order(self) -> list[tuple[int, tuple[Thumbnail, ...]]]:
+        """A solved jigsaw: (number of the clip as shown, its thumbnails), in the order of the video."""
         return [(int(digit), self.clips[int(digit) - 1]) for digit in self.sample.answer]
 
 
 @dataclass(frozen=True)
 class MissingSheet:
-    """A variant that these parameters or these videos cannot show, and why."""
+    """A variant that cannot be drawn with these parameters or videos, and the reason."""
 
     task: str
     variant: str
@@ -78,7 +79,7 @@ class MissingSheet:
 def draw_sheets(
     tasks: Mapping[str, PretextTask],
     bench: Sequence[Sample],
-    footage: Sequence[FrameTimes],
+    videos: Sequence[FrameTimes],
     store: Mapping[str, Clip],
     scored: Mapping[str, Sequence[ScoredReply]],
     *,
@@ -86,21 +87,21 @@ def draw_sheets(
     frames_per_strip: int,
     thumbnail_pixels: int,
 ) -> list[ContactSheet | MissingSheet]:
-    """One puzzle for each variant of each task, chosen by lot and not for its looks.
+    """One sample for each variant of each task, chosen at random by `seed`.
 
-    A VIUBench question is taken where there is one, with the replies it got (`scored`: answerer -> items); else the
-    task draws one from `footage`, the benchmark's videos.
+    It is a VIUBench question with its replies where there is one (`scored`: row of VIUBench -> replies); else the task
+    generates a sample from `videos`, the stored benchmark videos.
     """
     replies = {name: {item.sample_id: item for item in items} for name, items in scored.items()}
     sheets: list[ContactSheet | MissingSheet] = []
     for name, task in tasks.items():
         for variant in task.variants:
-            sample = _chosen(name, task, variant, bench, footage, seed)
+            sample = _choose_sample(name, task, variant, bench, videos, seed)
             if isinstance(sample, MissingSheet):
                 sheets.append(sample)
                 continue
-            found = {who: items[sample.sample_id] for who, items in replies.items() if sample.sample_id in items}
-            sheets.append(draw_sheet(task, sample, store, found, frames_per_strip, thumbnail_pixels))
+            of_sample = {row: items[sample.sample_id] for row, items in replies.items() if sample.sample_id in items}
+            sheets.append(draw_sheet(task, sample, store, of_sample, frames_per_strip, thumbnail_pixels))
     return sheets
 
 
@@ -112,13 +113,13 @@ def draw_sheet(
     frames_per_strip: int,
     thumbnail_pixels: int,
 ) -> ContactSheet:
-    """Render one sample and cut it down to thumbnails: at most `frames_per_strip`, the longer side at most so large."""
-    touched = _touched(sample)
-    limit = frames_per_strip if sample.task != "jigsaw" else _FRAMES_PER_PIECE
+    """Render one sample as thumbnails: at most `frames_per_strip` a clip, `thumbnail_pixels` on the longer side."""
+    edited = _edited_frames(sample)
+    limit = frames_per_strip if sample.task != "jigsaw" else _FRAMES_PER_JIGSAW_CLIP
     clips = tuple(
         tuple(
-            Cell(_thumbnail(clip.frames[place], thumbnail_pixels), float(clip.times[place]), place in touched)
-            for place in _places(len(clip), limit, touched if sample.task == "counting" else frozenset())
+            Thumbnail(_shrink(clip.frames[i], thumbnail_pixels), float(clip.times[i]), i in edited)
+            for i in _choose_frames(len(clip), limit, edited if sample.task == "counting" else frozenset())
         )
         for clip in task.render(sample, store)
     )
@@ -126,39 +127,38 @@ def draw_sheet(
     return ContactSheet(sample, clips, bars, replies)
 
 
-def strip(sheet: ContactSheet, border: tuple[int, int, int], gap: int = 4) -> Frame:
-    """The whole sheet as one white-backed image uint8 [H,W,3]: touched frames bordered, clips set apart."""
+def draw_strip(sheet: ContactSheet, border: tuple[int, int, int], gap: int = 4) -> Frame:
+    """The whole sheet as one image uint8 [H,W,3] on white: edited frames with a border, a gap between clips."""
     pieces: list[Frame] = []
     for clip in sheet.clips:
-        for cell in clip:
-            framed = cv2.copyMakeBorder(
-                cell.frame, 3, 3, 3, 3, cv2.BORDER_CONSTANT, value=border if cell.edited else (255, 255, 255)
-            )
-            pieces.append(np.asarray(framed, np.uint8))
+        for thumbnail in clip:
+            colour = border if thumbnail.is_edited else (255, 255, 255)
+            bordered = cv2.copyMakeBorder(thumbnail.frame, *[_BORDER_PIXELS] * 4, cv2.BORDER_CONSTANT, value=colour)
+            pieces.append(np.asarray(bordered, np.uint8))
         pieces.append(np.full((pieces[-1].shape[0], gap if len(sheet.clips) > 1 else 1, 3), 255, np.uint8))
     return np.concatenate(pieces[:-1], axis=1)
 
 
-def _chosen(
-    name: str, task: PretextTask, variant: str, bench: Sequence[Sample], footage: Sequence[FrameTimes], seed: int
+def _choose_sample(
+    name: str, task: PretextTask, variant: str, bench: Sequence[Sample], videos: Sequence[FrameTimes], seed: int
 ) -> Sample | MissingSheet:
     rng = np.random.default_rng(
         [seed, int.from_bytes(hashlib.sha256(f"{name}/{variant}".encode()).digest()[:8], "big")]
     )
-    asked = [sample for sample in bench if (sample.task, sample.variant) == (name, variant)]
-    if asked:
-        return asked[int(rng.integers(len(asked)))]
+    questions = [sample for sample in bench if (sample.task, sample.variant) == (name, variant)]
+    if questions:
+        return questions[int(rng.integers(len(questions)))]
     try:
-        fitting = [item for item in footage if task.fits(item, variant)]
+        fitting = [item for item in videos if task.fits(item, variant)]
     except ConfigError as error:
         return MissingSheet(name, variant, str(error))
-    donors = [item.video_id for item in footage]
+    donors = [item.video_id for item in videos]
     if not fitting or len(donors) < 2:
-        return MissingSheet(name, variant, "too few benchmark videos to draw it from")
+        return MissingSheet(name, variant, "there are too few benchmark videos to generate a sample")
     return task.generate(fitting[int(rng.integers(len(fitting)))], variant, rng, donors)
 
 
-def _touched(sample: Sample) -> frozenset[int]:
+def _edited_frames(sample: Sample) -> frozenset[int]:
     if sample.task == "grounding":
         return frozenset(range(sample.edit["start"], sample.edit["start"] + sample.edit["length"]))
     if sample.task == "counting":
@@ -166,17 +166,17 @@ def _touched(sample: Sample) -> frozenset[int]:
     return frozenset()
 
 
-def _places(num_frames: int, limit: int, wanted: frozenset[int]) -> list[int]:
-    """At most `limit` places of a clip, evenly spread; all `wanted` ones are among them, also where they are more."""
+def _choose_frames(num_frames: int, limit: int, required: frozenset[int]) -> list[int]:
+    """All `required` frames of a clip, and others evenly spaced, `limit` in all unless more are required."""
     if num_frames <= limit:
         return list(range(num_frames))
-    others = [place for place in range(num_frames) if place not in wanted]
-    room = min(len(others), max(0, limit - len(wanted)))
-    spread = np.linspace(0, len(others) - 1, room).round().astype(int)
-    return sorted(wanted | {others[i] for i in spread})
+    others = [i for i in range(num_frames) if i not in required]
+    num_others = min(len(others), max(0, limit - len(required)))
+    evenly = np.linspace(0, len(others) - 1, num_others).round().astype(int)
+    return sorted(required | {others[i] for i in evenly})
 
 
-def _thumbnail(frame: Frame, pixels: int) -> Frame:
+def _shrink(frame: Frame, pixels: int) -> Frame:
     height, width = frame.shape[:2]
     scale = pixels / max(height, width)
     if scale >= 1:
@@ -188,12 +188,12 @@ def _thumbnail(frame: Frame, pixels: int) -> Frame:
 def _bars(sample: Sample, times: NDArray[np.float64], replies: Mapping[str, ScoredReply]) -> tuple[Bar, ...]:
     bounds = frame_edges(times, sample.edit)
     start, duration = float(bounds[0]), float(bounds[-1] - bounds[0])
-    said = {"answer": sample.answer} | {who: replies[who].reply for who in ("before", "after") if who in replies}
+    texts = {"answer": sample.answer} | {row: replies[row].reply for row in ("before", "after") if row in replies}
     bars = []
-    for who, text in said.items():
+    for source, text in texts.items():
         interval = rewards.parse_interval(text)
         if interval is None:
             continue
         left, right = (min(100.0, max(0.0, 100 * (second - start) / duration)) for second in interval)
-        bars.append(Bar(who, round(left, 2), round(max(0.0, right - left), 2)))
+        bars.append(Bar(source, round(left, 2), round(max(0.0, right - left), 2)))
     return tuple(bars)

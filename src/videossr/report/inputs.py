@@ -1,4 +1,4 @@
-"""Everything a report tells of, read from where the stages left it."""
+"""The inputs of the report: everything that the stages before have written."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -21,16 +21,16 @@ Json = dict[str, Any]
 
 @dataclass(frozen=True)
 class ReportInputs:
-    """What the stages found: records of the data, and the JSON of gate, training and VIUBench as it was written.
+    """The outputs of the stages: records of the data, and the JSON of gate, training and VIUBench.
 
-    `scored` maps an answerer (`random`, `constant`, `before`, `after`) to its judged replies.
+    `scored` maps a row of VIUBench (`random`, `constant`, `before`, `after`) to its scored replies.
     """
 
     videos: Sequence[Video]
     rejected: Sequence[RejectedFile]
     train: Sequence[Sample]
     bench: Sequence[Sample]
-    footage: Sequence[FrameTimes]
+    stored_videos: Sequence[FrameTimes]
     store: Mapping[str, Clip]
     gate: Json
     curves: Json
@@ -38,10 +38,10 @@ class ReportInputs:
     scored: Mapping[str, Sequence[ScoredReply]]
 
     @property
-    def bench_footage(self) -> list[FrameTimes]:
-        """Names and clocks of the stored benchmark videos."""
+    def bench_videos(self) -> list[FrameTimes]:
+        """The frame times of the stored benchmark videos."""
         bench = {video.video_id for video in self.videos if video.split == "bench"}
-        return [footage for footage in self.footage if footage.video_id in bench]
+        return [video for video in self.stored_videos if video.video_id in bench]
 
 
 def load_inputs(root: Path) -> ReportInputs:
@@ -60,7 +60,7 @@ def load_inputs(root: Path) -> ReportInputs:
         rejected=sorted(rejected, key=lambda item: (item.reason, item.path)),
         train=read_samples(data / "samples" / "train.parquet"),
         bench=read_samples(data / "samples" / "viubench.parquet"),
-        footage=store.frame_times(),
+        stored_videos=store.frame_times(),
         store=store,
         gate=read_json(reports / "gate.json", ("success",), "validate"),
         curves=curves,
@@ -79,20 +79,20 @@ def read_json(path: Path, keys: Sequence[str], stage: str) -> Json:
     except ValueError as error:
         raise VideoSSRError(f"{path} is not valid JSON ({error}): {remedy}") from None
     if not isinstance(content, dict) or any(key not in content for key in keys):
-        raise VideoSSRError(f"{path} must be an object with {', '.join(keys) or 'named series'}: {remedy}")
+        raise VideoSSRError(f"{path} must be an object with {', '.join(keys) or 'named curves'}: {remedy}")
     return content
 
 
 def _check_rows(results: Json, path: Path) -> None:
-    needed = {*COLUMNS, "overall", "n", "videos", "unparsed", "ci95"}
+    required = {*COLUMNS, "overall", "n", "videos", "unparsed", "ci95"}
     for name in ("random", "constant", "before", "after"):
         row = results["rows"].get(name)
-        if not isinstance(row, dict) or not needed <= row.keys():
-            raise VideoSSRError(f"{path} lacks a whole row '{name}': run `dvc repro evaluate` to write it again")
+        if not isinstance(row, dict) or not required <= row.keys():
+            raise VideoSSRError(f"{path} lacks a complete row '{name}': run `dvc repro evaluate` to write it again")
 
 
 def _read_curves(path: Path) -> Json:
-    """The record of the training; a series that was not logged is empty, a row that is no row is damage and raises."""
+    """Read train.json. A curve that was not logged is empty; a damaged row raises VideoSSRError."""
     curves = read_json(path, (), "train")
     for phase in ("warmup", "grpo"):
         rows = curves.setdefault(phase, [])

@@ -1,4 +1,4 @@
-"""The page itself: evidence, charts and sheets laid into one self-contained HTML file."""
+"""The page of the report: inputs, charts and contact sheets in one self-contained HTML file."""
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -10,7 +10,7 @@ from videossr.pages import data_uri, render_template
 from videossr.pretext.perturbations import PERTURBATIONS
 from videossr.records import RejectedFile, Sample, Video
 from videossr.report import charts, text
-from videossr.report.charts import Draw, Panel
+from videossr.report.charts import CurvePanel, Draw
 from videossr.report.contact_sheets import ContactSheet, MissingSheet
 from videossr.report.inputs import ReportInputs
 
@@ -19,15 +19,15 @@ MAX_FILES_LISTED = 200
 
 @dataclass(frozen=True)
 class Chart:
-    """One chart as data URIs, for light and for dark pages."""
+    """One chart as data URIs, for light and for dark pages, with its alternative text."""
 
     light: str
     dark: str
     alt: str
 
 
-def render_page(title: str, evidence: ReportInputs, sheets: Sequence[ContactSheet | MissingSheet]) -> str:
-    """The whole page as HTML; every text that comes from files, videos or models is escaped."""
+def render_page(title: str, inputs: ReportInputs, sheets: Sequence[ContactSheet | MissingSheet]) -> str:
+    """The whole page as HTML. Every text from files, videos or models is escaped."""
     filters: dict[str, Callable[..., Any]] = {
         "percent": text.percent,
         "signed": text.signed,
@@ -37,33 +37,33 @@ def render_page(title: str, evidence: ReportInputs, sheets: Sequence[ContactShee
         "report.html",
         filters,
         title=title,
-        results=evidence.results,
-        rows=evidence.results["rows"],
-        gain=evidence.results["gain"],
-        answerers=text.ANSWERERS,
+        results=inputs.results,
+        rows=inputs.results["rows"],
+        gain=inputs.results["gain"],
+        row_labels=text.ROW_LABELS,
         columns=["overall", *COLUMNS],
-        verdict=text.verdict(evidence.results),
-        remarks=_remarks(evidence.results),
-        caution=text.caution(evidence.results),
-        too_few=text.too_few(evidence.results),
-        videos=footage_facts(evidence.videos),
-        rejected=_by_reason(evidence.rejected),
+        verdict=text.verdict(inputs.results),
+        remarks=[describe(inputs.results) for describe in (text.against_blind, text.columns_moved, text.unparsed)],
+        caution=text.caution(inputs.results),
+        too_few=text.too_few(inputs.results),
+        videos=video_statistics(inputs.videos),
+        rejected=_by_reason(inputs.rejected),
         max_files=MAX_FILES_LISTED,
-        puzzles=puzzle_counts(evidence.train, evidence.bench),
-        gate=evidence.gate,
-        training=text.trained(evidence.curves),
-        curves_chart=_curves_chart("What training earned", charts.EARNED, evidence.curves),
-        replies_chart=_curves_chart("How the replies changed", charts.REPLIES, evidence.curves),
-        troubles=charts.troubles(charts.REPLIES, evidence.curves),
-        bars_chart=_chart(charts.viubench_bars(evidence.results), "VIUBench scores with 95 % intervals"),
+        sample_counts=sample_counts(inputs.train, inputs.bench),
+        gate=inputs.gate,
+        training=text.training_sentences(inputs.curves),
+        curves_chart=_curves_chart("Loss and reward", charts.REWARD_PANELS, inputs.curves),
+        replies_chart=_curves_chart("How the replies changed", charts.REPLY_PANELS, inputs.curves),
+        warning_signs=charts.warning_signs(charts.REPLY_PANELS, inputs.curves),
+        bars_chart=_chart(charts.viubench_bars(inputs.results), "VIUBench scores with 95 % intervals"),
         paper=paper_table(),
         sheets=_by_task(sheets),
         perturbations=PERTURBATIONS,
     )
 
 
-def footage_facts(videos: Sequence[Video]) -> dict[str, Any]:
-    """Counts, lengths and sizes of the usable videos: what the page says of them."""
+def video_statistics(videos: Sequence[Video]) -> dict[str, Any]:
+    """Number, durations and sizes of the usable videos."""
     seconds = sorted(video.duration_seconds for video in videos)
     pixels = sorted((video.width * video.height, f"{video.width} × {video.height}") for video in videos)
     return {
@@ -78,17 +78,13 @@ def footage_facts(videos: Sequence[Video]) -> dict[str, Any]:
     }
 
 
-def puzzle_counts(train: Sequence[Sample], bench: Sequence[Sample]) -> list[tuple[str, str, int, int]]:
+def sample_counts(train: Sequence[Sample], bench: Sequence[Sample]) -> list[tuple[str, str, int, int]]:
     """(task, variant, training samples, benchmark questions), for every task and variant that has one."""
-    trained = Counter((sample.task, sample.variant) for sample in train)
-    asked = Counter((sample.task, sample.variant) for sample in bench)
-    order = {task: place for place, task in enumerate(charts.TASK_NAMES)}
-    keys = sorted(trained.keys() | asked.keys(), key=lambda key: (order.get(key[0], len(order)), key))
-    return [(*key, trained[key], asked[key]) for key in keys]
-
-
-def _remarks(results: Mapping[str, Any]) -> list[str]:
-    return [text.against_blind(results), text.columns_moved(results), text.unparsed(results)]
+    num_train = Counter((sample.task, sample.variant) for sample in train)
+    num_bench = Counter((sample.task, sample.variant) for sample in bench)
+    order = {task: i for i, task in enumerate(charts.TASK_NAMES)}
+    keys = sorted(num_train.keys() | num_bench.keys(), key=lambda key: (order.get(key[0], len(order)), key))
+    return [(*key, num_train[key], num_bench[key]) for key in keys]
 
 
 def _by_reason(rejected: Sequence[RejectedFile]) -> dict[str, list[RejectedFile]]:
@@ -99,7 +95,7 @@ def _by_reason(rejected: Sequence[RejectedFile]) -> dict[str, list[RejectedFile]
 
 
 def _by_task(sheets: Sequence[ContactSheet | MissingSheet]) -> dict[str, dict[str, list[Any]]]:
-    """Task -> what could be drawn (`drawn`) and what could not (`missing`)."""
+    """Task -> its drawn sheets (`drawn`) and its missing ones (`missing`)."""
     tasks: dict[str, dict[str, list[Any]]] = {}
     for sheet in sheets:
         task = sheet.task if isinstance(sheet, MissingSheet) else sheet.sample.task
@@ -108,9 +104,9 @@ def _by_task(sheets: Sequence[ContactSheet | MissingSheet]) -> dict[str, dict[st
     return tasks
 
 
-def _curves_chart(name: str, panels: Sequence[Panel], curves: Mapping[str, Any]) -> Chart | None:
-    told = f"{name}, from the first tenth of the steps to the last. {charts.in_words(panels, curves)}."
-    return _chart(charts.small_multiples(panels, curves), told)
+def _curves_chart(name: str, panels: Sequence[CurvePanel], curves: Mapping[str, Any]) -> Chart | None:
+    alt = f"{name}, from the first tenth of the steps to the last. {charts.describe_curves(panels, curves)}."
+    return _chart(charts.small_multiples(panels, curves), alt)
 
 
 def _chart(draw: Draw | None, alt: str) -> Chart | None:
