@@ -1,4 +1,4 @@
-"""Stage report: everything the other stages left, on one page."""
+"""Stage report: write the outputs of all other stages to one page."""
 
 from pathlib import Path
 

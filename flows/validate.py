@@ -1,4 +1,4 @@
-"""Stage validate: the gate. Its report is written before it stops the graph."""
+"""Stage validate: check the data by the rules of the gate, write its report, and fail if a rule fails."""
 
 from pathlib import Path
 
@@ -15,12 +15,12 @@ from videossr.tracking import stage_run
 from videossr.workspace import project_root
 
 REPORTS = Path("reports")
-# What training waits for: its content is constant, so a stricter threshold alone makes no one train again.
+# The dependency of the stage train. Its content is constant: a new threshold alone does not repeat the training.
 PASSED = Path("data/gate.passed")
 
 
 def main() -> None:
-    # Of other data, perhaps. Nor is it to be written over: DVC's cache may be linked to it.
+    # It may be of other data. Remove it, do not write over it: it may be a link to DVC's cache.
     PASSED.unlink(missing_ok=True)
     params = params_of("validate", ValidateParams)
     pretext = params_of("pretext", PretextParams)
@@ -41,7 +41,7 @@ def main() -> None:
         )
         run.log_artifacts([REPORTS / "gate.html", REPORTS / "gate.json"])
         if not result.success:
-            raise GateError(f"{result.summary()}; every row is named in {REPORTS / 'gate.html'}")
+            raise GateError(f"{result.summary()}; all failing rows are in {REPORTS / 'gate.html'}")
         write_text(PASSED, "passed\n")
 
 

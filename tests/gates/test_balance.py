@@ -1,4 +1,4 @@
-"""Answers that are given too often, beyond what chance explains."""
+"""The balance of answers: classes that are right more often than chance explains."""
 
 import math
 from dataclasses import replace
@@ -8,43 +8,43 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.support.gate_data import KINDS, TASKS, Data, sound_data, video
+from tests.support.gate_data import KINDS, TASKS, GateData, valid_data, video
 from videossr.gates.balance import CHANCE, balance_table, lower_share_bound
 from videossr.gates.tables import GateContext, samples_table
 from videossr.records import FrameTimes, Sample
 
 
-def test_answers_that_one_guess_gets_right_too_often_fail_the_balance() -> None:
-    data = sound_data()
+def test_an_answer_that_is_right_too_often_fails_the_balance() -> None:
+    data = valid_data()
     data.train = [sample for sample in data.train if sample.task != "jigsaw"]
-    clips = puzzles_with_one_order(data, 40)
-    data.train += clips
+    samples = samples_with_one_order(data, 40)
+    data.train += samples
     result = data.validate()
-    rows = {row for one in result.failures if one.table == "balance" for row in one.rows}
-    assert f"train jigsaw/6: order {clips[0].answer}" in rows
+    rows = {row for failure in result.failures if failure.table == "balance" for row in failure.rows}
+    assert f"train jigsaw/6: order {samples[0].answer}" in rows
     assert all(row.startswith("train jigsaw/6") for row in rows)
 
 
-def puzzles_with_one_order(data: Data, number: int) -> list[Sample]:
-    footage = [one for one in data.store.frame_times() if int(one.video_id, 16) % 3]
+def samples_with_one_order(data: GateData, count: int) -> list[Sample]:
+    videos = [stored for stored in data.store.frame_times() if int(stored.video_id, 16) % 3]
     order = [3, 1, 4, 0, 5, 2]
-    made = []
-    for i in range(number):
-        sample = TASKS["jigsaw"].generate(footage[i % len(footage)], "6", np.random.default_rng(i))
+    samples = []
+    for i in range(count):
+        sample = TASKS["jigsaw"].generate(videos[i % len(videos)], "6", np.random.default_rng(i))
         edit = {**sample.edit, "order": order}
-        answer = TASKS["jigsaw"].answer(edit, footage[0].times)
-        made.append(replace(sample, sample_id=f"one-order-{i}", edit=edit, answer=answer))
-    return made
+        answer = TASKS["jigsaw"].answer(edit, videos[0].times)
+        samples.append(replace(sample, sample_id=f"one-order-{i}", edit=edit, answer=answer))
+    return samples
 
 
 @given(st.integers(1, 60), st.integers(1, 20), st.data())
-def test_chance_explains_a_class_at_most_once_in_ten_thousand_below_its_proven_share(
+def test_a_true_share_at_the_bound_gives_the_observed_count_in_at_most_one_of_ten_thousand_sets(
     total: int, num_classes: int, data: st.DataObject
 ) -> None:
     count = data.draw(st.integers(1, total))
-    share = lower_share_bound(count, total, num_classes)
-    tail = sum(math.comb(total, k) * share**k * (1 - share) ** (total - k) for k in range(count, total + 1))
-    assert 0 <= share <= count / total and tail * num_classes <= CHANCE * (1 + 1e-6)
+    bound = lower_share_bound(count, total, num_classes)
+    tail = sum(math.comb(total, k) * bound**k * (1 - bound) ** (total - k) for k in range(count, total + 1))
+    assert 0 <= bound <= count / total and tail * num_classes <= CHANCE * (1 + 1e-6)
 
 
 JSON = st.recursive(
@@ -55,24 +55,24 @@ JSON = st.recursive(
 
 
 @given(st.sampled_from(KINDS), st.data())
-def test_an_edit_of_any_form_is_judged_without_an_error(kind: str, data: st.DataObject) -> None:
+def test_an_edit_of_any_form_is_checked_without_an_error(kind: str, data: st.DataObject) -> None:
     task, variant = kind.split("/")
-    footage = FrameTimes(video(1).video_id, tuple(0.2 * i for i in range(48)))
-    sample = TASKS[task].generate(footage, variant, np.random.default_rng(0), [video(2).video_id])
+    stored = FrameTimes(video(1).video_id, tuple(0.2 * i for i in range(48)))
+    sample = TASKS[task].generate(stored, variant, np.random.default_rng(0), [video(2).video_id])
     key = data.draw(st.sampled_from(sorted(sample.edit)))
     broken = replace(sample, edit=data.draw(JSON | st.builds(lambda value: {**sample.edit, key: value}, JSON)))
-    source = GateContext.of([video(1)], [footage], TASKS)
-    rows = samples_table([broken], "train", [], source, {})
-    assert rows["derived"][0] is None or isinstance(rows["derived"][0], str)
-    balance_table({"train": [broken]}, source)
+    context = GateContext.of([video(1)], [stored], TASKS)
+    derived = samples_table([broken], "train", [], context, {})["derived_answer"][0]
+    assert derived is None or isinstance(derived, str)
+    balance_table({"train": [broken]}, context)
 
 
 @pytest.mark.parametrize("length", [17, 18, 40, math.inf, math.nan])
-def test_an_interval_longer_than_its_clip_is_left_to_the_rule_that_names_it(length: float) -> None:
-    data = sound_data()
+def test_the_balance_ignores_an_interval_longer_than_its_clip(length: float) -> None:
+    data = valid_data()
     row = data.damage(
         "train", "grounding/mirror", 0, edit={**data.edit("train", "grounding/mirror", 0), "length": length}
     )
-    source = GateContext.of(data.manifest, data.store.frame_times(), TASKS)
+    context = GateContext.of(data.manifest, data.store.frame_times(), TASKS)
     broken = [sample for sample in data.train if sample.sample_id == row]
-    assert balance_table({"train": broken}, source).empty
+    assert balance_table({"train": broken}, context).empty

@@ -1,4 +1,4 @@
-"""Small sound data for the gate: a manifest, a store and both sets of puzzles, which a test may damage."""
+"""Small valid data for the gate: a manifest, a store and both sets of samples, which a test may damage."""
 
 import json
 from collections.abc import Iterable
@@ -25,18 +25,20 @@ KINDS = (
 
 PER_KIND = 8
 
-# Every sample is rendered, so that what is named does not hang on a draw.
+# All samples are rendered, so that the failures do not depend on the seed.
 PARAMS = ValidateParams(perceptibility_samples=PER_KIND)
 
 
 class MemoryStore(dict[str, Clip]):
+    """A frame store in memory: video_id -> clip."""
+
     def frame_times(self) -> list[FrameTimes]:
         return [FrameTimes(name, tuple(clip.times.tolist())) for name, clip in sorted(self.items())]
 
 
 @dataclass
-class Data:
-    """Everything the gate looks at, in lists and dicts that a test may damage."""
+class GateData:
+    """The inputs of the gate, in lists and dicts that a test may damage."""
 
     manifest: list[Video]
     quarantine: list[RejectedFile]
@@ -47,19 +49,19 @@ class Data:
     def validate(self, params: ValidateParams = PARAMS, seed: int = 0) -> GateResult:
         return validate(self.manifest, self.quarantine, self.store, self.train, self.viubench, TASKS, params, seed)
 
-    def only(self, name: str, kind: str) -> list[int]:
-        """Where the samples of a kind stand in a set."""
-        return [i for i, one in enumerate(getattr(self, name)) if one.kind == kind]
+    def indices(self, name: str, kind: str) -> list[int]:
+        """The indices of the samples of a kind in the set `name`."""
+        return [i for i, sample in enumerate(getattr(self, name)) if sample.kind == kind]
 
     def damage(self, name: str, kind: str, nth: int, **changes: Any) -> str:
         """Replace fields of the nth sample of a kind; returns its sample_id."""
-        samples, i = getattr(self, name), self.only(name, kind)[nth]
+        samples, i = getattr(self, name), self.indices(name, kind)[nth]
         samples[i] = replace(samples[i], **changes)
         return str(samples[i].sample_id)
 
     def edit(self, name: str, kind: str, nth: int) -> dict[str, Any]:
-        """A copy of the edit of the nth sample of a kind, down to the last list."""
-        copy: dict[str, Any] = json.loads(json.dumps(getattr(self, name)[self.only(name, kind)[nth]].edit))
+        """A deep copy of the edit of the nth sample of a kind."""
+        copy: dict[str, Any] = json.loads(json.dumps(getattr(self, name)[self.indices(name, kind)[nth]].edit))
         return copy
 
 
@@ -73,30 +75,30 @@ def moving_noise(rng: np.random.Generator) -> Clip:
     return Clip(np.stack([np.roll(picture, 2 * t, axis=1) for t in range(48)]), 0.2 * np.arange(48))
 
 
-def puzzles(name: str, footage: list[FrameTimes], rng: np.random.Generator) -> list[Sample]:
-    """`PER_KIND` samples of every kind over the videos in turn, no puzzle twice."""
-    made: dict[str, Sample] = {}
-    names = [one.video_id for one in footage]
+def make_samples(name: str, videos: list[FrameTimes], rng: np.random.Generator) -> list[Sample]:
+    """`PER_KIND` different samples of every kind, taking the videos in turn."""
+    samples: dict[str, Sample] = {}
+    video_ids = [one.video_id for one in videos]
     for kind in KINDS:
         task, variant = kind.split("/")
-        while sum(key.startswith(kind) for key in made) < PER_KIND:
-            sample = TASKS[task].generate(footage[len(made) % len(footage)], variant, rng, names)
+        while sum(key.startswith(kind) for key in samples) < PER_KIND:
+            sample = TASKS[task].generate(videos[len(samples) % len(videos)], variant, rng, video_ids)
             key = f"{kind} {sample.video_id} {json.dumps(sample.edit)}"
-            made.setdefault(key, replace(sample, sample_id=f"{name}-{len(made)}"))
-    return list(made.values())
+            samples.setdefault(key, replace(sample, sample_id=f"{name}-{len(samples)}"))
+    return list(samples.values())
 
 
-def sound_data() -> Data:
+def valid_data() -> GateData:
     rng = np.random.default_rng(0)
     manifest = [video(number) for number in range(12)]
-    store = MemoryStore({one.video_id: moving_noise(rng) for one in manifest})
+    store = MemoryStore({usable.video_id: moving_noise(rng) for usable in manifest})
     sets = [
-        puzzles(name, [one for one in store.frame_times() if int(one.video_id, 16) % 3 in thirds], rng)
-        for name, thirds in (("train", (1, 2)), ("viubench", (0,)))
+        make_samples(name, [one for one in store.frame_times() if int(one.video_id, 16) % 3 in remainders], rng)
+        for name, remainders in (("train", (1, 2)), ("viubench", (0,)))
     ]
-    return Data(manifest, [RejectedFile("notes.mp4", "not_a_video")], store, *sets)
+    return GateData(manifest, [RejectedFile("notes.mp4", "not_a_video")], store, *sets)
 
 
-def named(breaches: Iterable[GateFailure]) -> dict[tuple[str, str], set[str]]:
-    """Which rows each (table, rule) names."""
-    return {(one.table, one.expectation): set(one.rows) for one in breaches}
+def rows_by_rule(failures: Iterable[GateFailure]) -> dict[tuple[str, str], set[str]]:
+    """(table, rule) -> the names of its failing rows."""
+    return {(failure.table, failure.expectation): set(failure.rows) for failure in failures}

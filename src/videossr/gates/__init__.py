@@ -1,17 +1,17 @@
-"""The gate between the samples and the training (stage `validate`): may this data be trained on?
+"""The gate before training (stage `validate`): rules that the data must pass before a policy is trained on it.
 
-Rules check everything that the stages before have written: the manifest and the quarantine, the frame store, both sets
-of samples, and some rendered samples. A rule that fails stops the graph, and the report names the rows. `suites` lists
-the rules of each table, one sentence a rule; the thresholds are `ValidateParams`.
+Rules check the outputs of all earlier stages: the manifest and the quarantine, the frame store, both sets of samples,
+and some rendered samples. If a rule fails, the stage fails and its report names the rows. `suites` lists the rules of
+each table, with one sentence for each rule; the thresholds are `ValidateParams`.
 
-- Every answer is derived again from the edit and the frame times and must equal the one in the sample; the reward of
+- The answer is derived again from the edit and the frame times and must equal the answer of the sample. The reward of
   the task must give it 1.
-- No video, donors of frames included, is used in both training and benchmark.
-- Edits stay within the parameters of their task, and no class of answers is right so often that guessing pays.
-- Some samples of each task and variant are rendered and compared with the clip before the edit: a mirrored symmetric
-  picture or exchanged channels on grey have no visible answer. Single ones are warnings; many fail the gate.
+- No video is used in both training and benchmark, not even as a donor of frames.
+- Edits stay within the parameters of their task. No answer is right so often that guessing it pays.
+- Some samples of each task and variant are rendered and compared with the unedited clip, because an edit can be
+  invisible: a mirrored symmetric picture, swapped channels of a grey one. A few are warnings; many fail the gate.
 
-Only this package imports great_expectations, and only when `validate` or `write_gate` is called: it takes seconds.
+Importing great_expectations takes seconds: only this package does so, and only in `validate` and `write_gate`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -36,10 +36,10 @@ def validate(
     params: ValidateParams,
     seed: int,
 ) -> GateResult:
-    """Check the data by every rule. Which samples are rendered depends on `seed` alone.
+    """Check the data by every rule. `seed` chooses the samples that are rendered.
 
-    `store` is a FrameStore; `tasks` maps task names to tasks with the parameters the samples were made with. Data
-    that fails rules does not raise: the result lists the failures. Write the result before acting on it.
+    `store` is a FrameStore; `tasks` maps task names to tasks with the parameters that generated the samples.
+    A failing rule does not raise: the result lists the failures. Call `write_gate` before you raise for them.
     """
     from videossr.gates.run_gate import run_gate
 
@@ -52,4 +52,4 @@ def write_gate(result: GateResult, reports_dir: Path) -> None:
 
     report.write_json(result, reports_dir / "gate.json")
     report.write_html(result, reports_dir / "gate.html")
-    engine.write_data_docs(result.documents, reports_dir / "data_docs")
+    engine.write_data_docs(result.gx_context, reports_dir / "data_docs")

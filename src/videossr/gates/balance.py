@@ -1,4 +1,4 @@
-"""Answer classes that are right so often that guessing pays: their shares against a fair share."""
+"""The balance of answers: no class may be right so often that guessing it pays."""
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
@@ -10,16 +10,27 @@ from videossr.gates import edit_rules
 from videossr.gates.tables import GateContext
 from videossr.records import Sample
 
-# The probability at which a balanced set may fail by chance.
+# The highest probability with which chance alone may fail the answers of a balanced set.
 CHANCE = 1e-4
 
-_COLUMNS = ("name", "set", "kind", "aspect", "class", "num_answers", "share", "fair_share", "ratio", "proven_ratio")
+_COLUMNS = (
+    "name",
+    "set",
+    "kind",
+    "aspect",
+    "class",
+    "num_answers",
+    "share",
+    "fair_share",
+    "ratio",
+    "ratio_lower_bound",
+)
 
 
 def balance_table(sets: Mapping[str, Sequence[Sample]], context: GateContext) -> pd.DataFrame:
-    """One row for each aspect of an answer (see `edit_rules.CLASSES`), with its most over-represented class.
+    """One row for each set, kind and aspect of an answer (see `edit_rules.CLASSES`): its most frequent class.
 
-    `ratio` is the share of the class over its fair share, `proven_ratio` the part of it that chance does not explain.
+    `ratio` is the share of the class divided by its fair share, `ratio_lower_bound` its lower confidence bound.
     """
     counts: dict[tuple[str, str, str], Counter[str]] = defaultdict(Counter)
     fair_shares: dict[tuple[str, str, str], float] = {}
@@ -39,7 +50,7 @@ def _answer_classes(sample: Sample, context: GateContext) -> list[edit_rules.Ans
     try:
         return list(edit_rules.CLASSES[sample.task](sample, context.tasks[sample.task]))
     except edit_rules.UNREADABLE:
-        return []  # a rule of its own names an unreadable edit
+        return []  # another rule reports an unreadable edit
 
 
 def _largest_class(key: tuple[str, str, str], counts: Counter[str], fair_share: float) -> tuple[object, ...]:
@@ -59,9 +70,9 @@ def _largest_class(key: tuple[str, str, str], counts: Counter[str], fair_share: 
 
 
 def lower_share_bound(count: int, total: int, num_classes: float) -> float:
-    """The lower confidence bound (Clopper-Pearson) of the true share of a class that holds `count` of `total` answers.
+    """The lower confidence bound (Clopper-Pearson) of the true share of a class with `count` of `total` answers.
 
-    If the true share of every class were at most this, one of the `num_classes` classes would hold as many answers in
-    fewer than one of 10,000 sets.
+    If no class had a larger true share than this, fewer than one of 10,000 sets would have a class with `count`
+    answers: the probability CHANCE is divided by `num_classes` (Bonferroni).
     """
     return float(beta.ppf(CHANCE / num_classes, count, total - count + 1))

@@ -1,6 +1,6 @@
-"""Rules for the edits of each task: the videos that an edit uses, its faults, the answer classes it belongs to.
+"""Rules for the edits of each task: which videos an edit uses, its faults, and the classes of its answer.
 
-A task that is not in these tables is checked only by the rules that all tasks share.
+A task that is not in FAULTS and CLASSES is checked only by the rules that are common to all tasks.
 """
 
 import itertools
@@ -14,16 +14,16 @@ from videossr.pretext import Counting, Grounding, Jigsaw, shapes
 from videossr.pretext.perturbations import PERTURBATIONS
 from videossr.records import Sample
 
-# What reading an edit may raise when it does not have the form of its task.
+# The errors of reading an edit that does not have the form of its task.
 UNREADABLE = (AttributeError, IndexError, KeyError, TypeError, ValueError)
 
-_ROUNDING = 1e-3  # the numbers in edits are rounded
+_ROUNDING = 1e-3  # tolerance, because the numbers in edits are rounded
 _POSITION_CLASSES = 5
 
 
 @dataclass(frozen=True)
 class AnswerClass:
-    """One aspect of an answer, such as the number of circles, its value, and the share of that value in a fair draw."""
+    """An aspect of an answer (such as the number of circles), its value, and the value's share in a balanced set."""
 
     aspect: str
     value: str
@@ -41,7 +41,7 @@ def _grounding_faults(sample: Sample, task: Grounding, num_stored: int) -> Itera
     edit, perturbation = sample.edit, PERTURBATIONS[sample.variant]
     start, length, num_frames = edit["start"], edit["length"], edit["num_frames"]
     if edit["perturbation"] != sample.variant:
-        yield f"perturbation is {edit['perturbation']!r}, the variant {sample.variant!r}"
+        yield f"perturbation is {edit['perturbation']!r}, but the variant is {sample.variant!r}"
     if num_frames != task.num_frames:
         yield f"shows {num_frames} frames, not {task.num_frames}"
     if not task.min_length <= length <= task.max_length:
@@ -50,19 +50,19 @@ def _grounding_faults(sample: Sample, task: Grounding, num_stored: int) -> Itera
         yield f"start {start} and length {length} are not both multiples of {task.align}"
     if not 0 <= start <= num_frames - length:
         yield f"interval {start}..{start + length} is outside the {num_frames} shown frames"
-    yield from _pace_faults(edit, perturbation.stride_ratio, num_stored)
+    yield from _stride_faults(edit, perturbation.stride_ratio, num_stored)
     if perturbation.needs_donor and edit["params"].get("donor") in (None, sample.video_id):
-        yield "names no other video as donor"
+        yield "has no donor, or its own video as donor"
     if "order" in edit["params"]:
         yield from _order_faults(edit["params"]["order"], length)
 
 
-def _pace_faults(edit: Mapping[str, Any], pace: tuple[int, int], num_stored: int) -> Iterator[str]:
-    """Strides that are not those of the perturbation, and shown frames that are not stored."""
+def _stride_faults(edit: Mapping[str, Any], ratio: tuple[int, int], num_stored: int) -> Iterator[str]:
+    """Strides with another ratio than the perturbation, and shown frames that are not stored."""
     outside, inside = edit["stride"]
-    if outside < 1 or outside * pace[1] != inside * pace[0]:
-        yield f"strides {outside} and {inside} are not in the proportion {pace[0]}:{pace[1]}"
-    # There are num_frames - 1 steps between num_frames frames: an interval at the end of the clip has one step less.
+    if outside < 1 or outside * ratio[1] != inside * ratio[0]:
+        yield f"strides {outside} and {inside} do not have the ratio {ratio[0]}:{ratio[1]}"
+    # num_frames frames have num_frames - 1 steps between them: an interval at the end of the clip has one step less.
     num_inside = edit["length"] - (edit["start"] + edit["length"] >= edit["num_frames"])
     last = edit["offset"] + (edit["num_frames"] - 1 - num_inside) * outside + num_inside * inside
     if not 0 <= edit["offset"] <= last < num_stored:
@@ -70,7 +70,7 @@ def _pace_faults(edit: Mapping[str, Any], pace: tuple[int, int], num_stored: int
 
 
 def _order_faults(order: Sequence[int], length: int) -> Iterator[str]:
-    if len(order) != length or not all(0 <= place < length for place in order):
+    if len(order) != length or not all(0 <= index < length for index in order):
         yield f"order {list(order)} does not fit {length} frames"
     elif list(order) == list(range(length)):
         yield "the order changes nothing"
@@ -85,9 +85,9 @@ def _counting_faults(sample: Sample, task: Counting, num_stored: int) -> Iterato
         yield from _shape_faults(shape, edit["num_frames"])
         by_frame[shape["frame"]].append(shape)
     frames_of: dict[str, list[int]] = {kind: [] for kind in shapes.KINDS}
-    for frame, crowd in sorted(by_frame.items()):
-        yield from _crowd_faults(frame, crowd, max_instances)
-        frames_of[crowd[0]["kind"]].append(frame)
+    for frame, on_frame in sorted(by_frame.items()):
+        yield from _frame_faults(frame, on_frame, max_instances)
+        frames_of[on_frame[0]["kind"]].append(frame)
     for kind, frames in frames_of.items():
         if not 1 <= len(frames) <= max_frames:
             yield f"{kind}s are on {len(frames)} frames, not 1..{max_frames}"
@@ -96,7 +96,7 @@ def _counting_faults(sample: Sample, task: Counting, num_stored: int) -> Iterato
 
 
 def _counting_limits(variant: str, task: Counting) -> tuple[int, int]:
-    """The maximum number of frames with the same shape, and of shapes on a frame."""
+    """The largest number of frames with the same kind of shape, and of shapes on one frame."""
     limits = {
         "easy": (task.easy_max_frames, task.easy_max_instances),
         "hard": (task.hard_max_frames, task.hard_max_instances),
@@ -105,29 +105,30 @@ def _counting_limits(variant: str, task: Counting) -> tuple[int, int]:
 
 
 def _shape_faults(shape: Mapping[str, Any], num_frames: int) -> Iterator[str]:
-    where = f"the {shape['kind']} on frame {shape['frame']}"
+    name = f"the {shape['kind']} on frame {shape['frame']}"
     if not 0 <= shape["frame"] < num_frames:
-        yield f"{where} is outside the {num_frames} shown frames"
+        yield f"{name} is outside the {num_frames} shown frames"
     if not shapes.SIZE_RANGE[0] - _ROUNDING <= shape["size"] <= shapes.SIZE_RANGE[1] + _ROUNDING:
-        yield f"{where} has size {shape['size']}, outside {shapes.SIZE_RANGE[0]}..{shapes.SIZE_RANGE[1]}"
+        yield f"{name} has size {shape['size']}, outside {shapes.SIZE_RANGE[0]}..{shapes.SIZE_RANGE[1]}"
     edge = max((1 - shapes.CENTRAL_FRACTION) / 2, shapes.bounding_radius(shape["kind"], shape["size"])) - _ROUNDING
-    if not all(edge <= place <= 1 - edge for place in (shape["cx"], shape["cy"])):
-        yield f"{where} is centred at {shape['cx']}, {shape['cy']} and leaves the frame or its central part"
+    if not all(edge <= centre <= 1 - edge for centre in (shape["cx"], shape["cy"])):
+        yield f"{name} is centred at {shape['cx']}, {shape['cy']} which is too close to the edge of the frame"
     if not all(shapes.CHANNEL_RANGE[0] <= channel <= shapes.CHANNEL_RANGE[1] for channel in shape["rgb"]):
-        yield f"{where} has colour {shape['rgb']}, outside {shapes.CHANNEL_RANGE[0]}..{shapes.CHANNEL_RANGE[1]}"
+        yield f"{name} has colour {shape['rgb']}, outside {shapes.CHANNEL_RANGE[0]}..{shapes.CHANNEL_RANGE[1]}"
 
 
-def _crowd_faults(frame: int, crowd: Sequence[Mapping[str, Any]], max_instances: int) -> Iterator[str]:
-    if len(crowd) > max_instances:
-        yield f"frame {frame} holds {len(crowd)} shapes, more than {max_instances}"
-    if len({shape["kind"] for shape in crowd}) > 1:
-        yield f"frame {frame} holds more than one kind of shape"
-    if any(_overlap(first, second) for first, second in itertools.combinations(crowd, 2)):
+def _frame_faults(frame: int, on_frame: Sequence[Mapping[str, Any]], max_instances: int) -> Iterator[str]:
+    if len(on_frame) > max_instances:
+        yield f"frame {frame} has {len(on_frame)} shapes, more than {max_instances}"
+    if len({shape["kind"] for shape in on_frame}) > 1:
+        yield f"frame {frame} has more than one kind of shape"
+    if any(_shapes_overlap(first, second) for first, second in itertools.combinations(on_frame, 2)):
         yield f"shapes overlap on frame {frame}"
 
 
-def _overlap(first: Mapping[str, Any], second: Mapping[str, Any]) -> bool:
-    # Centres are fractions of width and height, sizes of the short side: a frame that is not square separates more.
+def _shapes_overlap(first: Mapping[str, Any], second: Mapping[str, Any]) -> bool:
+    # Centres are fractions of width and height, sizes of the short side: shapes in a frame that is not square are
+    # farther apart than this distance.
     distance = math.hypot(first["cx"] - second["cx"], first["cy"] - second["cy"])
     return distance < sum(shapes.bounding_radius(shape["kind"], shape["size"]) for shape in (first, second)) - _ROUNDING
 
@@ -146,12 +147,12 @@ def _jigsaw_faults(sample: Sample, task: Jigsaw, num_stored: int) -> Iterator[st
 
 
 def _grounding_classes(sample: Sample, task: Grounding) -> Iterator[AnswerClass]:
-    places = (task.num_frames - sample.edit["length"]) // task.align + 1
-    if not places >= 1:  # longer than the clip, or not a number: the rule on ranges names it
+    num_starts = (task.num_frames - sample.edit["length"]) // task.align + 1
+    if not num_starts >= 1:  # longer than the clip, or NaN: the rule on the ranges of edits reports it
         return
-    classes = min(_POSITION_CLASSES, places)
-    part = sample.edit["start"] // task.align * classes // places + 1
-    yield AnswerClass("position", f"part {part} of {classes}", 1 / classes)
+    num_classes = min(_POSITION_CLASSES, num_starts)
+    part = sample.edit["start"] // task.align * num_classes // num_starts + 1
+    yield AnswerClass("position", f"part {part} of {num_classes}", 1 / num_classes)
 
 
 def _counting_classes(sample: Sample, task: Counting) -> Iterator[AnswerClass]:
@@ -162,8 +163,8 @@ def _counting_classes(sample: Sample, task: Counting) -> Iterator[AnswerClass]:
 
 def _jigsaw_classes(sample: Sample, task: Jigsaw) -> Iterator[AnswerClass]:
     yield AnswerClass("order", sample.answer, 1 / (math.factorial(int(sample.variant)) - 1))
-    for place, digit in enumerate(sample.answer, start=1):
-        yield AnswerClass(f"place {place} goes to clip", digit, 1 / int(sample.variant))
+    for position, digit in enumerate(sample.answer, start=1):
+        yield AnswerClass(f"position {position} is clip", digit, 1 / int(sample.variant))
 
 
 # (sample, its task, number of stored frames of its video) -> sentences about its faults. An unreadable edit raises one
@@ -174,7 +175,7 @@ FAULTS: dict[str, Callable[[Sample, Any, int], Iterator[str]]] = {
     "jigsaw": _jigsaw_faults,
 }
 
-# (sample, its task) -> the classes of its answer, for the balance of answers.
+# (sample, its task) -> the classes of its answer. An unreadable edit raises one of UNREADABLE.
 CLASSES: dict[str, Callable[[Sample, Any], Iterator[AnswerClass]]] = {
     "grounding": _grounding_classes,
     "counting": _counting_classes,

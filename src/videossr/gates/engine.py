@@ -1,4 +1,4 @@
-"""Running Great Expectations: a context in memory, one suite on one table, the Data Docs."""
+"""The calls to Great Expectations: open a context in memory, run a suite on a table, write the Data Docs."""
 
 import html
 from collections.abc import Mapping, Sequence
@@ -42,8 +42,8 @@ def open_context() -> Any:
 def run_suite(context: Any, table: str, rows: pd.DataFrame, suite: Suite, name_column: str) -> list[Outcome]:
     """Check `rows` by `suite`; the result stays in `context` for the Data Docs.
 
-    `name_column` holds the name of a row in a failure. Raises RuntimeError where an expectation could not be computed:
-    that is a fault of the gate and no verdict on the data.
+    Failures name a row by its value of `name_column`. Raises RuntimeError where an expectation cannot be computed: that
+    is a bug of the gate, not a fault of the data.
     """
     asset = context.data_sources.add_pandas(table).add_dataframe_asset(table)
     definition = ValidationDefinition(
@@ -59,13 +59,14 @@ def run_suite(context: Any, table: str, rows: pd.DataFrame, suite: Suite, name_c
             "return_unexpected_index_query": False,
         },
     )
-    order = [expectation.description for expectation in suite]  # Great Expectations sorts its results by columns
+    # Great Expectations sorts its results by column; restore the order of the suite.
+    order = [expectation.description for expectation in suite]
     results = sorted(result.results, key=lambda item: order.index(item.expectation_config.description))
     return [_outcome(table, item, name_column) for item in results]
 
 
 def _escaped(rows: pd.DataFrame) -> pd.DataFrame:
-    # Data Docs do not escape values: a file name would run as a script in the reader's browser.
+    # Data Docs do not escape values: a file name could run as a script in the browser.
     texts = {name: column for name, column in rows.items() if not pd.api.types.is_numeric_dtype(column)}
     return rows.assign(**{str(name): [_escape(value) for value in column] for name, column in texts.items()})
 
@@ -91,18 +92,18 @@ def _detail(result: Mapping[str, Any], unexpected: Sequence[Mapping[str, Any]], 
     if not unexpected:
         missing = result.get("partial_missing_list")
         return f"missing: {', '.join(map(str, missing))}" if missing else f"found {result.get('observed_value')}"
-    first = ", ".join(f"{key} {_short(value)}" for key, value in unexpected[0].items() if key != name_column)
+    first = ", ".join(f"{key} {_truncate(value)}" for key, value in unexpected[0].items() if key != name_column)
     count = f"{len(unexpected)} of {result.get('element_count')} rows"
     return f"{count}; first: {first}" if first else count
 
 
-def _short(value: Any, width: int = 80) -> str:
+def _truncate(value: Any, width: int = 80) -> str:
     text = html.unescape(repr(value.item() if hasattr(value, "item") else value))
     return text if len(text) <= width else text[: width - 3] + "..."
 
 
 def write_data_docs(context: Any, folder: Path) -> None:
-    """Write the results in `context` as Data Docs to `folder`, whole or not at all. Offline they have no style."""
+    """Write the results in `context` as Data Docs to `folder`, atomically. Their styles come from the network."""
     with atomic_folder(folder) as temporary:
         store = {"class_name": "TupleFilesystemStoreBackend", "base_directory": str(temporary.resolve())}
         site = {"class_name": "SiteBuilder", "store_backend": store, "show_how_to_buttons": False}

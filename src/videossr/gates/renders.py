@@ -1,4 +1,4 @@
-"""Rendered samples: a few of each kind, chosen by a seed, compared with their clips before the edit."""
+"""Rendered samples: some of each kind, chosen at random, compared with their unedited clips."""
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -11,7 +11,7 @@ from videossr.gates.edit_rules import videos_used
 from videossr.gates.tables import GateContext, StoredFrames, derived_answer, edit_fault
 from videossr.records import Sample
 
-_COLUMNS = ("sample_id", "set", "kind", "video_id", "clips", "difference")
+_COLUMNS = ("sample_id", "set", "kind", "video_id", "num_clips", "difference")
 
 
 def renders_table(
@@ -21,12 +21,13 @@ def renders_table(
     num_each: int,
     rng: np.random.Generator,
 ) -> pd.DataFrame:
-    """One row a rendered sample: the number of its clips, and how much the edit changes what is seen (0..255).
+    """One row per rendered sample: the number of its clips, and the visible difference of its edit (0..255).
 
-    At most `num_each` of each kind and set are rendered. A faulty edit is left to its own rule.
+    At most `num_each` samples of each kind and set are rendered. Samples with a faulty edit are not: other rules report
+    them.
     """
     chosen = [(name, sample) for name, samples in sets.items() for sample in _choose(samples, context, num_each, rng)]
-    rows = [_rendered(name, sample, store, context) for name, sample in tqdm(chosen, desc="renders", unit="sample")]
+    rows = [_render_row(name, sample, store, context) for name, sample in tqdm(chosen, desc="renders", unit="sample")]
     return pd.DataFrame(rows, columns=_COLUMNS)
 
 
@@ -51,8 +52,8 @@ def _is_renderable(sample: Sample, context: GateContext) -> bool:
     )
 
 
-def _rendered(name: str, sample: Sample, store: StoredFrames, context: GateContext) -> tuple[object, ...]:
+def _render_row(name: str, sample: Sample, store: StoredFrames, context: GateContext) -> tuple[object, ...]:
     task = context.tasks[sample.task]
-    clips = {video: store[video] for video in videos_used(sample)}  # decoded once for both renderings
+    clips = {video: store[video] for video in videos_used(sample)}  # read once for both renderings
     num_clips = len(task.render(sample, clips))
     return sample.sample_id, name, sample.kind, sample.video_id, num_clips, task.perceptibility(sample, clips)

@@ -1,4 +1,4 @@
-"""The gate's report: `gate.json` for programs, `gate.html` for people; the page needs no network."""
+"""The report of the gate: `gate.json` for programs and `gate.html` for people. The page needs no network."""
 
 import json
 from pathlib import Path
@@ -11,11 +11,11 @@ MAX_ROWS_SHOWN = 20
 
 
 def write_json(result: GateResult, path: Path) -> None:
-    """Write everything that the gate found, with the names of all rows."""
+    """Write the whole result, with the names of all failing rows."""
     write_text(path, json.dumps(result.to_json(), indent=1, ensure_ascii=False) + "\n")
 
 
 def write_html(result: GateResult, path: Path) -> None:
-    """Write the page: the checks, what failed, the first failing rows, and the statistics."""
+    """Write the page: the failures with their first rows, the warnings, all checks, and the statistics."""
     tables = list(dict.fromkeys(check.table for check in result.checks))
     write_text(path, render_template("gate.html", result=result, tables=tables, max_rows=MAX_ROWS_SHOWN))

@@ -11,15 +11,15 @@ from videossr.errors import ConfigError
 class ValidateParams:
     """Thresholds of the gate (section `validate`); shares are 0..1.
 
-    - `min_videos`: usable videos the source must hold; two, because training and benchmark share none.
-    - `max_quarantined`: share of the source's files that may be unusable.
-    - `max_duplicates`: share of a set's samples that may repeat another one (same video, same edit).
-    - `max_imbalance`: how many times its fair share one class of answers may hold. Fair is an even spread over all
-      possible answers; only what chance does not explain counts (see `balance.lower_share_bound`).
-    - `perceptibility_samples`: samples of each task and variant, in each set, that are rendered and compared with
-      the clip before the edit.
+    - `min_videos`: minimum number of usable videos; at least 2, because training and benchmark share none.
+    - `max_quarantined`: maximum share of the source's files that are rejected.
+    - `max_duplicates`: maximum share of the samples of a set that have the same video and edit as another.
+    - `max_imbalance`: maximum share of one class of answers, as a multiple of its fair share (that of an even spread
+      over all possible answers). It is compared with a lower confidence bound: see `balance.lower_share_bound`.
+    - `perceptibility_samples`: number of samples of each task and variant, in each set, that are rendered and compared
+      with the unedited clip.
     - `perceptible_difference`: mean absolute difference, 0..255, from which an edit counts as visible.
-    - `min_perceptible`: share of the rendered samples of one task and variant that must be visible.
+    - `min_perceptible`: minimum share of the rendered samples of a task and variant whose edit is visible.
     """
 
     min_videos: int = 2
@@ -51,7 +51,10 @@ def _require(holds: bool, rule: str, value: object) -> None:
 
 @dataclass(frozen=True)
 class Check:
-    """One expectation on one table: `rule` is its sentence, `kind` its Great Expectations type, counts are rows."""
+    """The result of one expectation on one table: `rule` is its sentence, `kind` its Great Expectations type.
+
+    `num_rows` rows were checked, `num_unexpected` of them fail.
+    """
 
     table: str
     rule: str
@@ -63,7 +66,7 @@ class Check:
 
 @dataclass(frozen=True)
 class GateFailure:
-    """A rule that failed. `rows` are the names of the failing rows (empty where the table as a whole is wrong).
+    """Rows that fail a rule. `expectation` is the rule's sentence; `rows` is empty where it concerns the whole table.
 
     Rows are named by video_id (manifest, store), path (quarantine), sample_id (train, viubench, renders) or
     "set task/variant" (balance).
@@ -75,7 +78,7 @@ class GateFailure:
     detail: str
 
     def sentence(self, max_rows: int = 3) -> str:
-        """The failure in one line, naming at most `max_rows` rows."""
+        """The failure in one line, with at most `max_rows` row names."""
         named = ", ".join(self.rows[:max_rows]) + (", ..." if len(self.rows) > max_rows else "")
         line = f"{self.table}: {self.expectation} ({self.detail})" + (f": {named}" if named else "")
         return " ".join(line.split())  # a file name may contain line breaks
@@ -83,9 +86,9 @@ class GateFailure:
 
 @dataclass(frozen=True)
 class GateResult:
-    """The result of the gate: the data may be trained on only where no rule failed.
+    """The result of the gate. Training may start only if `failures` is empty.
 
-    `warnings` are rows that fail a rule within the share that it allows. `documents` is the Great Expectations context
+    `warnings` are failing rows within the share that their rule allows. `gx_context` is the Great Expectations context
     with the validation results, from which `write_gate` writes the Data Docs.
     """
 
@@ -93,21 +96,21 @@ class GateResult:
     warnings: tuple[GateFailure, ...]
     checks: tuple[Check, ...]
     statistics: Mapping[str, Any]
-    documents: Any = field(repr=False, compare=False, default=None)
+    gx_context: Any = field(repr=False, compare=False, default=None)
 
     @property
     def success(self) -> bool:
         return not self.failures
 
     def summary(self, max_failures: int = 2) -> str:
-        """One sentence: how many rules failed, and the first of them with their rows."""
+        """One sentence: how many rules failed, and the first `max_failures` of them with their rows."""
         if self.success:
             return f"the data is fit to train on: {len(self.checks)} rules hold"
         first = "; ".join(failure.sentence() for failure in self.failures[:max_failures])
         return f"the data is not fit to train on: {len(self.failures)} of {len(self.checks)} rules failed: {first}"
 
     def to_json(self) -> dict[str, Any]:
-        """Plain JSON data of everything but `documents`, in a stable order."""
+        """The result without `gx_context` as JSON data, in a stable order."""
         return {
             "success": self.success,
             "summary": self.summary(),

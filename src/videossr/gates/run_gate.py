@@ -1,4 +1,4 @@
-"""Run the gate: records to tables, tables through suites, outcomes to a result."""
+"""Run the gate: turn records into tables, check each table by its suite, collect the outcomes."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -23,7 +23,7 @@ from videossr.gates.tables import (
 )
 from videossr.records import RejectedFile, Sample, Video
 
-# A table: its name, its rows, its suite, and the column that names a row.
+# The arguments of `run_suite`: name of the table, rows, suite, and the column that names a row.
 Table = tuple[str, pd.DataFrame, suites.Suite, str]
 
 
@@ -59,14 +59,14 @@ def run_gate(
 def _sample_tables(
     sets: Mapping[str, Sequence[Sample]], context: GateContext, renders: pd.DataFrame, params: ValidateParams
 ) -> Iterator[Table]:
-    clips = dict(zip(renders["kind"], renders["clips"], strict=True))
-    rules = {
+    num_clips = dict(zip(renders["kind"], renders["num_clips"], strict=True))
+    set_suites = {
         "train": suites.samples_suite("train", context.kinds, params),
         "viubench": suites.viubench_suite(context.kinds, params),
     }
     for name, samples in sets.items():
-        elsewhere = (sample.sample_id for other in sets if other != name for sample in sets[other])
-        yield name, samples_table(samples, SETS[name], elsewhere, context, clips), rules[name], "sample_id"
+        other_ids = {sample.sample_id for other in sets if other != name for sample in sets[other]}
+        yield name, samples_table(samples, SETS[name], other_ids, context, num_clips), set_suites[name], "sample_id"
 
 
 def _result(outcomes: Sequence[Outcome], statistics: Mapping[str, Any], gx_context: Any) -> GateResult:
@@ -76,12 +76,12 @@ def _result(outcomes: Sequence[Outcome], statistics: Mapping[str, Any], gx_conte
         warnings=tuple(failure for success, failure in failures if success),
         checks=tuple(outcome.check for outcome in outcomes),
         statistics=statistics,
-        documents=gx_context,
+        gx_context=gx_context,
     )
 
 
 def _statistics(tables: Mapping[str, pd.DataFrame]) -> dict[str, Any]:
-    """Statistics for the reports, as JSON: numbers of rows, reasons, samples and visibility of each kind, shares."""
+    """Statistics for the reports, as JSON: numbers of rows, reasons, samples and visibility by kind, balance."""
     manifest, quarantine, renders, balance = (tables[name] for name in ("manifest", "quarantine", "renders", "balance"))
     return {
         "videos": len(manifest),
@@ -108,7 +108,7 @@ def _samples_by_kind(tables: Mapping[str, pd.DataFrame]) -> dict[str, dict[str, 
 
 
 def _visible_difference(renders: pd.DataFrame) -> dict[str, dict[str, float]]:
-    """Mean absolute difference, 0..255, between rendered and unedited clips of each kind: least, median, number."""
+    """Visible difference (0..255) of the rendered samples of each kind: least, median, number of samples."""
     by_kind = renders.groupby("kind")["difference"]
     return {
         str(kind): {

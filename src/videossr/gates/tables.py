@@ -1,13 +1,13 @@
-"""Records as tables: one row a record, and one column for each fact that a rule needs.
+"""Records as tables: one row per record, and one column for each fact that a rule needs.
 
-Everything that needs Python is computed here, once a row; the suites only compare columns. A missing or not finite
-number becomes -1, which no rule allows, because column expectations ignore nulls.
+The values are computed here, once per row; the suites only compare columns. A number that is missing or not finite
+becomes -1, which no rule allows, because column expectations ignore nulls.
 """
 
 import json
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from functools import cached_property
 from typing import Any, Protocol
@@ -23,7 +23,7 @@ SETS = {"train": "train", "viubench": "bench"}  # a set of samples -> the split 
 
 
 class StoredFrames(Protocol):
-    """What the gate needs of a frame store: clips by video id, and all frame times without reading a frame."""
+    """A frame store as the gate uses it: clips by video id, and the frame times of all videos without their pixels."""
 
     def __getitem__(self, video_id: str, /) -> Clip: ...
 
@@ -32,7 +32,7 @@ class StoredFrames(Protocol):
 
 @dataclass(frozen=True)
 class GateContext:
-    """What samples are checked against: the split and the frame times of each video, and the tasks by name."""
+    """The data that samples are checked against: the split and frame times of each video, and the tasks by name."""
 
     split_of: Mapping[str, str]
     times_of: Mapping[str, tuple[float, ...]]
@@ -54,7 +54,7 @@ class GateContext:
 def manifest_table(
     manifest: Sequence[Video], stored_videos: Sequence[FrameTimes], quarantine: Sequence[RejectedFile]
 ) -> pd.DataFrame:
-    """One row a usable video: the fields of `Video`, and whether it is stored or rejected with a reason."""
+    """One row per usable video: the fields of `Video`, and whether it is stored or in the quarantine."""
     stored, rejected = {video.video_id for video in stored_videos}, {file.path for file in quarantine}
     rows = [{key: _finite(value) for key, value in asdict(video).items()} for video in manifest]
     table = pd.DataFrame(rows, columns=[field.name for field in fields(Video)])
@@ -64,7 +64,7 @@ def manifest_table(
 def quarantine_table(
     quarantine: Sequence[RejectedFile], manifest: Sequence[Video], stored_videos: Sequence[FrameTimes]
 ) -> pd.DataFrame:
-    """One row a rejected file, and whether it is in the store nevertheless."""
+    """One row per rejected file: the fields of `RejectedFile`, and whether its video is stored nevertheless."""
     ids = {video.video_id for video in stored_videos}
     stored = {video.path for video in manifest if video.video_id in ids}
     rows = [{**asdict(file), "stored": file.path in stored} for file in quarantine]
@@ -72,8 +72,8 @@ def quarantine_table(
 
 
 def source_table(manifest: Sequence[Video], quarantine: Sequence[RejectedFile]) -> pd.DataFrame:
-    """One row: the whole source, and the share of its files that are rejected."""
-    # A video that the stage frames rejected is in both: in the manifest by ingest, in the quarantine by frames.
+    """A single row: the number of files of the source, and the share that is rejected."""
+    # A video that the stage frames rejects is in both: ingest writes it to the manifest, frames to the quarantine.
     num_files = len({video.path for video in manifest} | {file.path for file in quarantine})
     share = len(quarantine) / num_files if num_files else 1.0
     return pd.DataFrame([{"source": "all files", "num_files": num_files, "share_quarantined": share}])
@@ -82,63 +82,73 @@ def source_table(manifest: Sequence[Video], quarantine: Sequence[RejectedFile]) 
 def store_table(
     manifest: Sequence[Video], stored_videos: Sequence[FrameTimes], sets: Mapping[str, Sequence[Sample]]
 ) -> pd.DataFrame:
-    """One row a stored video: its frame times and its duration, and the sets of samples that use it."""
+    """One row per stored video: its frame times, its end by the manifest, and the sets of samples that use it."""
     videos = {video.video_id: video for video in manifest}
-    usual = Counter(len(video.times) for video in stored_videos).most_common(1)
-    served = {
-        name: {used for sample in samples for used in edit_rules.videos_used(sample)} for name, samples in sets.items()
+    most_common = Counter(len(video.times) for video in stored_videos).most_common(1)
+    used = {
+        name: {video for sample in samples for video in edit_rules.videos_used(sample)}
+        for name, samples in sets.items()
     }
-    rows = [_store_row(video, videos.get(video.video_id), usual[0][0], served) for video in stored_videos]
+    rows = [_store_row(video, videos.get(video.video_id), most_common[0][0], used) for video in stored_videos]
     return pd.DataFrame(rows, columns=_STORE_COLUMNS)
 
 
 _STORE_COLUMNS = (
     "video_id", "in_manifest", "num_frames", "usual_num_frames", "first_seconds", "last_seconds",
-    "shortest_step_seconds", "end_seconds", "serves",
+    "shortest_step_seconds", "end_seconds", "used_in",
 )  # fmt: skip
 
 
-def _store_row(stored: FrameTimes, video: Video | None, usual: int, served: Mapping[str, set[str]]) -> dict[str, Any]:
+def _store_row(
+    stored: FrameTimes, video: Video | None, usual_num_frames: int, used: Mapping[str, set[str]]
+) -> dict[str, Any]:
     times = np.asarray(stored.times, np.float64)
     steps = np.diff(times)
-    # Containers round their duration, and the last frame is shown for stored more step.
+    # Two frames of tolerance: containers round their duration, and the last frame is shown for one more step.
     end = video.duration_seconds + 2 / video.fps if video and video.fps > 0 else math.inf
     return {
         "video_id": stored.video_id,
         "in_manifest": video is not None,
         "num_frames": len(times),
-        "usual_num_frames": usual,
+        "usual_num_frames": usual_num_frames,
         "first_seconds": _finite(float(times.min())) if len(times) else -1.0,
         "last_seconds": float(times.max()) if len(times) else math.inf,
         "shortest_step_seconds": _finite(float(steps.min())) if len(steps) else -1.0,
         "end_seconds": end,
-        "serves": " and ".join(name for name, videos in served.items() if stored.video_id in videos) or "nothing",
+        "used_in": " and ".join(name for name, videos in used.items() if stored.video_id in videos) or "nothing",
     }
 
 
 def samples_table(
-    samples: Sequence[Sample], split: str, elsewhere: Iterable[str], context: GateContext, clips: Mapping[str, int]
+    samples: Sequence[Sample],
+    split: str,
+    other_ids: Collection[str],
+    context: GateContext,
+    num_clips: Mapping[str, int],
 ) -> pd.DataFrame:
-    """One row a sample. `elsewhere` are the sample ids of the other sets; `clips` the number of clips of each kind."""
-    other_ids = set(elsewhere)
-    rows = [_sample_row(sample, split, sample.sample_id in other_ids, context, clips) for sample in samples]
+    """One row per sample.
+
+    `split` is the split whose videos the set may use, `other_ids` are the sample ids of the other sets, `num_clips` is
+    the number of clips of each rendered kind.
+    """
+    rows = [_sample_row(sample, split, sample.sample_id in other_ids, context, num_clips) for sample in samples]
     return pd.DataFrame(rows, columns=_SAMPLE_COLUMNS)
 
 
 _SAMPLE_COLUMNS = (
-    "sample_id", "elsewhere", "task", "variant", "kind", "video_id", "edit", "question", "answer", "markers", "clips",
-    "edit_fault", "not_stored", "outside_split", "derived",
+    "sample_id", "in_other_set", "task", "variant", "kind", "video_id", "edit", "question", "answer", "num_markers",
+    "num_clips", "edit_fault", "not_stored", "outside_split", "derived_answer",
 )  # fmt: skip
 
 
 def _sample_row(
-    sample: Sample, split: str, elsewhere: bool, context: GateContext, clips: Mapping[str, int]
+    sample: Sample, split: str, in_other_set: bool, context: GateContext, num_clips: Mapping[str, int]
 ) -> dict[str, Any]:
     kind = sample.kind
     used = edit_rules.videos_used(sample)
     return {
         "sample_id": sample.sample_id,
-        "elsewhere": elsewhere,
+        "in_other_set": in_other_set,
         "task": sample.task,
         "variant": sample.variant,
         "kind": kind,
@@ -146,20 +156,23 @@ def _sample_row(
         "edit": _json(sample.edit),
         "question": sample.question,
         "answer": sample.answer,
-        "markers": sample.question.count(VIDEO_MARKER),
-        "clips": clips.get(kind),
+        "num_markers": sample.question.count(VIDEO_MARKER),
+        "num_clips": num_clips.get(kind),
         "edit_fault": edit_fault(sample, context),
-        "not_stored": _joined(video for video in used if video not in context.times_of),
-        "outside_split": _joined(video for video in used if context.split_of.get(video) != split),
-        "derived": derived_answer(sample, context),
+        "not_stored": _join(video for video in used if video not in context.times_of),
+        "outside_split": _join(video for video in used if context.split_of.get(video) != split),
+        "derived_answer": derived_answer(sample, context),
     }
 
 
 def derived_answer(sample: Sample, context: GateContext) -> str | None:
-    """The answer that follows from the edit and the frame times; None where the edit gives none."""
+    """The answer derived from the edit and the frame times; None where the edit is unreadable.
+
+    It is the answer of the sample where its kind is unknown or its video is not stored: other rules report that.
+    """
     times = context.times_of.get(sample.video_id)
     if times is None or sample.kind not in context.kinds:
-        return sample.answer  # the rule on kinds or on the store names it: one fault, one rule
+        return sample.answer
     try:
         return str(context.tasks[sample.task].answer(sample.edit, times))
     except edit_rules.UNREADABLE:
@@ -167,10 +180,10 @@ def derived_answer(sample: Sample, context: GateContext) -> str | None:
 
 
 def edit_fault(sample: Sample, context: GateContext) -> str | None:
-    """A sentence about what is wrong with the edit under the parameters of its task; None where nothing is."""
+    """The first fault of the edit under the parameters of its task, as a sentence; None where there is none."""
     times = context.times_of.get(sample.video_id)
     if times is None or sample.kind not in context.kinds or sample.task not in edit_rules.FAULTS:
-        return None  # the rule on kinds or on the store names it
+        return None  # other rules report an unknown kind and a video that is not stored
     task = context.tasks[sample.task]
     try:
         return next(iter(edit_rules.FAULTS[sample.task](sample, task, len(times))), None)
@@ -189,5 +202,5 @@ def _finite(value: Any) -> Any:
     return -1 if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def _joined(names: Iterable[str]) -> str | None:
+def _join(names: Iterable[str]) -> str | None:
     return ", ".join(dict.fromkeys(names)) or None
