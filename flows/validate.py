@@ -20,7 +20,7 @@ PASSED = Path("data/gate.passed")
 
 
 def main() -> None:
-    # It may be of other data. Remove it, do not write over it: it may be a link to DVC's cache.
+    # The file may come from earlier data. Delete it instead of overwriting it: it may be a link into DVC's cache.
     PASSED.unlink(missing_ok=True)
     params = params_of("validate", ValidateParams)
     pretext = params_of("pretext", PretextParams)

@@ -14,17 +14,8 @@ from videossr.records import Sample
 CHANCE = 1e-4
 
 _COLUMNS = (
-    "name",
-    "set",
-    "kind",
-    "aspect",
-    "class",
-    "num_answers",
-    "share",
-    "fair_share",
-    "ratio",
-    "ratio_lower_bound",
-)
+    "name", "set", "kind", "aspect", "class", "num_answers", "share", "fair_share", "ratio", "ratio_lower_bound",
+)  # fmt: skip
 
 
 def balance_table(sets: Mapping[str, Sequence[Sample]], context: GateContext) -> pd.DataFrame:
@@ -72,7 +63,7 @@ def _largest_class(key: tuple[str, str, str], counts: Counter[str], fair_share: 
 def lower_share_bound(count: int, total: int, num_classes: float) -> float:
     """The lower confidence bound (Clopper-Pearson) of the true share of a class with `count` of `total` answers.
 
-    If no class had a larger true share than this, fewer than one of 10,000 sets would have a class with `count`
-    answers: the probability CHANCE is divided by `num_classes` (Bonferroni).
+    If no class has a larger true share than this, at most one of 10,000 sets has a class with `count` answers or more:
+    the probability CHANCE is divided by `num_classes` (Bonferroni).
     """
     return float(beta.ppf(CHANCE / num_classes, count, total - count + 1))

@@ -111,8 +111,9 @@ def _shape_faults(shape: Mapping[str, Any], num_frames: int) -> Iterator[str]:
     if not shapes.SIZE_RANGE[0] - _ROUNDING <= shape["size"] <= shapes.SIZE_RANGE[1] + _ROUNDING:
         yield f"{name} has size {shape['size']}, outside {shapes.SIZE_RANGE[0]}..{shapes.SIZE_RANGE[1]}"
     edge = max((1 - shapes.CENTRAL_FRACTION) / 2, shapes.bounding_radius(shape["kind"], shape["size"])) - _ROUNDING
-    if not all(edge <= centre <= 1 - edge for centre in (shape["cx"], shape["cy"])):
-        yield f"{name} is centred at {shape['cx']}, {shape['cy']} which is too close to the edge of the frame"
+    if not all(edge <= coordinate <= 1 - edge for coordinate in (shape["cx"], shape["cy"])):
+        centre = f"{shape['cx']}, {shape['cy']}"
+        yield f"{name} is centred at {centre}: outside the central part, or across the edge of the frame"
     if not all(shapes.CHANNEL_RANGE[0] <= channel <= shapes.CHANNEL_RANGE[1] for channel in shape["rgb"]):
         yield f"{name} has colour {shape['rgb']}, outside {shapes.CHANNEL_RANGE[0]}..{shapes.CHANNEL_RANGE[1]}"
 

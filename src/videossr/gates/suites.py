@@ -68,7 +68,7 @@ def manifest_suite(params: ValidateParams) -> Suite:
         expect.ExpectColumnDistinctValuesToContainSet(
             column="split", value_set=["train", "bench"], description="training and benchmark both have videos"
         ),
-        _one_of("accounted_for", [True], "every video is stored or in the quarantine"),
+        _one_of("stored_or_rejected", [True], "every video is stored or in the quarantine"),
     ]
 
 

@@ -58,7 +58,7 @@ def manifest_table(
     stored, rejected = {video.video_id for video in stored_videos}, {file.path for file in quarantine}
     rows = [{key: _finite(value) for key, value in asdict(video).items()} for video in manifest]
     table = pd.DataFrame(rows, columns=[field.name for field in fields(Video)])
-    return table.assign(accounted_for=table["video_id"].isin(stored) | table["path"].isin(rejected))
+    return table.assign(stored_or_rejected=table["video_id"].isin(stored) | table["path"].isin(rejected))
 
 
 def quarantine_table(

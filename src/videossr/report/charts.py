@@ -110,6 +110,7 @@ DARK = Theme(
 )
 
 Draw = Callable[[Theme], Figure]
+Curves = Mapping[str, Sequence[Mapping[str, float]]]  # train.json: phase -> one row of values for each logged step
 
 
 def svg(draw: Draw, theme: Theme) -> bytes:
@@ -159,7 +160,7 @@ def viubench_bars(results: Mapping[str, Any]) -> Draw:
     return draw
 
 
-def small_multiples(panels: Sequence[CurvePanel], curves: Mapping[str, Sequence[Mapping[str, float]]]) -> Draw | None:
+def small_multiples(panels: Sequence[CurvePanel], curves: Curves) -> Draw | None:
     """One panel for each entry of `panels` that was logged; None where none was. `curves` is train.json."""
     logged = _logged(panels, curves)
     if not logged:
@@ -178,12 +179,12 @@ def small_multiples(panels: Sequence[CurvePanel], curves: Mapping[str, Sequence[
     return draw
 
 
-def warning_signs(panels: Sequence[CurvePanel], curves: Mapping[str, Sequence[Mapping[str, float]]]) -> list[str]:
+def warning_signs(panels: Sequence[CurvePanel], curves: Curves) -> list[str]:
     """The warning signs of the panels that are drawn."""
     return [panel.warning_sign for panel, _ in _logged(panels, curves) if panel.warning_sign]
 
 
-def describe_curves(panels: Sequence[CurvePanel], curves: Mapping[str, Sequence[Mapping[str, float]]]) -> str:
+def describe_curves(panels: Sequence[CurvePanel], curves: Curves) -> str:
     """The curves as text, for readers who cannot see them: start and end of each."""
     return "; ".join(text.describe_change(panel.title, lines) for panel, lines in _logged(panels, curves))
 
@@ -207,7 +208,7 @@ def sample_sheets(sheets: Sequence[ContactSheet]) -> Draw:
 
 
 def _logged(
-    panels: Sequence[CurvePanel], curves: Mapping[str, Sequence[Mapping[str, float]]]
+    panels: Sequence[CurvePanel], curves: Curves
 ) -> list[tuple[CurvePanel, dict[str, list[tuple[float, float]]]]]:
     """The panels that have values, each with its curves by name."""
     logged = []

@@ -130,10 +130,13 @@ def draw_sheet(
 def draw_strip(sheet: ContactSheet, border: tuple[int, int, int], gap: int = 4) -> Frame:
     """The whole sheet as one image uint8 [H,W,3] on white: edited frames with a border, a gap between clips."""
     pieces: list[Frame] = []
+    width = _BORDER_PIXELS
     for clip in sheet.clips:
         for thumbnail in clip:
             colour = border if thumbnail.is_edited else (255, 255, 255)
-            bordered = cv2.copyMakeBorder(thumbnail.frame, *[_BORDER_PIXELS] * 4, cv2.BORDER_CONSTANT, value=colour)
+            bordered = cv2.copyMakeBorder(
+                thumbnail.frame, width, width, width, width, cv2.BORDER_CONSTANT, value=colour
+            )
             pieces.append(np.asarray(bordered, np.uint8))
         pieces.append(np.full((pieces[-1].shape[0], gap if len(sheet.clips) > 1 else 1, 3), 255, np.uint8))
     return np.concatenate(pieces[:-1], axis=1)

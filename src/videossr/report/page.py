@@ -37,7 +37,6 @@ def render_page(title: str, inputs: ReportInputs, sheets: Sequence[ContactSheet 
         "report.html",
         filters,
         title=title,
-        results=inputs.results,
         rows=inputs.results["rows"],
         gain=inputs.results["gain"],
         row_labels=text.ROW_LABELS,

@@ -69,7 +69,7 @@ def against_blind(results: Mapping[str, Any]) -> str:
     if low > blind:
         return f"{after_training}, clearly above {baseline}, so it uses the video."
     if after["overall"] > blind:
-        return f"{after_training}, above {baseline}, but not beyond the interval."
+        return f"{after_training}, above {baseline}, but its 95 % interval includes that score."
     return f"{after_training}, no better than {baseline}: it may not use the video at all."
 
 
@@ -106,9 +106,9 @@ def columns_moved(results: Mapping[str, Any]) -> str:
     parts += [f"fell in {join_names(fell)}"] if fell else []
     num_others = len(columns) - len(rose) - len(fell)
     if not parts:
-        return "No single column changed by more than its 95 % interval."
-    others = f"; the other {num_others} did not" if num_others else ""
-    return f"By more than its 95 % interval, the score {' and '.join(parts)}{others}."
+        return "For every single column, the 95 % interval of the change includes zero."
+    others = f"; for the other {num_others} columns it includes zero" if num_others else ""
+    return f"The score {' and '.join(parts)}: there the 95 % interval of the change excludes zero{others}."
 
 
 def unparsed(results: Mapping[str, Any]) -> str:
