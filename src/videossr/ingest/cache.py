@@ -1,5 +1,4 @@
-"""Inspect many files, and keep each inspection in a file of JSON Lines that survives a kill: a header, then one row a
-file.
+"""Inspect many files, and cache each inspection in a file of JSON Lines (a header, one row a file), also over a kill.
 
 A file that has not changed since is not inspected again. Other parameters or another version of the code discard the
 whole cache. Transient rejections (a timeout, an unreadable file) are not cached.
@@ -75,10 +74,10 @@ def _file_state(path: Path) -> _FileState | None:
     The time of change of the metadata differs even where a copy was given the size and time of the file it replaces.
     """
     try:
-        facts = path.stat()
+        file_stat = path.stat()
     except OSError:
         return None
-    return [facts.st_ino, facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns]
+    return [file_stat.st_ino, file_stat.st_size, file_stat.st_mtime_ns, file_stat.st_ctime_ns]
 
 
 def _append(cache_file: Path, path: Path, state: _FileState | None, inspection: Inspection) -> None:

@@ -26,8 +26,8 @@ def fetch(remote: RemoteFolder, files: Sequence[RemoteFile], folder: Path) -> di
     """Fetch the listed `files` of `remote` to their names in `folder`; returns the rejected ones by name.
 
     A file that lies in `folder` in its listed size and version is not fetched again; a file that is not listed is
-    removed. After fetching, the source is listed once, and files that changed meanwhile are rejected. Raises
-    SourceError where the source goes out of reach, StoreError where the disk is full; fetched files stay.
+    removed. If any was fetched, the source is listed once afterwards, and files that changed meanwhile are rejected.
+    Raises SourceError where the source is out of reach, StoreError where the disk is full; fetched files stay.
     """
     fetcher = _Fetcher(remote, folder)
     _remove_others(folder, {folder / file.name for file in files})
@@ -52,7 +52,7 @@ class _Fetcher:
         self._partial_folder = folder.with_name(folder.name + ".partial")
 
     def find_missing(self, files: Sequence[RemoteFile]) -> list[RemoteFile]:
-        """The files that are not fetched yet; afterwards the record holds the other ones alone."""
+        """The files that are not fetched yet; the record is rewritten with the other ones alone."""
         text = self._record.read_text(encoding="utf-8") if self._record.exists() else ""
         lines = set(text.splitlines(keepends=True))
         present = {file.name for file in files if self._line(file) in lines and self._is_present(file)}

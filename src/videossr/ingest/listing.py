@@ -152,11 +152,11 @@ def _entry(name: Path, path: Path, root: Path | None = None) -> LocalEntry:
     if problem:
         return RejectedEntry(printable(name), *problem)
     try:
-        facts = path.stat()
+        file_stat = path.stat()
     except OSError as error:
         return RejectedEntry(printable(name), "unreadable", error.strerror or "")
     # A change of permissions leaves the time of the last change as it is, and decides whether ingest can read the file.
-    return ListedFile(printable(name), facts.st_size, facts.st_mtime_ns, os.access(path, os.R_OK))
+    return ListedFile(printable(name), file_stat.st_size, file_stat.st_mtime_ns, os.access(path, os.R_OK))
 
 
 def _kind_problem(path: Path, root: Path | None) -> tuple[str, str] | None:

@@ -1,9 +1,9 @@
-"""Near-duplicates: videos that show the same in other bytes (another encoding, another size). A split must not part
-them.
+"""Near-duplicates: videos that show the same in other bytes (another encoding, another size).
 
-Two videos are near-duplicates where their durations are equal and a picture of each has nearly the same gradient signs
-("dHash": 256 bits that survive scaling and encoding). `signature` chooses the pictures. A video that shows no structure
-for long has no near-duplicate. Not found: cuts of a longer video, and copies with another beginning.
+All of them must be in one split. Two videos are near-duplicates where their durations are nearly equal and a picture of
+each has nearly the same gradient signs ("dHash": 256 bits that survive scaling and encoding). `signature` chooses the
+pictures. A video that shows no structure for long has no near-duplicate. Not found: cuts of a longer video, and copies
+with another beginning.
 """
 
 from collections.abc import Iterator, Sequence
@@ -32,21 +32,20 @@ def group_near_duplicates(signatures: Sequence[VisualSignature]) -> list[int]:
     with the next 64 in an order by the rows that follow.
     """
     num_hashes = [len(signature.bits) // (2 * _NUM_ROWS) for signature in signatures]
-    video = np.repeat(np.arange(len(signatures)), num_hashes)  # of each hash
+    video_of = np.repeat(np.arange(len(signatures)), num_hashes)  # hash -> video
     hashes = np.frombuffer(b"".join(signature.bits for signature in signatures), np.uint16).reshape(-1, _NUM_ROWS)
-    seconds = np.array([signature.duration_seconds for signature in signatures], np.float64)[video]
+    seconds = np.array([signature.duration_seconds for signature in signatures], np.float64)[video_of]
     groups = np.arange(len(signatures))
     for position in range(_NUM_ROWS):
         rotated = np.roll(hashes, -position, axis=1)
         order = np.lexsort((seconds, *rotated.T[::-1]))
-        pairs = [np.empty((2, 0), np.int64)]
         for i, j in _iter_neighbours(rotated[order, 0]):
             a, b = order[i], order[j]
-            is_open = groups[video[a]] != groups[video[b]]  # not yet in one group
-            a, b = a[is_open], b[is_open]
+            is_apart = groups[video_of[a]] != groups[video_of[b]]
+            a, b = a[is_apart], b[is_apart]
             is_pair = _are_near_duplicates(hashes, seconds, a, b)
-            pairs.append(video[np.stack([a[is_pair], b[is_pair]])])
-        groups = _merge(groups, *np.concatenate(pairs, axis=1))
+            if is_pair.any():
+                groups = _merge(groups, video_of[a[is_pair]], video_of[b[is_pair]])
     return groups.tolist()
 
 
@@ -71,9 +70,8 @@ def _are_near_duplicates(
 
 
 def _merge(groups: _Indices, a: _Indices, b: _Indices) -> _Indices:
-    """`groups`, each named by its first video, after the groups of the videos `a[i]` and `b[i]` have become one."""
-    everyone = np.arange(len(groups))
-    edges = np.concatenate([a, everyone]), np.concatenate([b, groups])
+    """Merge the groups of the videos `a[i]` and `b[i]`; returns for each video the first video of its group."""
+    edges = np.concatenate([a, np.arange(len(groups))]), np.concatenate([b, groups])
     graph = coo_matrix((np.ones(len(edges[0]), np.bool_), edges), shape=(len(groups), len(groups)))
     _, components = connected_components(graph, directed=False)
     _, first = np.unique(components, return_index=True)

@@ -1,6 +1,4 @@
-"""From a snapshot to files on this machine: make the described videos, fetch remote ones, check that local ones are as
-listed.
-"""
+"""From a snapshot to files here: make the described videos, fetch remote ones, check that local ones did not change."""
 
 import shutil
 from collections.abc import Iterable
@@ -25,7 +23,7 @@ from videossr.records import RejectedFile
 
 Obtained = tuple[list[Path], list[RejectedFile]]  # files to inspect, in the order of the snapshot, and rejected ones
 
-_LOOK_AGAIN = "the next run will look again, `dvc repro --force ingest` in any case"
+_LOOK_AGAIN = "the next run will look again (or run `dvc repro --force ingest`)"
 
 
 def obtain_files(snapshot: Snapshot, seed: int, made_videos_dir: Path, fetched_dir: Path, workers: Workers) -> Obtained:
@@ -85,12 +83,12 @@ def _check_local(source: Path, entries: Iterable[LocalEntry]) -> Obtained:
 def _change(path: Path, entry: ListedFile) -> tuple[str, str] | None:
     """Reason and detail where the file at `path` is not the one that was listed."""
     try:
-        facts = path.stat()
+        file_stat = path.stat()
     except (FileNotFoundError, NotADirectoryError):
         return "changed_while_read", f"it was listed and is gone: {_LOOK_AGAIN}"
     except OSError as error:
         return "unreadable", error.strerror or ""
-    if (facts.st_size, facts.st_mtime_ns) != (entry.size, entry.mtime_ns):
+    if (file_stat.st_size, file_stat.st_mtime_ns) != (entry.size, entry.mtime_ns):
         return "changed_while_read", f"it changed after it was listed: {_LOOK_AGAIN}"
     return None
 

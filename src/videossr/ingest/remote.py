@@ -26,7 +26,7 @@ _VERSION_KEYS = (
     "updated",
     "created",
 )
-# Several files are fetched at a time, each in one request: several parts of each would fill memory by gigabytes.
+# Several files are fetched at a time, each in one request: several parts of each would take gigabytes of memory.
 _OPTIONS = {"s3": {"max_concurrency": 1}}
 # Errors of the stores' libraries that inherit from no Python error. When one is raised, its module has been imported.
 _LIBRARY_ERRORS = (

@@ -1,10 +1,12 @@
-"""Made videos for the embedded default: real H.264 files of small landscapes in which every puzzle has an answer.
+"""Make the videos of the embedded default: real H.264 files of small landscapes in which every puzzle has an answer.
 
-Colours, textures, speeds and layout differ from video to video; the conventions that a viewer relies on do not:
-a light blue sky over a darker, warm ground (upside down, channels and negatives show), light from the left on ground
-that falls to the right and things that travel left to right (mirrors show), and an arrow of time: the sun sinks, the
-light fades, vines grow, leaves fall, the camera pans right (the order of clips shows). Nothing drawn is a plain filled
-circle, square or triangle: those belong to Object Counting.
+Colours, textures, speeds and layout differ from video to video. These conventions hold in every video, so that an edit
+is visible:
+- a light blue sky above a darker, warm ground shows rotation, swapped channels and negatives;
+- light from the left, ground that falls to the right, and objects that travel to the right show mirroring;
+- the sun sinks, the light fades, vines grow, leaves fall and the camera pans right: this arrow of time shows the order
+  of clips.
+No object is a plain filled circle, square or triangle: Object Counting draws those.
 """
 
 from collections.abc import Sequence
@@ -32,7 +34,7 @@ _GROUNDS = ((176, 128, 62), (150, 98, 58), (142, 132, 50), (188, 106, 66), (120,
 
 @dataclass(frozen=True)
 class SyntheticParams:
-    """How many videos are made, how long and how large; `ingest.seed` decides what they show."""
+    """How many videos are made, how long and how large. `ingest.seed` decides what they show."""
 
     num_videos: int = 200
     min_seconds: float = 5.0
@@ -56,34 +58,36 @@ class SyntheticParams:
 def make_videos(params: SyntheticParams, seed: int, out: Path, workers: Workers) -> list[Path]:
     """Write `params.num_videos` H.264 files into the folder `out`, which is replaced; returns their paths.
 
-    A video is a function of (params, seed, its number) alone, whatever `workers` is.
+    A video depends on `params`, `seed` and its number alone, not on `workers`.
     """
     names = [f"made-{number:05d}.mp4" for number in range(params.num_videos)]
     with atomic_folder(out) as temporary:
         jobs = [(number, temporary / name) for number, name in enumerate(names)]
-        made = parallel_map(partial(_make_video, params=params, seed=seed), jobs, workers)
-        for _ in tqdm(made, total=len(jobs), desc="videos", unit="video"):
+        results = parallel_map(partial(_make_video, params=params, seed=seed), jobs, workers)
+        for _ in tqdm(results, total=len(jobs), desc="videos", unit="video"):
             pass
     return [out / name for name in names]
 
 
 def _make_video(job: tuple[int, Path], params: SyntheticParams, seed: int) -> None:
     number, path = job
-    _write(path, draw_video(params, seed, number), params.fps)
+    _encode(path, draw_video(params, seed, number), params.fps)
 
 
 def draw_video(params: SyntheticParams, seed: int, number: int) -> npt.NDArray[np.uint8]:
-    """The pixels of one made video, uint8 [T, S, S, 3] RGB."""
+    """The frames of video `number`, uint8 [T, S, S, 3] RGB."""
     rng = np.random.default_rng([seed, number])
     num_frames = round(rng.uniform(params.min_seconds, params.max_seconds) * params.fps)
-    scene = _Scene.drawn(rng, params.size_pixels)
-    return np.stack([scene.frame(progress) for progress in np.linspace(0, 1, num_frames)])
+    scene = _Scene.sample(rng, params.size_pixels)
+    return np.stack([scene.draw_frame(progress) for progress in np.linspace(0, 1, num_frames)])
 
 
-def _write(path: Path, frames: npt.NDArray[np.uint8], fps: int) -> None:
-    # Nothing that looks ahead: on small pictures x264's lookahead gives other bytes from run to run.
-    fixed = "qp=20:keyint=48:min-keyint=48:scenecut=0:bframes=2:b-adapt=0:rc-lookahead=0:mbtree=0:aq-mode=0:weightp=0"
-    options = {"preset": "veryfast", "threads": "1", "x264-params": fixed}
+def _encode(path: Path, frames: npt.NDArray[np.uint8], fps: int) -> None:
+    # Without lookahead: on small pictures, x264's lookahead gives other bytes from run to run.
+    x264_params = (
+        "qp=20:keyint=48:min-keyint=48:scenecut=0:bframes=2:b-adapt=0:rc-lookahead=0:mbtree=0:aq-mode=0:weightp=0"
+    )
+    options = {"preset": "veryfast", "threads": "1", "x264-params": x264_params}
     with av.open(str(path), "w", format="mp4") as container:
         stream = container.add_stream("libx264", rate=fps, options=options)
         stream.height, stream.width = frames.shape[1:3]
@@ -95,8 +99,8 @@ def _write(path: Path, frames: npt.NDArray[np.uint8], fps: int) -> None:
 
 
 @dataclass(frozen=True)
-class _Thing:
-    """A textured blob that travels to the right and bobs; places are fractions of the frame."""
+class _MovingObject:
+    """A textured blob that travels to the right and bobs. Positions and distances are fractions of the frame."""
 
     sprite: Image
     start: tuple[float, float]
@@ -105,8 +109,8 @@ class _Thing:
     hops: float
     spin_degrees: float
 
-    def place(self, progress: float) -> tuple[float, float, float]:
-        """(x, y, angle in degrees) at `progress` 0..1; hops lose height, as under gravity."""
+    def pose(self, progress: float) -> tuple[float, float, float]:
+        """(x, y, angle in degrees) at `progress` 0..1 of the video. Hops lose height, as under gravity."""
         hop = abs(np.sin(np.pi * self.hops * progress)) * (1 - 0.8 * progress)
         x = self.start[0] + self.travel * progress
         return x, self.start[1] - self.bob * hop, self.spin_degrees * progress
@@ -114,31 +118,33 @@ class _Thing:
 
 @dataclass(frozen=True)
 class _Scene:
-    size: int
+    """The layers and objects of one video, and how they move. Positions are fractions of the frame."""
+
+    size: int  # pixels
     sky: Image
     hills: Image
     ground: Image
-    things: tuple[_Thing, ...]
+    objects: tuple[_MovingObject, ...]
     leaves: npt.NDArray[np.float64]  # [N, 5]: x, y, fall, drift, shade
     vines: npt.NDArray[np.float64]  # [N, 4]: x, sway, final height, phase
     vine_colour: tuple[float, ...]
-    sun: tuple[float, float, float]  # x, first y, sink
-    pan: float
-    zoom: float
-    slope: float
-    slant: float
-    fade: float
+    sun: tuple[float, float, float]  # x, first y, how far it sinks
+    pan: float  # how far the camera moves right
+    zoom: float  # by how much of its size the picture grows
+    slope: float  # of the land, downwards to the right
+    slant: float  # how much lighter the left edge is than the right one
+    fade: float  # how much light is gone at the end
 
     @classmethod
-    def drawn(cls, rng: np.random.Generator, size: int) -> "_Scene":
+    def sample(cls, rng: np.random.Generator, size: int) -> "_Scene":
         leaves = rng.uniform([0, -1.0, 0.8, 0.1, 0.5], [1, 0.9, 1.6, 0.5, 1.3], (14, 5))
         vines = rng.uniform([0.05, 0.01, 0.25, 0], [0.95, 0.04, 0.5, 6.3], (int(rng.integers(1, 4)), 4))
         return cls(
             size=size,
-            sky=_sky(rng, size),
-            hills=_land(rng, size, horizon=rng.uniform(0.42, 0.5), relief=0.1, shade=0.72),
-            ground=_land(rng, size, horizon=rng.uniform(0.56, 0.66), relief=0.05, shade=1.0),
-            things=tuple(_thing(rng, size) for _ in range(int(rng.integers(3, 6)))),
+            sky=_draw_sky(rng, size),
+            hills=_draw_land(rng, size, horizon=rng.uniform(0.42, 0.5), relief=0.1, shade=0.72),
+            ground=_draw_land(rng, size, horizon=rng.uniform(0.56, 0.66), relief=0.05, shade=1.0),
+            objects=tuple(_sample_object(rng, size) for _ in range(int(rng.integers(3, 6)))),
             leaves=leaves,
             vines=vines,
             vine_colour=tuple(rng.uniform((40, 110, 30), (90, 170, 60))),
@@ -150,22 +156,22 @@ class _Scene:
             fade=rng.uniform(0.28, 0.45),
         )
 
-    def frame(self, progress: float) -> npt.NDArray[np.uint8]:
+    def draw_frame(self, progress: float) -> npt.NDArray[np.uint8]:
         """uint8 [S, S, 3] RGB at `progress` 0..1 of the video."""
-        picture = self._view(self.sky, progress, depth=0.3, slope=0.0)
+        picture = self._project(self.sky, progress, depth=0.3, slope=0.0)
         _add_glow(picture, self.sun[0], self.sun[1] + self.sun[2] * progress)
         for layer, depth in ((self.hills, 0.55), (self.ground, 1.0)):
-            _over(picture, self._view(layer, progress, depth, self.slope))
+            _blend(picture, self._project(layer, progress, depth, self.slope))
         self._draw_vines(picture, progress)
-        for thing in self.things:
-            _stamp(picture, thing.sprite, *thing.place(progress))
+        for moving in self.objects:
+            _draw_sprite(picture, moving.sprite, *moving.pose(progress))
         self._draw_leaves(picture, progress)
         across = np.linspace(1 + self.slant / 2, 1 - self.slant / 2, self.size, dtype=np.float32)
         dusk = np.array([1.0, 0.97, 0.95], np.float32) ** progress * (1 - self.fade * progress)
         return np.clip(picture * across[None, :, None] * dusk, 0, 255).astype(np.uint8)
 
-    def _view(self, layer: Image, progress: float, depth: float, slope: float) -> Image:
-        """A layer through the camera: near layers pass faster, and the land falls to the right."""
+    def _project(self, layer: Image, progress: float, depth: float, slope: float) -> Image:
+        """The part of a layer that the camera sees. A near layer (large `depth`) moves faster."""
         scale = 1 / (1 + self.zoom * depth * progress)
         x = (0.05 + self.pan * depth * progress) * self.size
         middle = self.size / 2
@@ -180,7 +186,7 @@ class _Scene:
     def _draw_vines(self, picture: Image, progress: float) -> None:
         steps = np.linspace(0, 1, 12)
         for x, sway, height, phase in self.vines:
-            # 0.85 of the camera's pan: rooted in the ground, a little behind what lies in front.
+            # 0.85 of the camera's pan: the vines stand on the ground, a little behind its front.
             across = (x + 0.35 - 0.85 * self.pan * progress) % 1.2 + sway * np.sin(9 * steps + phase) - 0.1
             up = 0.82 - height * (0.15 + 0.85 * progress) * steps
             points = np.round(np.stack([across, up], 1) * self.size * 16).astype(np.int32)
@@ -192,16 +198,24 @@ class _Scene:
             tip = np.array([(x + drift * progress) % 1.0, y + fall * progress]) * self.size
             end = tip + self.size * np.array([0.03, 0.012 * np.sin(40 * (progress + x))])
             colour = (230 * shade, 120 * shade, 40 * shade)
-            cv2.line(picture, _fixed(tip), _fixed(end), colour, max(1, self.size // 48), cv2.LINE_AA, shift=4)
+            cv2.line(
+                picture,
+                _to_fixed_point(tip),
+                _to_fixed_point(end),
+                colour,
+                max(1, self.size // 48),
+                cv2.LINE_AA,
+                shift=4,
+            )
 
 
-def _fixed(point: Sequence[float] | npt.NDArray[np.float64]) -> tuple[int, int]:
+def _to_fixed_point(point: Sequence[float] | npt.NDArray[np.float64]) -> tuple[int, int]:
     """A point in the sixteenths of a pixel that OpenCV draws with `shift=4`."""
     return round(float(point[0]) * 16), round(float(point[1]) * 16)
 
 
 def _noise(rng: np.random.Generator, height: int, width: int, cells: Sequence[int]) -> Image:
-    """Smooth noise [H, W, 1] around 0 with a spread near 1; `cells` are the patches an octave has over the height."""
+    """Smooth noise [H, W, 1] with mean 0 and a spread near 1; an octave has `cells[i]` cells over the height."""
     total = np.zeros((height, width), np.float32)
     for octave, count in enumerate(cells):
         coarse = rng.standard_normal((count, count * width // height)).astype(np.float32)
@@ -209,14 +223,15 @@ def _noise(rng: np.random.Generator, height: int, width: int, cells: Sequence[in
     return total[..., None]
 
 
-def _sky(rng: np.random.Generator, size: int) -> Image:
+def _draw_sky(rng: np.random.Generator, size: int) -> Image:
+    """A blue sky with clouds, wider than the frame; [S, 2 S, 3]."""
     colour = np.array(_SKIES[rng.integers(len(_SKIES))], np.float32) + rng.uniform(-12, 6, 3)
     down = np.linspace(1.0, rng.uniform(0.62, 0.75), size, dtype=np.float32)[:, None, None]
     clouds = np.clip(_noise(rng, size, 2 * size, (3, 6, 12)), 0, 2) * rng.uniform(12, 32)
     return np.asarray(np.clip(colour * down + clouds, 0, 255), dtype=np.float32)
 
 
-def _land(rng: np.random.Generator, size: int, horizon: float, relief: float, shade: float) -> Image:
+def _draw_land(rng: np.random.Generator, size: int, horizon: float, relief: float, shade: float) -> Image:
     """A warm, textured stretch of land, larger than the frame, transparent above its skyline; [1.4 S, 2 S, 4]."""
     height = size * 7 // 5
     colour = np.array(_GROUNDS[rng.integers(len(_GROUNDS))], np.float32) + rng.uniform(-14, 14)
@@ -230,10 +245,10 @@ def _land(rng: np.random.Generator, size: int, horizon: float, relief: float, sh
     return np.concatenate([np.clip(colour * light, 0, 255), np.clip(depth, 0, 1)], axis=2).astype(np.float32)
 
 
-def _thing(rng: np.random.Generator, size: int) -> _Thing:
+def _sample_object(rng: np.random.Generator, size: int) -> _MovingObject:
     flying = rng.random() < 0.5
-    return _Thing(
-        sprite=_sprite(rng, round(size * rng.uniform(0.18, 0.34))),
+    return _MovingObject(
+        sprite=_sample_sprite(rng, round(size * rng.uniform(0.18, 0.34))),
         start=(rng.uniform(-0.4, 0.5), rng.uniform(0.12, 0.42) if flying else rng.uniform(0.6, 0.85)),
         travel=rng.uniform(0.35, 1.2),
         bob=rng.uniform(0.02, 0.08) if flying else rng.uniform(0.1, 0.3),
@@ -242,7 +257,7 @@ def _thing(rng: np.random.Generator, size: int) -> _Thing:
     )
 
 
-def _sprite(rng: np.random.Generator, size: int) -> Image:
+def _sample_sprite(rng: np.random.Generator, size: int) -> Image:
     """A lobed, striped, rimmed blob, lit from the left; [S, S, 4]."""
     y, x = np.mgrid[-1 : 1 : size * 1j, -1 : 1 : size * 1j]
     angle, radius = np.arctan2(y, x), np.hypot(x, y)
@@ -257,25 +272,28 @@ def _sprite(rng: np.random.Generator, size: int) -> Image:
     return np.dstack([np.clip(colour * (1.05 - 0.3 * x[..., None]), 0, 255), inside]).astype(np.float32)
 
 
-def _stamp(picture: Image, sprite: Image, x: float, y: float, angle_degrees: float) -> None:
-    """Draw the sprite turned, its middle at fractions (x, y) of the picture."""
+def _draw_sprite(picture: Image, sprite: Image, x: float, y: float, angle_degrees: float) -> None:
+    """Draw the rotated sprite with its centre at fractions (x, y) of the picture."""
     size, middle, reach = len(picture), (len(sprite) - 1) / 2, round(0.75 * len(sprite))
     (x0, x1), (y0, y1) = (
-        (max(0, round(place * size) - reach), min(size, round(place * size) + reach)) for place in (x, y)
+        (max(0, round(centre * size) - reach), min(size, round(centre * size) + reach)) for centre in (x, y)
     )
     if x0 >= x1 or y0 >= y1:
         return
     matrix = np.array(cv2.getRotationMatrix2D((middle, middle), angle_degrees, 1.0), np.float64)
     matrix[:, 2] += (x * size - middle - x0, y * size - middle - y0)
-    _over(picture[y0:y1, x0:x1], np.asarray(cv2.warpAffine(sprite, matrix, (x1 - x0, y1 - y0), flags=cv2.INTER_LINEAR)))
+    _blend(
+        picture[y0:y1, x0:x1], np.asarray(cv2.warpAffine(sprite, matrix, (x1 - x0, y1 - y0), flags=cv2.INTER_LINEAR))
+    )
 
 
-def _over(picture: Image, layer: Image) -> None:
+def _blend(picture: Image, layer: Image) -> None:
+    """Draw `layer` over `picture` with its opacity, in place."""
     picture += (layer[..., :3] - picture) * layer[..., 3:]
 
 
 def _add_glow(picture: Image, x: float, y: float) -> None:
-    """A sun without an edge: a glow."""
+    """Draw a sun without an edge, in place."""
     steps = np.arange(len(picture)) / len(picture)
     glow = np.exp(-((steps[:, None] - y) ** 2 + (steps[None, :] - x) ** 2) / 0.012)
     picture += (glow[..., None] * np.array([110, 90, 10])).astype(np.float32)
