@@ -10,7 +10,7 @@ from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from pathlib import Path
 
-from tests.support.ingesting import SMALL, ingest_source, reasons, take_in
+from tests.support.ingesting import SMALL, ingest_path, ingest_source, reasons
 from tests.support.videos import write_video
 from videossr.ingest.cache import inspect_all
 from videossr.ingest.inventory import Inventory
@@ -62,7 +62,7 @@ def test_a_killed_run_continues_after_the_last_file_that_it_inspected(source: Pa
         record.write(cache_lines(work)[-1][:40])  # as a kill may leave the last line
     assert files_opened_by_ingest(source, work) == {"c.webm", "d.mov", "e.avi"}
     assert files_opened_by_ingest(source, work) == set()
-    assert ingest_with_cache(source, work) == take_in(source, tmp_path)
+    assert ingest_with_cache(source, work) == ingest_path(source, tmp_path)
 
 
 def test_a_changed_file_is_inspected_again_even_with_the_old_size_and_time(source: Path, tmp_path: Path) -> None:
@@ -73,20 +73,20 @@ def test_a_changed_file_is_inspected_again_even_with_the_old_size_and_time(sourc
     path.write_bytes(data)
     os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
     after = ingest_with_cache(source, work)
-    assert after == take_in(source, tmp_path) != before
+    assert after == ingest_path(source, tmp_path) != before
     path.write_text("no video")
     write_video(source / "new.mp4", 40, **SMALL)
     assert reasons(ingest_with_cache(source, work)) == {"a.mp4": "not_a_video"}
-    assert ingest_with_cache(source, work) == take_in(source, tmp_path)
+    assert ingest_with_cache(source, work) == ingest_path(source, tmp_path)
 
 
 def test_other_parameters_or_another_code_version_discard_the_cache(source: Path, tmp_path: Path) -> None:
     assert ingest_with_cache(source, tmp_path / "work").rejected == []
-    assert ingest_with_cache(source, tmp_path / "work", min_frames=29) == take_in(source, tmp_path, min_frames=29)
+    assert ingest_with_cache(source, tmp_path / "work", min_frames=29) == ingest_path(source, tmp_path, min_frames=29)
     lines = cache_lines(tmp_path / "work")
     old = json.dumps({**json.loads(lines[0]), "version": "another"}) + "\n"
     (tmp_path / "work" / "inspections.jsonl").write_text(old + "".join(lines[1:]).replace("h264", "of old"))
-    assert ingest_with_cache(source, tmp_path / "work", min_frames=29) == take_in(source, tmp_path, min_frames=29)
+    assert ingest_with_cache(source, tmp_path / "work", min_frames=29) == ingest_path(source, tmp_path, min_frames=29)
 
 
 def test_transient_rejections_and_files_that_are_gone_are_not_cached(source: Path, tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
-"""Real containers, damaged at random: the pool survives, and every input is in the store or in the quarantine, once.
+"""Real containers with random damage: no crash, and every file is in the store or in the quarantine, exactly once.
 
-The suite tries 300 mutations, `make fuzz` 5,000 (`VIDEOSSR_MUTATIONS`), and tells in `reports/bench/fuzz.json` what
-became of them.
+The suite tries 300 mutations. `make fuzz` tries 5,000 (`VIDEOSSR_MUTATIONS`) and writes the counts of the outcomes to
+`reports/bench/fuzz.json`.
 """
 
 import json
@@ -31,11 +31,11 @@ FIGURES = ROOT / "reports" / "bench" / "fuzz.json"
 
 def flip_bits(data: bytes, rng: np.random.Generator, _others: Sequence[bytes]) -> bytes:
     damaged = bytearray(data)
-    # Half of the damage goes where the structure is: the first and the last thousand bytes.
+    # Half of the damage goes to the first and the last thousand bytes, where the structure is.
     near = np.concatenate([np.arange(min(1000, len(data))), np.arange(max(0, len(data) - 1000), len(data))])
     for _ in range(int(rng.integers(1, 60))):
-        place = int(rng.choice(near)) if rng.random() < 0.5 else int(rng.integers(len(data)))
-        damaged[place] ^= 1 << int(rng.integers(8))
+        offset = int(rng.choice(near)) if rng.random() < 0.5 else int(rng.integers(len(data)))
+        damaged[offset] ^= 1 << int(rng.integers(8))
     return bytes(damaged)
 
 
@@ -44,15 +44,15 @@ def truncate(data: bytes, rng: np.random.Generator, _others: Sequence[bytes]) ->
 
 
 def splice(data: bytes, rng: np.random.Generator, others: Sequence[bytes]) -> bytes:
-    """A piece of another container in the place of a piece of this one, of any length."""
+    """Replace a piece of this container by a piece of another one, of another length."""
     other = others[int(rng.integers(len(others)))]
-    start, begin = int(rng.integers(len(data))), int(rng.integers(len(other)))
-    length, taken = (int(rng.integers(1, 4000)) for _ in range(2))
-    return data[:start] + other[begin : begin + taken] + data[start + length :]
+    start, other_start = int(rng.integers(len(data))), int(rng.integers(len(other)))
+    length, other_length = (int(rng.integers(1, 4000)) for _ in range(2))
+    return data[:start] + other[other_start : other_start + other_length] + data[start + length :]
 
 
 def splice_atoms(data: bytes, rng: np.random.Generator, others: Sequence[bytes]) -> bytes:
-    """Top-level atoms of two MP4 files, mixed: left out, doubled, exchanged."""
+    """Mix the top-level atoms of two MP4 files: drop, repeat or exchange them."""
     mine, theirs = atoms(data), atoms(others[int(rng.integers(len(others)))])
     pool = [*mine, *theirs]
     picked = [atom if rng.random() < 0.7 else pool[int(rng.integers(len(pool)))] for atom in mine]
@@ -60,13 +60,13 @@ def splice_atoms(data: bytes, rng: np.random.Generator, others: Sequence[bytes])
 
 
 def atoms(data: bytes) -> list[bytes]:
-    """The top-level atoms of an MP4 file; whatever is none stays in one piece."""
-    found, place = [], 0
-    while place + 8 <= len(data):
-        size = int.from_bytes(data[place : place + 4], "big")
-        size = size if 8 <= size <= len(data) - place else len(data) - place
-        found.append(data[place : place + size])
-        place += size
+    """The top-level atoms of an MP4 file; the rest after the last whole atom is one piece."""
+    found, offset = [], 0
+    while offset + 8 <= len(data):
+        size = int.from_bytes(data[offset : offset + 4], "big")
+        size = size if 8 <= size <= len(data) - offset else len(data) - offset
+        found.append(data[offset : offset + size])
+        offset += size
     return found or [data]
 
 
@@ -81,26 +81,26 @@ def containers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
 
 @pytest.mark.fuzz
 @pytest.mark.timeout(3600)
-def test_every_damaged_container_ends_in_the_store_or_in_the_quarantine(
+def test_every_damaged_container_is_in_the_store_or_in_the_quarantine(
     containers: dict[str, bytes], tmp_path: Path
 ) -> None:
-    asked_for = os.environ.get("VIDEOSSR_MUTATIONS")
-    count, began = int(asked_for or 300), time.monotonic()
-    damage, ends = Counter[str](), Counter[str]()
+    requested = os.environ.get("VIDEOSSR_MUTATIONS")
+    count, start = int(requested or 300), time.monotonic()
+    damage, outcomes = Counter[str](), Counter[str]()
     for first in range(0, count, BATCH):
         source = tmp_path / "source"
         source.mkdir()
         damage += write_damaged(range(first, min(first + BATCH, count)), containers, source)
-        ends += ends_of(source, tmp_path)
+        outcomes += count_outcomes(source, tmp_path)
         for path in (*source.iterdir(), source):
             path.unlink() if path.is_file() else path.rmdir()
-    assert damage.total() == ends.total() == count
-    if asked_for:
-        write_figures(damage, ends, time.monotonic() - began)
+    assert damage.total() == outcomes.total() == count
+    if requested:
+        write_figures(damage, outcomes, time.monotonic() - start)
 
 
 def write_damaged(numbers: Sequence[int], containers: Mapping[str, bytes], source: Path) -> Counter[str]:
-    """One file a number; how many by kind of damage."""
+    """Write one damaged file for each number; returns how many by kind of damage."""
     names, files = list(containers), list(containers.values())
     kinds = Counter[str]()
     for number in numbers:
@@ -111,8 +111,8 @@ def write_damaged(numbers: Sequence[int], containers: Mapping[str, bytes], sourc
     return kinds
 
 
-def ends_of(source: Path, tmp_path: Path) -> Counter[str]:
-    """Take all of it in, check that every input has one end, and count: stored, or the reason why not."""
+def count_outcomes(source: Path, tmp_path: Path) -> Counter[str]:
+    """Ingest and store the files, check that each has exactly one outcome, and count: stored, or a reason."""
     inputs = sorted(str(path) for path in source.iterdir())
     inventory = ingest_source(IngestParams(str(source), limits=LIMITS), tmp_path / "made", workers=1, min_frames=12)
     assert sorted([v.path for v in inventory.videos] + [item.path for item in inventory.rejected]) == inputs
@@ -122,20 +122,20 @@ def ends_of(source: Path, tmp_path: Path) -> Counter[str]:
     stored = [path_of[video_id] for video_id in FrameStore(tmp_path / "frames")]
     assert sorted([*stored, *(item.path for item in quarantine)]) == inputs
     assert {item.reason for item in quarantine} <= set(REASONS)
-    # An exception that no one foresaw is quarantined too, but it is ours to foresee.
+    # An unexpected exception rejects its file too, but it is a bug.
     assert [item for item in quarantine if "Error:" in item.detail] == []
     assert all(clip.frames.shape == (12, 64, 96, 3) for clip in FrameStore(tmp_path / "frames").values())
     return Counter({"stored": len(stored)}) + Counter(item.reason for item in quarantine)
 
 
-def write_figures(damage: Counter[str], ends: Counter[str], seconds: float) -> None:
-    refused = {reason: number for reason, number in ends.most_common() if reason != "stored"}
+def write_figures(damage: Counter[str], outcomes: Counter[str], seconds: float) -> None:
+    rejected = {reason: number for reason, number in outcomes.most_common() if reason != "stored"}
     figures = {
         "inputs": damage.total(),
         "damage": dict(sorted(damage.items())),
-        "stored": ends["stored"],
-        "refused": refused,
-        "losses": {reason: ends[reason] for reason in ("timeout", "out_of_memory", "crashed")},
+        "stored": outcomes["stored"],
+        "refused": rejected,
+        "losses": {reason: outcomes[reason] for reason in ("timeout", "out_of_memory", "crashed")},
         "seconds": round(seconds, 1),
     }
     FIGURES.parent.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""Copies of a video in other bytes, sizes and codecs are found, and kept on one side of the split."""
+"""Copies of a video in other bytes, sizes and codecs are found, and are in the same split."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,23 +8,23 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.support.ingesting import take_in
+from tests.support.ingesting import ingest_path
 from tests.support.videos import write_frames
 from videossr.ingest.near_duplicates import MAX_DIFFERENT_BITS, group_near_duplicates
 from videossr.ingest.signature import VisualSignature, visual_signature
 
 
-def assert_copies_on_one_side(tmp_path: Path, num_videos: int) -> None:
-    """Files `1-a.mp4` and `1-b.webm` are copies; each of the two sides has some videos."""
-    inventory = take_in(tmp_path / "source", tmp_path, bench_fraction=0.5)
-    sides: dict[str, set[str]] = {}
+def assert_copies_in_one_split(tmp_path: Path, num_videos: int) -> None:
+    """Files `1-a.mp4` and `1-b.webm` are copies; both splits must have videos."""
+    inventory = ingest_path(tmp_path / "source", tmp_path, bench_fraction=0.5)
+    splits: dict[str, set[str]] = {}
     for video in inventory.videos:
-        sides.setdefault(Path(video.path).name.split("-")[0], set()).add(video.split)
-    assert len(inventory.videos) == num_videos and all(len(side) == 1 for side in sides.values())
-    assert {next(iter(side)) for side in sides.values()} == {"train", "bench"}
+        splits.setdefault(Path(video.path).name.split("-")[0], set()).add(video.split)
+    assert len(inventory.videos) == num_videos and all(len(names) == 1 for names in splits.values())
+    assert {next(iter(names)) for names in splits.values()} == {"train", "bench"}
 
 
-def test_copies_in_other_bytes_stay_on_one_side(tmp_path: Path) -> None:
+def test_copies_in_other_bytes_are_in_one_split(tmp_path: Path) -> None:
     (tmp_path / "source").mkdir()
     rng = np.random.default_rng(0)
     for number in range(12):
@@ -33,10 +33,10 @@ def test_copies_in_other_bytes_stay_on_one_side(tmp_path: Path) -> None:
         for name, size, codec in kinds:
             frames = [cv2.resize(scene[t : t + 128, t : t + 150], size) for t in range(30)]
             write_frames(tmp_path / "source" / f"{number}-{name}", frames, codec)
-    assert_copies_on_one_side(tmp_path, num_videos=36)
+    assert_copies_in_one_split(tmp_path, num_videos=36)
 
 
-def test_copies_of_a_video_that_begins_black_or_plain_stay_on_one_side(tmp_path: Path) -> None:
+def test_copies_of_a_video_that_begins_black_or_plain_are_in_one_split(tmp_path: Path) -> None:
     (tmp_path / "source").mkdir()
     rng = np.random.default_rng(0)
     for number in range(5):
@@ -51,52 +51,46 @@ def test_copies_of_a_video_that_begins_black_or_plain_stay_on_one_side(tmp_path:
         ):
             frames = [cv2.resize(picture.astype(np.uint8), size) for picture in faded]
             write_frames(tmp_path / "source" / f"{number}-{name}", frames, codec)
-    assert_copies_on_one_side(tmp_path, num_videos=15)
+    assert_copies_in_one_split(tmp_path, num_videos=15)
 
 
 def picture(contrast: float, seed: int) -> np.ndarray:
-    """uint8 [16, 17], of that standard deviation."""
+    """uint8 [16, 17] with the standard deviation `contrast`."""
     noise = np.random.default_rng(seed).normal(size=(16, 17))
     return np.round(90 + contrast * (noise - noise.mean()) / noise.std()).astype(np.uint8)
 
 
-def test_copies_are_found_where_a_picture_lies_at_a_limit_of_contrast() -> None:
-    """Each encoding changes the contrast a little, so that one copy takes a picture and the other does not."""
+def test_copies_are_found_where_the_contrast_of_a_picture_is_at_a_limit() -> None:
+    """Each encoding changes the contrast a little: the signature of one copy has a picture that the other lacks."""
     plain, late = np.full((16, 17), 90, np.uint8), picture(40, 2)
     for limit in (8, 16):
         below, above = ([plain, picture(contrast, 1), late] for contrast in (limit - 0.4, limit + 0.4))
-        looks = [visual_signature(pictures, 5.0) for pictures in (below, above)]
-        assert looks[0] != looks[1]
-        assert group_near_duplicates([visual_signature([late[:, ::-1]], 5.0), *looks]) == [0, 1, 1]
+        signatures = [visual_signature(pictures, 5.0) for pictures in (below, above)]
+        assert signatures[0] != signatures[1]
+        assert group_near_duplicates([visual_signature([late[:, ::-1]], 5.0), *signatures]) == [0, 1, 1]
 
 
-def test_of_a_faint_picture_and_the_first_clear_one_either_makes_a_copy() -> None:
+def test_a_copy_is_found_by_the_faint_picture_or_by_the_first_clear_one() -> None:
     plain, faint, fainter, clear = np.full((16, 17), 90, np.uint8), picture(13, 3), picture(11, 4), picture(25, 5)
     both = visual_signature([plain, faint, fainter, clear, picture(30, 6)], 5.0)
     assert both.bits == visual_signature([faint], 5.0).bits + visual_signature([clear], 5.0).bits
-    assert group_near_duplicates(
-        [visual_signature([faint], 5.0), both, visual_signature([clear], 5.0), visual_signature([fainter], 5.0)]
-    ) == [
-        0,
-        0,
-        0,
-        3,
-    ]
+    others = [visual_signature([grey], 5.0) for grey in (faint, clear, fainter)]
+    assert group_near_duplicates([both, *others]) == [0, 0, 0, 3]
 
 
-def test_pictures_without_structure_make_no_likeness_and_later_ones_are_not_drawn() -> None:
+def test_a_signature_skips_plain_pictures_and_draws_no_more_than_it_needs() -> None:
     plain, first = np.full((16, 17), 90, np.uint8), np.arange(272, dtype=np.uint8).reshape(16, 17)
 
     def pictures() -> Iterator[np.ndarray]:
         yield from (plain, first)
-        raise AssertionError("drawn in vain")
+        raise AssertionError("this picture is not needed")
 
     assert visual_signature([plain, plain], 5.0) == VisualSignature(b"", 5.0)
     assert visual_signature(pictures(), 5.0) == visual_signature([first], 5.0) != VisualSignature(b"", 5.0)
 
 
 @given(bits=st.sets(st.integers(0, 255), max_size=40), seconds=st.sampled_from([0.0, 0.04, 0.06, 1.0]))
-def test_videos_are_alike_by_few_different_bits_and_equal_length(bits: set[int], seconds: float) -> None:
+def test_near_duplicates_differ_in_few_bits_and_last_equally_long(bits: set[int], seconds: float) -> None:
     rows = np.random.default_rng(0).integers(0, 2**16, 16).astype(np.uint16)
     changed = rows.copy()
     for bit in bits:
@@ -106,16 +100,16 @@ def test_videos_are_alike_by_few_different_bits_and_equal_length(bits: set[int],
         VisualSignature(b"", 5.0),
         VisualSignature(changed.tobytes(), 5.0 + seconds),
     ]
-    alike = len(bits) <= MAX_DIFFERENT_BITS and seconds <= 0.05
-    assert group_near_duplicates(items) == [0, 1, 0 if alike else 2]
+    is_near_duplicate = len(bits) <= MAX_DIFFERENT_BITS and seconds <= 0.05
+    assert group_near_duplicates(items) == [0, 1, 0 if is_near_duplicate else 2]
 
 
-def test_copies_are_found_in_a_crowd_that_shares_black_bars_and_a_crowd_of_copies_is_one_group() -> None:
+def test_copies_are_found_among_thousands_with_black_bars_and_thousands_of_copies_are_one_group() -> None:
     rng = np.random.default_rng(0)
     rows = rng.integers(0, 2**16, (6000, 16)).astype(np.uint16)
     rows[:, [0, 1, 14, 15]] = 0
     rows[3000:] = rows[0]
-    rows[np.arange(6000), rng.integers(0, 16, 6000)] ^= 1  # no two are the same to the bit
+    rows[np.arange(6000), rng.integers(0, 16, 6000)] ^= 1  # no two have equal bits
     rows[1:2000:2] = rows[0:2000:2]
     for change in range(5):
         rows[np.arange(1, 2000, 2), (change + np.arange(1000)) % 16] ^= 1 << change

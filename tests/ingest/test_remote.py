@@ -21,7 +21,7 @@ from typer.testing import CliRunner
 from flows import preflight
 from tests.support import ROOT
 from tests.support.dvc_project import make_project, repro
-from tests.support.ingesting import ingest_source
+from tests.support.ingesting import SMALL, ingest_source
 from tests.support.videos import write_video
 from videossr.cli import app
 from videossr.errors import ConfigError, SourceError
@@ -33,14 +33,13 @@ from videossr.ingest.remote import RemoteFile, RemoteFolder, require_no_secret, 
 from videossr.records import RejectedFile
 from videossr.storage.quarantine import read_quarantine
 
-SMALL = {"height": 32, "width": 32, "options": {"preset": "ultrafast"}}
 SECRET = "not-to-be-seen-anywhere"
 URL = "s3://bucket/videos"
 
 
 @pytest.fixture
 def s3(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    """A client of an S3 server of our own, which this process and its children take for the real one; one bucket."""
+    """A client of a local S3 server with one bucket; this process and its children use it instead of the real S3."""
     server_of = pytest.importorskip("moto.server")
     pytest.importorskip("s3fs")
     import boto3
@@ -65,7 +64,7 @@ def s3(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
         monkeypatch.setenv(name, value)
     forget_connections()
     client = boto3.client("s3")
-    post(client, "/moto-api/reset", "")  # what it holds belongs to the process, not to the server
+    post(client, "/moto-api/reset", "")  # moto keeps the objects in the process, not in the server
     client.create_bucket(Bucket="bucket")
     yield client
     post(client, "/moto-api/reset-auth", "inf")
@@ -74,7 +73,7 @@ def s3(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
 
 
 def forget_connections() -> None:
-    """A connection is kept with the credentials and the address that it was made with."""
+    """fsspec caches a connection with the credentials and the address that it was made with."""
     fsspec.get_filesystem_class("s3").clear_instance_cache()
 
 
@@ -103,7 +102,7 @@ def fetch_all(url: str, folder: Path) -> dict[str, RejectedFile]:
     return fetch(remote, remote.list_files(), folder)
 
 
-def take_in(source: str | Path, tmp_path: Path) -> Inventory:
+def ingest_url(source: str | Path, tmp_path: Path) -> Inventory:
     params = IngestParams(str(source), bench_fraction=0.3)
     return ingest_source(params, tmp_path / "made", 0, min_frames=16, fetched_dir=tmp_path / "fetched")
 
@@ -116,7 +115,7 @@ def test_a_bucket_gives_the_same_videos_as_the_folder_it_was_filled_from(s3: Any
     for name in ("../up.mp4", "/slash.mp4", "deep er/./dot.mp4", "notes.txt"):
         put(s3, name, b"not to be fetched")
     put(s3, "text.mp4", b"no video")
-    fetched, here = take_in(URL, tmp_path), take_in(tmp_path / "here", tmp_path)
+    fetched, here = ingest_url(URL, tmp_path), ingest_url(tmp_path / "here", tmp_path)
     facts = [[(v.video_id, v.split, v.num_frames) for v in found.videos] for found in (fetched, here)]
     assert facts[0] == facts[1] and len(facts[0]) == 3
     assert {item.path: item.reason for item in fetched.rejected} == {
@@ -138,9 +137,9 @@ def test_only_changed_files_are_fetched_again_and_deleted_ones_are_removed(s3: A
     before = stamps(folder)
     assert list(before) == ["a.mp4", "b/b.mp4", "b/c.mp4"]
     assert fetch_all(URL, folder) == {} and stamps(folder) == before
-    put(s3, "b/b.mp4", b"behind")  # of the same size: the ETag tells
+    put(s3, "b/b.mp4", b"behind")  # of the same size: only the ETag differs
     s3.delete_object(Bucket="bucket", Key="videos/b/c.mp4")
-    (folder / "a.mp4").write_bytes(b"touched by someone")
+    (folder / "a.mp4").write_bytes(b"changed by another program")
     fetch_all(URL, folder)
     after = stamps(folder)
     assert sorted(after) == ["a.mp4", "b/b.mp4"] and all(after[name] != before[name] for name in after)
@@ -176,7 +175,9 @@ def test_a_killed_fetch_continues_and_fetches_nothing_twice(s3: Any, tmp_path: P
     assert not (tmp_path / "fetched.partial").exists()
 
 
-def test_a_source_out_of_reach_is_one_sentence(s3: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_the_error_for_an_unreachable_source_is_one_sentence(
+    s3: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     put(s3, "a.mp4", b"x")
     for ask in (require_reachable, list_files):
         with pytest.raises(SourceError, match="s3://missing/videos does not exist: check the bucket"):
@@ -184,7 +185,7 @@ def test_a_source_out_of_reach_is_one_sentence(s3: Any, monkeypatch: pytest.Monk
     with pytest.raises(SourceError, match="does not exist"):
         require_reachable("s3://bucket/elsewhere")
     with pytest.raises(SourceError, match="no videos under"):
-        take_in("s3://bucket/elsewhere", tmp_path)
+        ingest_url("s3://bucket/elsewhere", tmp_path)
     with pytest.raises(SourceError, match="Protocol not known: nosuch"):
         list_files("nosuch://bucket")
     post(s3, "/moto-api/reset-auth", "0")  # from now on, it asks for credentials
@@ -217,7 +218,7 @@ def invoke(*arguments: str) -> Any:
     return CliRunner().invoke(app, list(arguments), catch_exceptions=False)
 
 
-def test_a_url_becomes_the_source_where_it_is_within_reach(s3: Any, tmp_path: Path, monkeypatch: Any) -> None:
+def test_a_url_becomes_the_source_only_if_it_is_reachable(s3: Any, tmp_path: Path, monkeypatch: Any) -> None:
     put(s3, "a.mp4", b"x")
     (tmp_path / "params.yaml").write_bytes((ROOT / "params.yaml").read_bytes())
     monkeypatch.chdir(tmp_path)
@@ -230,30 +231,30 @@ def test_a_url_becomes_the_source_where_it_is_within_reach(s3: Any, tmp_path: Pa
     preflight.check(make_project(tmp_path / "project", URL))
 
 
-def test_a_url_of_a_single_process_is_no_source_of_a_run() -> None:
+def test_a_url_that_exists_in_one_process_is_an_error() -> None:
     with pytest.raises(SourceError, match="lives in one process"):
         require_reachable("memory://folder")
 
 
-class Troubled(MemoryFileSystem):
-    """A store in memory that something happens to just before a file is fetched."""
+class FaultyStore(MemoryFileSystem):
+    """A store in memory that calls `before[name]` just before it fetches that file."""
 
     store: ClassVar[dict[str, Any]] = {}
     pseudo_dirs: ClassVar[list[str]] = [""]
     before: ClassVar[dict[str, Callable[[], object]]] = {}
-    asked: ClassVar[list[str]] = []
+    fetched_names: ClassVar[list[str]] = []
 
     def get_file(self, rpath: str, lpath: str, **kwargs: Any) -> None:
-        self.asked.append(rpath.removeprefix("/folder/"))
-        self.before.get(self.asked[-1], lambda: None)()
+        self.fetched_names.append(rpath.removeprefix("/folder/"))
+        self.before.get(self.fetched_names[-1], lambda: None)()
         super().get_file(rpath, lpath, **kwargs)
 
 
 @pytest.fixture
-def troubled() -> Iterator[Troubled]:
-    fsspec.register_implementation("memory", Troubled, clobber=True)
-    Troubled.clear_instance_cache()
-    for kept in (Troubled.store, Troubled.before, Troubled.asked):
+def faulty_store() -> Iterator[FaultyStore]:
+    fsspec.register_implementation("memory", FaultyStore, clobber=True)
+    FaultyStore.clear_instance_cache()
+    for kept in (FaultyStore.store, FaultyStore.before, FaultyStore.fetched_names):
         kept.clear()
     system = fsspec.filesystem("memory")
     system.pipe({f"/folder/{number}.mp4": b"%d" % number for number in range(50)})
@@ -273,12 +274,14 @@ def failing(times: int) -> Callable[[], None]:
     return fail
 
 
-def test_a_file_that_fails_or_changes_while_fetched_rejects_itself_alone(troubled: Troubled, tmp_path: Path) -> None:
-    troubled.before["3.mp4"] = lambda: troubled.rm("/folder/3.mp4")
-    troubled.before["4.mp4"] = lambda: troubled.pipe({"/folder/4.mp4": b"of another size"})
-    troubled.before["5.mp4"] = failing(times=1)
-    troubled.before["6.mp4"] = failing(times=2)
-    troubled.before["40.mp4"] = lambda: troubled.pipe({"/folder/7.mp4": b"!"})  # 7 was fetched long before
+def test_a_file_that_fails_or_changes_while_fetched_rejects_itself_alone(
+    faulty_store: FaultyStore, tmp_path: Path
+) -> None:
+    faulty_store.before["3.mp4"] = lambda: faulty_store.rm("/folder/3.mp4")
+    faulty_store.before["4.mp4"] = lambda: faulty_store.pipe({"/folder/4.mp4": b"of another size"})
+    faulty_store.before["5.mp4"] = failing(times=1)
+    faulty_store.before["6.mp4"] = failing(times=2)
+    faulty_store.before["40.mp4"] = lambda: faulty_store.pipe({"/folder/7.mp4": b"!"})  # 7 was fetched earlier
     failed = fetch_all("memory://folder", tmp_path / "fetched")
     assert {name: rejected.reason for name, rejected in failed.items()} == {
         "3.mp4": "changed_while_read",
@@ -288,32 +291,32 @@ def test_a_file_that_fails_or_changes_while_fetched_rejects_itself_alone(trouble
     }
     assert all("tries again" in rejected.detail for rejected in failed.values())
     assert "no answer" in failed["6.mp4"].detail and failed["6.mp4"].path.endswith("/folder/6.mp4")
-    troubled.before.clear()
-    troubled.asked.clear()
+    faulty_store.before.clear()
+    faulty_store.fetched_names.clear()
     assert fetch_all("memory://folder", tmp_path / "fetched") == {}
-    assert sorted(troubled.asked) == ["4.mp4", "6.mp4", "7.mp4"]
+    assert sorted(faulty_store.fetched_names) == ["4.mp4", "6.mp4", "7.mp4"]
 
 
-def test_a_source_that_goes_away_stops_the_run_and_rejects_no_file(troubled: Troubled, tmp_path: Path) -> None:
+def test_a_source_that_goes_away_stops_the_run_and_rejects_no_file(faulty_store: FaultyStore, tmp_path: Path) -> None:
     remote = RemoteFolder("memory://folder")
     files = remote.list_files()
-    listing = troubled.find
+    listing = faulty_store.find
 
     def gone(*arguments: object, **options: object) -> None:
         raise OSError("no route to host")
 
     def go_away() -> None:
         for file in files:
-            troubled.before[file.name] = failing(times=99)
-        troubled.find = gone  # type: ignore[method-assign]
+            faulty_store.before[file.name] = failing(times=99)
+        faulty_store.find = gone  # type: ignore[method-assign]
         raise OSError("no route to host")
 
-    troubled.before["2.mp4"] = go_away
+    faulty_store.before["2.mp4"] = go_away
     with pytest.raises(SourceError, match="cannot be reached .no route to host.*what was fetched is kept"):
         fetch(remote, files, tmp_path / "fetched")
-    assert len(troubled.asked) < len(files)  # not every file is waited for
-    troubled.find = listing  # type: ignore[method-assign]
-    troubled.before.clear()
+    assert len(faulty_store.fetched_names) < len(files)  # the remaining files are not tried
+    faulty_store.find = listing  # type: ignore[method-assign]
+    faulty_store.before.clear()
     fetched = stamps(tmp_path / "fetched")
     assert fetched and fetch_all("memory://folder", tmp_path / "fetched") == {}
     assert fetched.items() <= stamps(tmp_path / "fetched").items() and len(stamps(tmp_path / "fetched")) == 50
@@ -325,18 +328,18 @@ def project(tmp_path: Path) -> Path:
 
 
 @pytest.mark.slow
-def test_dvc_runs_what_depends_on_a_bucket_when_the_bucket_changes_and_only_then(s3: Any, project: Path) -> None:
+def test_dvc_runs_ingest_and_frames_only_when_the_bucket_changes(s3: Any, project: Path) -> None:
     video = project.parent / "video.mp4"
     for number, name in enumerate(["a.mp4", "b.mp4"]):
         put(s3, name, write_video(video, 40 + number, **SMALL).read_bytes())
     torn = bytearray(write_video(video).read_bytes())
     for place in np.random.default_rng(0).integers(torn.index(b"mdat") + 1500, len(torn) - 4000, 60):
-        torn[place] ^= 0xFF  # its index is whole, its frames are not
+        torn[place] ^= 0xFF  # its index is intact, its frames are damaged
     put(s3, "torn.mp4", bytes(torn))
     put(s3, "text.mp4", b"no video")
     assert "Running stage 'ingest'" in repro(project, "ingest", "frames")
     assert accounted_for(project) == ["a.mp4", "b.mp4", "text.mp4", "torn.mp4"]
-    tables = [read_quarantine(project / "data" / f"{name}.parquet") for name in ("refused", "quarantine")]
+    tables = [read_quarantine(project / "data" / f"{name}.parquet") for name in ("rejected", "quarantine")]
     assert [[(Path(item.path).name, item.reason) for item in table] for table in tables] == [
         [("text.mp4", "not_a_video")],
         [("text.mp4", "not_a_video"), ("torn.mp4", "corrupt")],
@@ -352,7 +355,7 @@ def test_dvc_runs_what_depends_on_a_bucket_when_the_bucket_changes_and_only_then
     assert fetched.items() <= stamps(project / "work" / "fetched").items()
     s3.delete_object(Bucket="bucket", Key="videos/c.mp4")
     assert "Running stage 'ingest'" in repro(project, "ingest", "frames")
-    put(s3, "c.mp4", third.read_bytes())  # the bucket is as it was, and what was fetched is not
+    put(s3, "c.mp4", third.read_bytes())  # the bucket is as before, but the fetched file was removed
     repro(project, "ingest", "frames")
     assert sorted(stamps(project / "work" / "fetched")) == ["a.mp4", "b.mp4", "c.mp4", "text.mp4", "torn.mp4"]
     written = [path for path in project.rglob("*") if path.is_file() and not path.is_relative_to(project / "src")]
@@ -360,8 +363,8 @@ def test_dvc_runs_what_depends_on_a_bucket_when_the_bucket_changes_and_only_then
 
 
 def accounted_for(project: Path) -> list[str]:
-    """Every file that is in the store's index or in the quarantine, as often as it is there."""
+    """The name of every stored video and every row of the quarantine; a file that is in both appears twice."""
     path_of = {video.video_id: video.path for video in read_manifest(project / "data" / "manifest.parquet")}
     stored = pq.read_table(project / "data" / "frames" / "index.parquet")["video_id"].to_pylist()
-    refused = read_quarantine(project / "data" / "quarantine.parquet")
-    return sorted(Path(path).name for path in [*(path_of[name] for name in stored), *(item.path for item in refused)])
+    rejected = read_quarantine(project / "data" / "quarantine.parquet")
+    return sorted(Path(path).name for path in [*(path_of[name] for name in stored), *(file.path for file in rejected)])

@@ -12,7 +12,7 @@ from fsspec.implementations.memory import MemoryFileSystem
 
 from flows import preflight
 from tests.support.dvc_project import make_project, repro
-from tests.support.ingesting import ingest_source
+from tests.support.ingesting import SMALL, ingest_source, reasons
 from tests.support.videos import write_video
 from videossr.errors import ConfigError, SourceError
 from videossr.ingest.inventory import Inventory, ingest
@@ -23,12 +23,10 @@ from videossr.ingest.sources import require_usable_source
 from videossr.records import TRANSIENT_REASONS
 from videossr.storage.quarantine import read_quarantine
 
-SMALL = {"height": 32, "width": 32, "options": {"preset": "ultrafast"}}
-
 
 @pytest.fixture
 def source(tmp_path: Path) -> Path:
-    """Two files that may be videos, one that is none, in two folders."""
+    """Two files with a video suffix and one without, in two folders."""
     folder = tmp_path / "my videos"
     (folder / "deep").mkdir(parents=True)
     for name in ("a.mp4", "deep/b.MKV", "notes.txt"):
@@ -59,10 +57,10 @@ def odd_entries(source: Path) -> dict[str, str]:
         "round": ".",
     }.items():
         (source / name).symlink_to(target)
-    (source.parent / "outside.mp4").write_bytes(b"of someone else")
+    (source.parent / "outside.mp4").write_bytes(b"outside the source")
     (source / "new\nline.mp4").touch()
-    reasons = dict.fromkeys(["pipe.mp4", "dangling.mp4", "loop.mp4", "round"], "unreadable")
-    return reasons | dict.fromkeys(["device.mp4", "out.mp4", "up"], "outside_source") | {"new\nline.mp4": "bad_name"}
+    expected = dict.fromkeys(["pipe.mp4", "dangling.mp4", "loop.mp4", "round"], "unreadable")
+    return expected | dict.fromkeys(["device.mp4", "out.mp4", "up"], "outside_source") | {"new\nline.mp4": "bad_name"}
 
 
 def touch(path: Path) -> None:
@@ -97,33 +95,33 @@ def test_a_snapshot_changes_with_the_videos_of_the_source_and_nothing_else(sourc
 
 
 def test_a_row_is_a_name_a_size_and_a_time(source: Path, tmp_path: Path) -> None:
-    facts = (source / "deep" / "b.MKV").stat()
+    file_stat = (source / "deep" / "b.MKV").stat()
     assert list(rows(source, tmp_path)) == ["a.mp4", "deep/b.MKV"]
     assert rows(source, tmp_path)["deep/b.MKV"] == {
         "name": "deep/b.MKV",
         "kind": "file",
         "size": 10,
-        "mtime_ns": facts.st_mtime_ns,
+        "mtime_ns": file_stat.st_mtime_ns,
     }
 
 
 def test_odd_entries_are_listed_unopened_with_the_reason_of_their_rejection(source: Path, tmp_path: Path) -> None:
-    reasons = odd_entries(source)
+    expected = odd_entries(source)
     inventory = ingest_source(IngestParams(str(source)), tmp_path / "made_videos", workers=0)
     rejected = {str(Path(item.path).relative_to(source)): item.reason for item in inventory.rejected}
-    assert {name: reason for name, reason in rejected.items() if name in reasons} == reasons
+    assert {name: reason for name, reason in rejected.items() if name in expected} == expected
     kinds = {name: row["kind"].split(":")[0] for name, row in rows(source, tmp_path).items()}
-    assert kinds == reasons | {"a.mp4": "file", "deep/b.MKV": "file"}
+    assert kinds == expected | {"a.mp4": "file", "deep/b.MKV": "file"}
 
 
 def test_a_link_is_followed_within_the_source_and_not_out_of_it(source: Path, tmp_path: Path) -> None:
     outside = tmp_path / "outside.mp4"
-    outside.write_bytes(b"of someone else")
+    outside.write_bytes(b"outside the source")
     (source / "out.mp4").symlink_to(outside)
     (source / "hidden").write_bytes(b"a video without a suffix")
     (source / "in.mp4").symlink_to("hidden")
     first = snapshot_bytes(source, tmp_path)
-    outside.write_bytes(b"changed by someone else")
+    outside.write_bytes(b"changed outside")
     assert snapshot_bytes(source, tmp_path) == first
     (source / "hidden").write_bytes(b"changed")
     assert snapshot_bytes(source, tmp_path) != first
@@ -131,7 +129,7 @@ def test_a_link_is_followed_within_the_source_and_not_out_of_it(source: Path, tm
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
-def test_a_file_or_a_folder_that_may_be_read_at_last_changes_the_snapshot_bytes(source: Path, tmp_path: Path) -> None:
+def test_a_snapshot_changes_when_a_file_or_folder_becomes_readable(source: Path, tmp_path: Path) -> None:
     seen = {snapshot_bytes(source, tmp_path)}
     for path, mode in ((source / "a.mp4", 0o644), (source / "deep", 0o755)):
         path.chmod(0)
@@ -201,7 +199,7 @@ def test_a_url_with_a_secret_is_never_listed(url: str, tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_source_that_cannot_be_used_is_one_sentence_before_and_in_the_stage(tmp_path: Path) -> None:
+def test_the_error_for_an_unusable_source_is_the_same_before_and_in_the_stage(tmp_path: Path) -> None:
     (tmp_path / "empty" / "deeper").mkdir(parents=True)
     (tmp_path / "empty" / "notes.txt").touch()
     (tmp_path / "made_videos").mkdir()
@@ -269,6 +267,24 @@ def test_a_file_that_changes_after_the_snapshot_is_rejected_until_the_next_run(
     assert again.rejected == []
 
 
+def test_a_listed_path_that_changes_after_the_snapshot_is_rejected(two_videos: Path, tmp_path: Path) -> None:
+    (tmp_path / "list.txt").write_text("videos/b.mp4\nvideos/absent.mp4\nvideos/a.mp4\n")
+    snapshot = take_snapshot(str(tmp_path / "list.txt"), tmp_path / "made_videos")
+    touch(two_videos / "a.mp4")
+    write_video(two_videos / "absent.mp4", 70, **SMALL)  # the snapshot rejects it: it is not looked at again
+    inventory = ingest_snapshot(snapshot, tmp_path)
+    assert [video.path for video in inventory.videos] == [str(two_videos / "b.mp4")]
+    assert reasons(inventory) == {"a.mp4": "changed_while_read", "absent.mp4": "unreadable"}
+
+
+def test_videos_are_made_from_the_description_in_the_snapshot(tmp_path: Path) -> None:
+    description = tmp_path / "made.yaml"
+    description.write_text("{num_videos: 2, size_pixels: 32}")
+    snapshot = take_snapshot(str(description), tmp_path / "made_videos")
+    description.write_text("{num_videos: 3, size_pixels: 32}")
+    assert len(ingest_snapshot(snapshot, tmp_path).videos) == 2
+
+
 def test_a_file_that_appears_after_the_snapshot_waits_for_the_next_run(two_videos: Path, tmp_path: Path) -> None:
     snapshot = take_snapshot(str(two_videos), tmp_path / "made_videos")
     write_video(two_videos / "c.mp4", 70, **SMALL)
@@ -305,14 +321,14 @@ def test_ingest_lists_a_url_only_after_fetching_to_find_changes(two_videos: Path
         MemoryFileSystem.clear_instance_cache()
 
 
-def test_a_snapshot_of_another_source_is_one_sentence(two_videos: Path, tmp_path: Path) -> None:
+def test_the_error_for_a_snapshot_of_another_source_is_one_sentence(two_videos: Path, tmp_path: Path) -> None:
     snapshot = take_snapshot(str(two_videos), tmp_path / "made_videos")
     with pytest.raises(SourceError, match="the listing is of the source .* run `dvc repro`"):
         ingest(IngestParams("elsewhere"), snapshot, tmp_path / "made_videos", 0)
 
 
 @pytest.mark.parametrize("content", [b"", b"[]", b'{"source": "x"}', b'{"source": "x", "holds": [1]}', b"\xff"])
-def test_a_damaged_snapshot_is_one_sentence(content: bytes, tmp_path: Path) -> None:
+def test_the_error_for_a_missing_or_damaged_snapshot_is_one_sentence(content: bytes, tmp_path: Path) -> None:
     with pytest.raises(SourceError, match="no listing of the source .* run `dvc repro`"):
         read_snapshot(tmp_path / "source.json")
     (tmp_path / "source.json").write_bytes(content)
@@ -326,11 +342,11 @@ def test_each_odd_entry_is_rejected_and_ingest_runs_when_the_source_changes(tmp_
     for number, name in enumerate(["a.mp4", "b.mp4"]):
         source.mkdir(exist_ok=True)
         write_video(source / name, 40 + number, **SMALL)
-    reasons = odd_entries(source)
+    expected = odd_entries(source)
     assert "Running stage 'ingest'" in repro(project, "ingest")
     assert len(read_manifest(project / "data" / "manifest.parquet")) == 2
     table = read_quarantine(project / "data" / "rejected.parquet")
-    assert {str(Path(item.path).relative_to("../videos")): item.reason for item in table} == reasons
+    assert {str(Path(item.path).relative_to("../videos")): item.reason for item in table} == expected
     lock = (project / "dvc.lock").read_bytes()
     assert "Stage 'ingest' didn't change" in repro(project, "ingest")
     assert (project / "dvc.lock").read_bytes() == lock

@@ -1,4 +1,4 @@
-"""Taking in a source as the stage does, and what tests ask of the inventory."""
+"""Ingest a source as the stages do, and read reasons from the inventory."""
 
 from pathlib import Path
 from typing import Any
@@ -16,12 +16,14 @@ def ingest_source(params: IngestParams, made_videos_dir: Path, workers: Workers,
     return ingest(params, take_snapshot(params.source, made_videos_dir), made_videos_dir, workers, **options)
 
 
-def take_in(
+def ingest_path(
     source: Path, tmp_path: Path, workers: int = 0, bench_fraction: float = 0.3, min_frames: int = 16
 ) -> Inventory:
+    """The inventory of a path, with parameters for small videos."""
     params = IngestParams(str(source), bench_fraction=bench_fraction)
     return ingest_source(params, tmp_path / "made_videos", workers, min_frames=min_frames)
 
 
 def reasons(inventory: Inventory) -> dict[str, str]:
-    return {Path(item.path).name: item.reason for item in inventory.rejected}
+    """File name -> reason of each rejected file."""
+    return {Path(file.path).name: file.reason for file in inventory.rejected}
