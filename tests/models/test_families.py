@@ -3,7 +3,6 @@
 import pytest
 import torch
 from transformers import (
-    GenerationConfig,
     Qwen2_5_VLConfig,
     Qwen2_5_VLForConditionalGeneration,
     Qwen2_5_VLProcessor,
@@ -12,15 +11,15 @@ from transformers import (
 )
 
 from tests.support import tiny_policy, tiny_training
+from videossr.models.attention import use_branched_attention
 from videossr.models.checkpoint import load_model, load_policy, load_processor
 from videossr.models.encode_prompt import encode
+from videossr.models.generation import Decoding, generate_branches, generate_rows
 from videossr.models.model_inputs import encode_vision, prompt_positions
 from videossr.models.policy import Prompt
 from videossr.models.tiny_random import CHAT_TEMPLATE, VISION_TOKENS, train_tokenizer
-from videossr.train.attention import use_branched_attention
 from videossr.train.params import LoraParams
 from videossr.train.prefix import Group, repeated_logps, shared_logps
-from videossr.train.rollout import repeated_rollout, shared_rollout
 
 
 @pytest.fixture(scope="module")
@@ -116,14 +115,13 @@ def test_the_shared_prefix_equals_repeated_prompts_in_value_and_gradient(folder,
     assert (shared_gradient - repeated_gradient).norm() <= 1e-6 * repeated_gradient.norm()
 
 
-def test_the_shared_rollout_gives_the_completions_of_repeated_prompts(folder):
+def test_branches_have_the_completions_of_repeated_prompts(folder):
     model = load_model(folder, "float32").eval()
-    config = GenerationConfig(max_new_tokens=8, do_sample=False, eos_token_id=None, pad_token_id=0)
+    decoding = Decoding(max_new_tokens=8, temperature=0, end_ids=(), suppressed_ids=(), pad_id=0)
     encoded = prompts(folder)
-    with torch.no_grad():
-        repeated = repeated_rollout(model, encoded, 3, config, 0)
-        assert torch.equal(shared_rollout(model, encoded, 3, config, 0), repeated)
-        assert torch.equal(shared_rollout(model, encode_vision(model, encoded), 3, config, 0), repeated)
+    repeated = generate_rows(model, encoded, 3, decoding)
+    assert torch.equal(generate_branches(model, encoded, 3, decoding), repeated)
+    assert torch.equal(generate_branches(model, encode_vision(model, encoded), 3, decoding), repeated)
 
 
 @pytest.mark.parametrize("lora", [None, LoraParams(rank=4)], ids=["full", "lora"])

@@ -8,6 +8,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from tests.support import tiny_policy
+from videossr.models.attention import use_branched_attention
 from videossr.models.encode_prompt import encode
 from videossr.models.policy import Prompt
 from videossr.plan.architecture import meta_model, read_architecture
@@ -20,7 +21,6 @@ from videossr.plan.costs import (
     text_forward,
     vision_forward,
 )
-from videossr.train.attention import use_branched_attention
 from videossr.train.prefix import Group, pack
 
 COMPLETIONS, COMPLETION_TOKENS = 4, 5

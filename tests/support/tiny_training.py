@@ -32,7 +32,7 @@ GRPO = GrpoParams(
 )
 PARAMS = TrainParams(
     tiny_random=tiny_policy.TINY,
-    warmup=WarmupParams(steps=30, batch_size=4, learning_rate=5e-3, checkpoint_every=10),
+    warmup=WarmupParams(steps=60, batch_size=4, learning_rate=5e-3, checkpoint_every=10),
     grpo=GRPO,
 )
 COUNTING = [sample for sample in tiny_policy.samples(64) if sample.task == "counting"]

@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 import torch
 import trl
-from transformers import GenerationConfig
 
 from tests.support import tiny_policy, tiny_training
 from videossr.errors import ConfigError, PolicyError
@@ -17,7 +16,6 @@ from videossr.models.encode_prompt import encode
 from videossr.models.policy import Prompt
 from videossr.train.build_trainer import build_trainer
 from videossr.train.params import LOSSES, GrpoParams, LoraParams
-from videossr.train.rollout import shared_rollout
 
 LORA = LoraParams(rank=4, alpha=8.0)
 QUICK = (("dapo", "full"), ("grpo", "lora"))
@@ -172,34 +170,3 @@ def test_a_stopped_run_on_adapters_continues_on_the_same_course(start, tmp_path)
     tiny_training.run(tmp_path / "stopped", params)
     for one, other in zip(*(tiny_training.curve(tmp_path / name) for name in ("through", "stopped")), strict=True):
         assert one == pytest.approx(other, abs=1e-4)
-
-
-def test_a_seeded_group_does_not_depend_on_the_prompts_beside_it(start):
-    model, processor = load_model(start, "float32").eval(), load_processor(start)
-    prompts = [encode(processor, render(sample)) for sample in tiny_policy.samples(3)]
-    config = GenerationConfig(max_new_tokens=6, do_sample=True, temperature=0.9, eos_token_id=None, pad_token_id=0)
-    with torch.no_grad():
-        together = shared_rollout(model, prompts, 4, config, 0, seeds=[1, 2, 3])
-        alone = [shared_rollout(model, [p], 4, config, 0, seeds=[s]) for p, s in zip(prompts, (1, 2, 3), strict=True)]
-        other = shared_rollout(model, prompts, 4, config, 0, seeds=[4, 5, 6])
-    assert torch.equal(together, torch.cat(alone))
-    assert not torch.equal(together, other)
-
-
-def test_seeded_sampling_has_the_distribution_of_the_model(start):
-    model, processor = load_model(start, "float32").eval(), load_processor(start)
-    prompt = encode(processor, render(tiny_training.COUNTING[0]))
-    config = GenerationConfig(max_new_tokens=1, do_sample=True, temperature=1.5, eos_token_id=None, pad_token_id=0)
-    with torch.no_grad():
-        drawn = shared_rollout(model, [prompt], 4000, config, 0, seeds=[7]).flatten()
-        logits = shared_logits(model, prompt)
-    expected = torch.softmax(logits / 1.5, dim=-1)
-    seen = torch.bincount(drawn, minlength=len(expected)).double() / len(drawn)
-    for token in expected.topk(5).indices:
-        assert abs(seen[token] - expected[token]) < 4 * (expected[token] / 4000) ** 0.5
-
-
-def shared_logits(model, prompt):
-    inputs = {"input_ids": prompt.input_ids[None], "mm_token_type_ids": prompt.mm_token_type_ids[None]}
-    videos = {"pixel_values_videos": prompt.pixel_values_videos, "video_grid_thw": prompt.video_grid_thw}
-    return model(**inputs, **videos).logits[0, -1].double()

@@ -1,20 +1,20 @@
 """The shared prefix is exact: the same log-probabilities and gradients as one repeated row a completion."""
 
+import numpy as np
 import pytest
 import torch
 from peft import LoraConfig, get_peft_model
-from transformers import GenerationConfig
 from trl.trainer.utils import add_fused_lm_head
 
 from tests.support import tiny_policy
+from videossr.clip import Clip
+from videossr.models.attention import use_branched_attention
 from videossr.models.checkpoint import load_model, load_processor
 from videossr.models.encode_prompt import encode
-from videossr.models.model_inputs import encode_vision
+from videossr.models.model_inputs import encode_vision, sliced_video_inputs
 from videossr.models.policy import Prompt
 from videossr.pretext import TASKS
-from videossr.train.attention import use_branched_attention
 from videossr.train.prefix import Group, pack, repeated_logps, shared_logps
-from videossr.train.rollout import repeated_rollout, shared_rollout
 
 
 @pytest.fixture(scope="module")
@@ -101,35 +101,6 @@ def test_branched_attention_masks_only_tokens_after_the_shortest_prefix(folder, 
     assert torch.equal(packed.mask, dense.mask[:, :, packed.prefix_length :])
 
 
-def test_greedy_rollouts_with_and_without_a_shared_prefix_are_equal(folder, processor):
-    model = load_model(folder, "float32").eval()
-    prompts = [encoded(processor, 0), encoded(processor, 3)]
-    config = GenerationConfig(max_new_tokens=10, do_sample=False, eos_token_id=None, pad_token_id=0)
-    with torch.no_grad():
-        shared = shared_rollout(model, prompts, 3, config, 0)
-        repeated = repeated_rollout(model, prompts, 3, config, 0)
-    assert shared.shape == (6, 10)
-    assert torch.equal(shared, repeated)
-
-
-def test_sampled_rollouts_with_and_without_a_shared_prefix_have_one_distribution(folder, processor):
-    model = load_model(folder, "float32").eval()
-    model.lm_head.weight.data *= 8  # a random model has nearly equal logits: spread them
-    prompt = encoded(processor, 0)
-    config = GenerationConfig(max_new_tokens=1, do_sample=True, top_k=0, eos_token_id=None, pad_token_id=0)
-    with torch.no_grad():
-        torch.manual_seed(0)
-        shared = shared_rollout(model, [prompt], 800, config, 0).flatten()
-        repeated = torch.cat([repeated_rollout(model, [prompt], 200, config, 0) for _ in range(4)]).flatten()
-    likely = repeated.bincount().topk(5).indices
-    assert repeated.bincount().max() > 0.02 * len(repeated), (
-        "the model must prefer some tokens, or the test shows nothing"
-    )
-    for token in likely:
-        shares = [(drawn == token).double().mean().item() for drawn in (shared, repeated)]
-        assert abs(shares[0] - shares[1]) < 4 * (2 * shares[1] / 800) ** 0.5
-
-
 def test_a_prompt_with_vision_features_needs_no_vision_tower(folder, processor):
     model = load_model(folder, "float64")
     groups = groups_of(processor, (0, (3, 2)), (3, (4, 1)))
@@ -141,3 +112,33 @@ def test_a_prompt_with_vision_features_needs_no_vision_tower(folder, processor):
     model.model.visual.register_forward_pre_hook(lambda *_: pytest.fail("the vision tower must not run"))
     for logps in (shared_logps, repeated_logps):
         torch.testing.assert_close(logps(model, with_features, 0)[0], from_pixels, rtol=0, atol=1e-9)
+
+
+def test_time_slices_of_one_size_are_one_attention_call_with_the_same_features(folder, processor):
+    """In values and gradients, for one clip and for eight."""
+    one_by_one, at_once = load_model(folder, "float64"), load_model(folder, "float64")
+    use_branched_attention(at_once)
+    for index in (0, 3):
+        prompt = encoded(processor, index)
+        results = []
+        for model in (one_by_one, at_once):
+            model.zero_grad()
+            inputs = sliced_video_inputs(model, [prompt])
+            assert ("video_slice_patches" in inputs) == (model is at_once)
+            out = model(prompt.input_ids[None], mm_token_type_ids=prompt.mm_token_type_ids[None], **inputs).logits
+            out.square().mean().backward()
+            results.append((out.detach(), torch.cat([p.grad.flatten() for p in model.model.visual.parameters()])))
+        torch.testing.assert_close(results[0], results[1], rtol=0, atol=1e-9)
+        features = [encode_vision(model, [prompt])[0].vision for model in (one_by_one, at_once)]
+        torch.testing.assert_close(features[0].clips, features[1].clips, rtol=0, atol=1e-9)
+
+
+def test_clips_of_different_sizes_are_attended_to_slice_by_slice(folder, processor):
+    model = load_model(folder, "float64")
+    use_branched_attention(model)
+    clips = [Clip(np.full((4, side, 64, 3), side, np.uint8), np.arange(4.0)) for side in (32, 64)]
+    prompt = encode(processor, Prompt("<video> and <video>", tuple(clips)))
+    assert set(sliced_video_inputs(model, [prompt])) == {"video_grid_thw", "pixel_values_videos"}
+    group = Group(prompt, [torch.tensor([8, 9]), torch.tensor([9])])
+    shared, repeated = (logps(model, [group], 0)[0] for logps in (shared_logps, repeated_logps))
+    torch.testing.assert_close(shared, repeated, rtol=0, atol=1e-9)

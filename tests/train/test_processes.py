@@ -106,13 +106,12 @@ import torch, torch.distributed as dist
 from tests.support import tiny_policy, tiny_training
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
-from transformers import GenerationConfig
 from trl.trainer.utils import add_fused_lm_head
 from videossr.models.checkpoint import load_model, load_processor
 from videossr.models.policy import Prompt
 from videossr.models.encode_prompt import encode
+from videossr.models.generation import Decoding, generate_branches
 from videossr.train.prefix import Group, shared_logps
-from videossr.train.rollout import shared_rollout
 
 dist.init_process_group("gloo")
 mesh, rank = init_device_mesh("cpu", (2,)), dist.get_rank()
@@ -135,10 +134,11 @@ for p, q in zip(whole.parameters(), sharded.parameters(), strict=True):
     dist.all_reduce(p.grad)
     torch.testing.assert_close(q.grad.full_tensor(), p.grad / 2)
 # The processes sample completions of different lengths: the shorter one must keep stepping with the other.
-config = GenerationConfig(max_new_tokens=3 + 4 * rank, do_sample=True, eos_token_id=None, pad_token_id=0)
-with torch.no_grad():
-    one = shared_rollout(whole.eval(), prompts, 3, config, 0, [1, 2])
-    other = shared_rollout(sharded.eval(), prompts, 3, config, 0, [1, 2], synced=True)
+ends = (tuple(range(0, 400, 2)), ()) [rank]
+decoding = Decoding(max_new_tokens=7, temperature=1.0, end_ids=ends, suppressed_ids=(), pad_id=0)
+one = generate_branches(whole, prompts, 3, decoding, [1, 2])
+other = generate_branches(sharded, prompts, 3, decoding, [1, 2], synced=True)
+other = other[:, :one.shape[1]]
 assert torch.equal(one, other)
 dist.destroy_process_group()
 """

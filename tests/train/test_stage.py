@@ -42,7 +42,7 @@ def test_training_writes_the_policy_before_and_after_and_its_curves(trained):
     assert not same_weights(folder / "start", folder / "policy", tolerance=1e-4)
     written = json.loads((folder / "train.json").read_text())
     assert [row["step"] for row in written["grpo"]] == [1, 2, 3, 4] == [step for step, _ in logged]
-    assert len(written["warmup"]) == 30
+    assert len(written["warmup"]) == PARAMS.warmup.steps
     assert {"reward", "loss", "kl", "zero_variance"} <= set(written["grpo"][0])
     assert max(row["skill/counting"] for row in written["grpo"]) > -1, (
         "the warm start must have taught the policy the form of an answer"

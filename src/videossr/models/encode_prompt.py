@@ -40,7 +40,8 @@ class EncodedPrompt:
     `input_ids` and `mm_token_type_ids` are int64 [P] (type 2 marks video tokens). `pixel_values_videos` is float32
     [patches, channels * temporal * patch * patch]. `video_grid_thw` is int64 [clips, 3]. `second_per_grid_ts` is
     float32 [clips] for Qwen2.5-VL, which derives positions from it, and None for Qwen3-VL. `vision`, when given,
-    replaces the pass of the vision tower; it must come from the model that receives the prompt.
+    replaces the pass of the vision tower; it must come from the model that receives the prompt. `positions`, int64
+    [4, P], are its position ids once they are known (`models.model_inputs.with_positions`).
     """
 
     input_ids: torch.Tensor
@@ -49,6 +50,7 @@ class EncodedPrompt:
     video_grid_thw: torch.Tensor
     second_per_grid_ts: torch.Tensor | None = None
     vision: VisionFeatures | None = None
+    positions: torch.Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.input_ids)

@@ -7,6 +7,8 @@ from typing import Any
 
 import torch
 
+from videossr.models.attention import slice_arguments
+from videossr.models.backbone import backbone, unwrap
 from videossr.models.encode_prompt import EncodedPrompt, VisionFeatures
 
 
@@ -49,6 +51,15 @@ def video_inputs(model: Any, encoded: Sequence[EncodedPrompt]) -> dict[str, Any]
     return {"mm_encoder_outputs": {"video": _encoder_output(features, device)}, **inputs}
 
 
+def sliced_video_inputs(model: Any, encoded: Sequence[EncodedPrompt]) -> dict[str, Any]:
+    """The same, for one call of the vision tower's attention a layer where the clips allow it.
+
+    For the model's own forward pass; `generate` accepts no such arguments.
+    """
+    grids = torch.cat([item.video_grid_thw for item in encoded])
+    return {**video_inputs(model, encoded), **slice_arguments(model, grids)}
+
+
 def _encoder_output(features: Sequence[VisionFeatures], device: torch.device) -> SimpleNamespace:
     """The features of several prompts, in the form that the model's own vision tower returns."""
     return SimpleNamespace(
@@ -77,15 +88,25 @@ def encode_vision(model: Any, encoded: Sequence[EncodedPrompt]) -> list[EncodedP
 def _vision_features(model: Any, prompt: EncodedPrompt) -> VisionFeatures:
     device = unwrap(model).device
     out = backbone(model).get_video_features(
-        prompt.pixel_values_videos.to(device), prompt.video_grid_thw.to(device), return_dict=True
+        prompt.pixel_values_videos.to(device),
+        prompt.video_grid_thw.to(device),
+        return_dict=True,
+        **slice_arguments(model, prompt.video_grid_thw),
     )
     return VisionFeatures(
         tuple(out.pooler_output), tuple(tuple(layer) for layer in getattr(out, "deepstack_features", ()))
     )
 
 
+def with_positions(model: Any, prompt: EncodedPrompt) -> EncodedPrompt:
+    """The same prompt with its position ids, which its passes then need not compute again."""
+    return replace(prompt, positions=prompt_positions(model, prompt))
+
+
 def prompt_positions(model: Any, prompt: EncodedPrompt) -> torch.Tensor:
     """Position ids int64 [4, P] of a prompt: the text position, then the three of multimodal rotary embedding."""
+    if prompt.positions is not None:
+        return prompt.positions
     rope, _ = backbone(model).get_rope_index(
         prompt.input_ids[None],
         mm_token_type_ids=prompt.mm_token_type_ids[None],
@@ -93,17 +114,6 @@ def prompt_positions(model: Any, prompt: EncodedPrompt) -> torch.Tensor:
         **({} if prompt.second_per_grid_ts is None else {"second_per_grid_ts": prompt.second_per_grid_ts}),
     )
     return torch.cat([torch.arange(len(prompt))[None], rope[:, 0].cpu()])
-
-
-def unwrap(model: Any) -> Any:
-    """The model without the wrapper of data-parallel training, if it has one."""
-    return getattr(model, "module", model)
-
-
-def backbone(model: Any) -> Any:
-    """The module that holds the vision tower and the language model, without head, adapters or wrapper."""
-    inner = unwrap(model)
-    return (inner.get_base_model() if hasattr(inner, "get_base_model") else inner).model
 
 
 def vision_token_ids(model: Any) -> list[int]:

@@ -4,10 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import torch
-
 from videossr.models.encode_prompt import encode
-from videossr.models.model_inputs import pad_left, vision_token_ids
+from videossr.models.generation import Decoding, end_token_ids, generate_branches
+from videossr.models.model_inputs import vision_token_ids
 from videossr.models.policy import Prompt
 
 
@@ -19,20 +18,16 @@ class QwenPolicy:
     processor: Any
     max_new_tokens: int = 32
 
-    @torch.inference_mode()
     def respond(self, prompts: Sequence[Prompt]) -> list[str]:
         """One reply per prompt, in order."""
-        encoded = [encode(self.processor, prompt) for prompt in prompts]
         tokenizer = self.processor.tokenizer
-        padded = pad_left(self.model, encoded, tokenizer.pad_token_id)
-        self.model.eval()
-        out = self.model.generate(
-            **padded.tokens,
-            **padded.videos,
-            do_sample=False,
+        decoding = Decoding(
             max_new_tokens=self.max_new_tokens,
-            pad_token_id=tokenizer.pad_token_id,
-            suppress_tokens=vision_token_ids(self.model),
+            temperature=0.0,
+            end_ids=end_token_ids(self.model, tokenizer),
+            suppressed_ids=tuple(vision_token_ids(self.model)),
+            pad_id=tokenizer.pad_token_id,
         )
-        replies = out[:, padded.tokens["input_ids"].shape[1] :]
+        encoded = [encode(self.processor, prompt) for prompt in prompts]
+        replies = generate_branches(self.model, encoded, 1, decoding)
         return tokenizer.batch_decode(replies, skip_special_tokens=True)

@@ -54,6 +54,11 @@ def write_tiny_random(params: TinyRandomParams, texts: Iterable[str], seed: int,
     model.generation_config.eos_token_id = tokenizer.eos_token_id
     model.generation_config.pad_token_id = tokenizer.pad_token_id
     model.save_pretrained(folder)
+    write_processor(tokenizer, folder)
+
+
+def write_processor(tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:
+    """Write a Qwen3-VL processor with this tokenizer to `folder`."""
     Qwen3VLProcessor(
         image_processor=Qwen2VLImageProcessor(patch_size=16, merge_size=2),
         tokenizer=tokenizer,

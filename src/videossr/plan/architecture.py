@@ -13,7 +13,7 @@ import yaml
 from transformers import AutoConfig, AutoModelForImageTextToText
 
 from videossr.errors import PolicyError
-from videossr.models.model_inputs import backbone
+from videossr.models.backbone import backbone
 from videossr.models.tiny_random import TinyRandomParams, write_tiny_random
 from videossr.train.params import TINY_RANDOM, LoraParams
 

@@ -11,8 +11,8 @@ from transformers import PrinterCallback, ProgressCallback
 from trl import GRPOConfig
 
 from videossr.errors import TrainingError
+from videossr.models.backbone import backbone
 from videossr.models.checkpoint import load_model, load_processor
-from videossr.models.model_inputs import backbone, vision_token_ids
 from videossr.models.policy import Prompt
 from videossr.pretext.baselines import blind_floors
 from videossr.records import Sample
@@ -48,7 +48,7 @@ def build_trainer(
     trainer = VideoGRPOTrainer(
         model=model,
         reward_funcs=reward_function(params.grpo.group_size),
-        args=_trl_config(params, work, vision_token_ids(model)),
+        args=_trl_config(params, work),
         train_dataset=Dataset.from_list([{"prompt": sample.sample_id} for sample in samples]),
         processing_class=processor,
         peft_config=_lora_config(params.lora),
@@ -96,7 +96,7 @@ def _require_optimizer(grpo: GrpoParams) -> None:
         )
 
 
-def _trl_config(params: TrainParams, work: Path, suppressed_tokens: list[int]) -> GRPOConfig:
+def _trl_config(params: TrainParams, work: Path) -> GRPOConfig:
     grpo = params.grpo
     return GRPOConfig(
         output_dir=str(work / "grpo"),
@@ -125,7 +125,6 @@ def _trl_config(params: TrainParams, work: Path, suppressed_tokens: list[int]) -
         mask_truncated_completions=grpo.mask_truncated,
         bf16=grpo.bf16,
         gradient_checkpointing=grpo.gradient_checkpointing,
-        generation_kwargs={"suppress_tokens": suppressed_tokens},
         remove_unused_columns=False,
         logging_steps=1,
         save_steps=grpo.checkpoint_every,

@@ -1,7 +1,7 @@
 """GRPO on video: the one file that overrides TRL (pinned to 1.16). Its methods stand in the order of a step.
 
 1. Prompts: `prompt_builder` renders and encodes each sample once.
-2. Rollout: `rollout` samples a group of completions for each prompt, with one prefill a prompt.
+2. Rollout: `models.generation` samples a group of completions for each prompt, with one prefill a prompt.
 3. Rewards: `reward` scores each completion once. With `refill_rounds`, `dynamic_sampling` replaces flat groups.
 4. Advantages: TRL compares the rewards within each group; `running_task_scale` divides them by a scale of their task.
 5. Loss: `prefix` computes the log-probabilities of all completions with one packed forward pass a group; TRL makes the
@@ -24,10 +24,12 @@ from trl import GRPOTrainer
 from trl.models.utils import unwrap_model_for_generation
 
 from videossr.errors import TrainingError
+from videossr.models.attention import use_branched_attention
+from videossr.models.backbone import backbone
 from videossr.models.encode_prompt import EncodedPrompt
-from videossr.models.model_inputs import backbone, encode_vision
+from videossr.models.generation import Completion, Decoding, generate_branches, generate_rows, truncate_at_end
+from videossr.models.model_inputs import encode_vision, vision_token_ids, with_positions
 from videossr.records import Sample
-from videossr.train.attention import use_branched_attention
 from videossr.train.batching import chunks, concatenate_padded, scatter_rows, split_groups
 from videossr.train.checks import check_shared_prefix, check_vision_sensitivity
 from videossr.train.curriculum import TaskScale
@@ -37,7 +39,7 @@ from videossr.train.params import GrpoParams
 from videossr.train.prefix import Group, repeated_logps, shared_logps
 from videossr.train.prompt_builder import EncodedSample, PromptBuilder
 from videossr.train.reward import Scorer
-from videossr.train.rollout import Completion, RolloutGroup, repeated_rollout, shared_rollout, truncate_at_end
+from videossr.train.rollout import RolloutGroup
 from videossr.train.token_metrics import TokenMetrics
 
 log = logging.getLogger(__name__)
@@ -98,6 +100,13 @@ class VideoGRPOTrainer(GRPOTrainer):
         self._blind_floors = blind_floors
         self._grpo = grpo
         self._dynamic_sampler = DynamicSampler(prompt_builder, self._sample_groups, grpo.refill_rounds)
+        self._decoding = Decoding(
+            max_new_tokens=grpo.max_completion_tokens,
+            temperature=grpo.temperature,
+            end_ids=tuple(self.eos_token_ids),
+            suppressed_ids=tuple(vision_token_ids(self.model)),
+            pad_id=self._tokenizer.pad_token_id,
+        )
         self._has_shared_prefix = shared_prefix != "off"
         self._must_verify = shared_prefix == "verify"
         vision_tower = backbone(self.model).visual.parameters()
@@ -115,7 +124,7 @@ class VideoGRPOTrainer(GRPOTrainer):
         sample_ids = [row["prompt"] for row in inputs[:: self.num_generations]]
         step, first = self.state.global_step, self.accelerator.process_index * len(sample_ids)
         positions = [(step, first + i) for i in range(len(sample_ids))]
-        samples = [self.prompt_builder.build(name, *place) for name, place in zip(sample_ids, positions, strict=True)]
+        samples = self.prompt_builder.build_all(sample_ids, positions)
         sampled = self._sample_groups(samples, positions)
         self._update_curriculum(sampled)
         groups = self._dynamic_sampler.replace_flat_groups(sampled, positions)
@@ -130,7 +139,7 @@ class VideoGRPOTrainer(GRPOTrainer):
         """Roll out a group for each sample and score its completions. `positions` seed the rollouts."""
         if not samples:
             return []
-        prompts = [sample.prompt for sample in samples]
+        prompts = [with_positions(self.model, sample.prompt) for sample in samples]
         if self._encodes_vision_once:  # for rollout, reference and loss alike
             prompts = encode_vision(self.model, prompts)
         completions = self._roll_out(prompts, [position_seed(self.args.seed, position) for position in positions])
@@ -141,32 +150,25 @@ class VideoGRPOTrainer(GRPOTrainer):
 
     def _roll_out(self, prompts: Sequence[EncodedPrompt], seeds: Sequence[int]) -> list[list[Completion]]:
         """A group of completions for each prompt, `grpo.prompts_per_rollout` prompts at a time."""
-        size, per_pass = self.num_generations, self._grpo.prompts_per_rollout or len(prompts)
-        # A group must not depend on how the rollout is cut, into passes or over processes.
-        is_seeded = self._grpo.prompts_per_rollout is not None or self.accelerator.num_processes > 1
-        roll_out = shared_rollout if self._has_shared_prefix else repeated_rollout
+        generate = generate_branches if self._has_shared_prefix else generate_rows
+        per_pass = self._grpo.prompts_per_rollout or len(prompts)
         rows: list[Completion] = []
         with (
             unwrap_model_for_generation(
                 self.model_wrapped,
                 self.accelerator,
-                generation_kwargs=self.generation_kwargs,
                 gradient_checkpointing_kwargs=self.args.gradient_checkpointing_kwargs,
             ) as model,
-            torch.no_grad(),
+            # One context for all tokens: within it, weights are converted to bfloat16 once, and not at every token.
+            self.accelerator.autocast(),
         ):
             for part in chunks(list(zip(prompts, seeds, strict=True)), per_pass):
-                ids = roll_out(
-                    model,
-                    [prompt for prompt, _ in part],
-                    size,
-                    self.generation_config,
-                    self._tokenizer.pad_token_id,
-                    [seed for _, seed in part] if is_seeded else None,
-                    synced=self.is_fsdp_enabled,
+                part_prompts, part_seeds = zip(*part, strict=True)
+                ids = generate(
+                    model, part_prompts, self.num_generations, self._decoding, part_seeds, self.is_fsdp_enabled
                 )
-                rows += [truncate_at_end(row, self.eos_token_ids) for row in ids.tolist()]
-        return [list(group) for group in chunks(rows, size)]
+                rows += [truncate_at_end(row, self._decoding.end_ids) for row in ids.tolist()]
+        return [list(group) for group in chunks(rows, self.num_generations)]
 
     def _score_group(self, encoded: EncodedSample, completions: Sequence[Completion]) -> RolloutGroup:
         sample, curriculum = encoded.sample, self.prompt_builder.curriculum

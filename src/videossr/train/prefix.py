@@ -18,9 +18,10 @@ from typing import Any
 import torch
 from torch.nn.functional import pad
 
+from videossr.models.attention import uses_branched_attention
+from videossr.models.backbone import backbone, unwrap
 from videossr.models.encode_prompt import EncodedPrompt
-from videossr.models.model_inputs import backbone, pad_left, prompt_positions, unwrap, video_inputs
-from videossr.train.attention import uses_branched_attention
+from videossr.models.model_inputs import pad_left, prompt_positions, sliced_video_inputs
 
 IGNORED = -100  # a label that is not scored
 
@@ -69,7 +70,7 @@ def shared_logps(
         position_ids=packed.positions.to(device),
         attention_mask=packed.mask.to(device),
         prefix_length=packed.prefix_length,
-        **video_inputs(model, [group.prompt for group in groups]),
+        **sliced_video_inputs(model, [group.prompt for group in groups]),
     )
     lengths = [len(completion) for group in groups for completion in group.completions]
     return _unpack(log_probs, labels != IGNORED, lengths), _unpack(entropy, labels != IGNORED, lengths)

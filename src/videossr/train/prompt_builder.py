@@ -1,11 +1,14 @@
 """From a sample to an encoded prompt, and what happens to samples that cannot be used."""
 
 import logging
+import os
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
 
 from videossr.errors import StoreError, TrainingError
 from videossr.models.encode_prompt import EncodedPrompt, encode
@@ -16,6 +19,7 @@ from videossr.train.curriculum import Curriculum
 log = logging.getLogger(__name__)
 
 _MAX_TRIES = 100  # unusable samples in a row before training gives up
+_MAX_THREADS = min(16, os.cpu_count() or 1)
 
 
 @dataclass(frozen=True)
@@ -73,6 +77,14 @@ class PromptBuilder:
             f"{_MAX_TRIES} samples in a row could not be used, the last because {last_reason}: "
             "run the frames stage again, or raise train.grpo.max_prompt_tokens"
         )
+
+    def build_all(self, sample_ids: Sequence[str], positions: Sequence[tuple[int, ...]]) -> list[EncodedSample]:
+        """Encode samples, each at its position, in threads: rendering and the processor release the interpreter.
+
+        The result does not depend on the number of threads, because each sample has random choices of its own.
+        """
+        with ThreadPoolExecutor(_MAX_THREADS, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+            return list(pool.map(lambda name, position: self.build(name, *position), sample_ids, positions))
 
     def build_random(self, *position: int) -> EncodedSample:
         """Encode a sample that is chosen at random, seeded by `position`."""

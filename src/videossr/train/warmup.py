@@ -43,7 +43,8 @@ def warm_up(
     model.train()
     batches = _batches(samples, params, seed, start=len(curve))
     for batch in tqdm(batches, "warm start", total=params.steps, initial=len(curve), unit="step", mininterval=1):
-        encoded = [prompt_builder.build(sample.sample_id, len(curve), place) for place, sample in enumerate(batch)]
+        positions = [(len(curve), place) for place in range(len(batch))]
+        encoded = prompt_builder.build_all([sample.sample_id for sample in batch], positions)
         loss = _loss(model, processor, encoded)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)

@@ -1,0 +1,235 @@
+"""Generate several completions of each prompt with one prefill a prompt.
+
+The G completions of a prompt are branches of one cache row: every decoding step runs the newest tokens of all G
+branches as G queries of that row, and a mask shows each branch the prompt and its own tokens. So the keys and values of
+a prompt are stored once and not G times.
+
+Nothing of a checkpoint's own generation settings is used except its end tokens: `Decoding` states all others.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch.nn.functional import pad
+from transformers import DynamicCache, GenerationConfig, LogitsProcessor
+
+from videossr.models.backbone import backbone, unwrap
+from videossr.models.branch_cache import BranchCache
+from videossr.models.encode_prompt import EncodedPrompt
+from videossr.models.model_inputs import pad_left, prompt_positions, sliced_video_inputs
+
+Completion = list[int]  # token ids, up to and with the end token
+
+# Prompts share a prefill pass up to this many tokens: enough to fill a GPU, and little memory.
+_TOKENS_PER_PREFILL = 8192
+
+
+@dataclass(frozen=True)
+class Decoding:
+    """How completions are decoded: at most `max_new_tokens` tokens, greedily where `temperature` is 0.
+
+    A completion ends with one of `end_ids`; `suppressed_ids` are never generated; `pad_id` fills a row after its end.
+    """
+
+    max_new_tokens: int
+    temperature: float
+    end_ids: tuple[int, ...]
+    suppressed_ids: tuple[int, ...]
+    pad_id: int
+
+
+def end_token_ids(model: Any, tokenizer: Any) -> tuple[int, ...]:
+    """The ids that end a reply: those of the checkpoint's generation settings, and the tokenizer's end token."""
+    ids = model.generation_config.eos_token_id
+    ids = [] if ids is None else [ids] if isinstance(ids, int) else ids
+    return tuple(sorted({*ids, tokenizer.eos_token_id}))
+
+
+@torch.no_grad()
+def generate_branches(
+    model: Any,
+    prompts: Sequence[EncodedPrompt],
+    group_size: int,
+    decoding: Decoding,
+    seeds: Sequence[int] | None = None,
+    synced: bool = False,
+) -> torch.Tensor:
+    """Generate `group_size` completions of each prompt: int64 [prompts * group_size, C], a prompt's rows together.
+
+    The distribution is that of generating each row on its own. `seeds`, one a prompt, are required where the
+    temperature is above 0: a group depends on its own seed and not on the prompts beside it. `synced` keeps processes
+    that hold shards of one model in step until the last of them has ended.
+    """
+    choose = _TokenChoice(decoding, seeds, group_size, unwrap(model).device)
+    with _evaluation_mode(model):
+        cache, logits = _prefill(model, prompts, 1 if synced else _TOKENS_PER_PREFILL)
+        columns = [choose(logits[:, None].expand(-1, group_size, -1))]
+        layout = _BranchLayout(model, prompts, group_size, cache.get_seq_length())
+        while len(columns) < decoding.max_new_tokens and choose.is_running(synced):
+            inputs = layout.inputs(columns[-1], step=len(columns) - 1)
+            columns.append(choose(model(**inputs, past_key_values=cache, use_cache=True).logits))
+    return torch.stack(columns, dim=-1).flatten(0, 1)
+
+
+@torch.no_grad()
+def generate_rows(
+    model: Any,
+    prompts: Sequence[EncodedPrompt],
+    group_size: int,
+    decoding: Decoding,
+    seeds: Sequence[int] | None = None,
+    synced: bool = False,
+) -> torch.Tensor:
+    """The same by transformers' `generate`: every row prefills its own copy of prompt and video."""
+    batch = pad_left(model, [prompt for prompt in prompts for _ in range(group_size)], decoding.pad_id)
+    config = GenerationConfig(
+        do_sample=False,
+        max_new_tokens=decoding.max_new_tokens,
+        eos_token_id=list(decoding.end_ids) or None,
+        pad_token_id=decoding.pad_id,
+        suppress_tokens=list(decoding.suppressed_ids) or None,
+        disable_compile=True,
+    )
+    with _evaluation_mode(model), _without_generation_settings(model):
+        out = model.generate(
+            **batch.tokens,
+            **batch.videos,
+            generation_config=config,
+            logits_processor=_noise(decoding, seeds, group_size, unwrap(model).device),
+            synced_gpus=synced,
+        )
+    return out[:, batch.tokens["input_ids"].shape[1] :]
+
+
+def truncate_at_end(row: Completion, end_ids: Sequence[int]) -> Completion:
+    """A completion up to and with its first end token."""
+    for position, token in enumerate(row):
+        if token in end_ids:
+            return row[: position + 1]
+    return row
+
+
+@contextmanager
+def _evaluation_mode(model: Any) -> Iterator[None]:
+    """No dropout while tokens are sampled: the loss's log-probabilities must be those of the sampling distribution."""
+    was_training = model.training
+    model.eval()
+    try:
+        yield
+    finally:
+        model.train(was_training)
+
+
+@contextmanager
+def _without_generation_settings(model: Any) -> Iterator[None]:
+    """Hide the checkpoint's generation settings: `generate` takes from them what its caller leaves out."""
+    settings, model.generation_config = model.generation_config, GenerationConfig()
+    try:
+        yield
+    finally:
+        model.generation_config = settings
+
+
+def _prefill(model: Any, prompts: Sequence[EncodedPrompt], tokens_per_pass: int) -> tuple[BranchCache, torch.Tensor]:
+    """The cache of all prompts, one row each, and the logits [prompts, V] after their last tokens."""
+    width = max(len(prompt) for prompt in prompts)
+    per_pass = max(1, tokens_per_pass // width)
+    passes = [_prefill_pass(model, prompts[i : i + per_pass]) for i in range(0, len(prompts), per_pass)]
+    caches, logits = zip(*passes, strict=True)
+    return BranchCache.from_prefills(caches, width), torch.cat(logits)
+
+
+def _prefill_pass(model: Any, prompts: Sequence[EncodedPrompt]) -> tuple[DynamicCache, torch.Tensor]:
+    """Prompts are padded on the right: no token of a prompt sees the padding behind it, so no mask is needed."""
+    device, width = unwrap(model).device, max(len(prompt) for prompt in prompts)
+    ids = torch.stack([pad(p.input_ids, (0, width - len(p))) for p in prompts])
+    positions = torch.stack([pad(prompt_positions(model, p), (0, width - len(p))) for p in prompts], dim=1)
+    last_tokens = torch.tensor([len(prompt) - 1 for prompt in prompts])
+    cache = DynamicCache(config=backbone(model).config.text_config)
+    out = model(
+        input_ids=ids.to(device),
+        position_ids=positions.to(device),
+        past_key_values=cache,
+        use_cache=True,
+        logits_to_keep=last_tokens.to(device),
+        **sliced_video_inputs(model, prompts),
+    )
+    return cache, out.logits.diagonal(dim1=0, dim2=1).T  # row i: the logits after its own last token
+
+
+class _BranchLayout:
+    """Positions and mask of the branches' tokens: a branch sees its prompt and its own tokens."""
+
+    def __init__(self, model: Any, prompts: Sequence[EncodedPrompt], group_size: int, width: int) -> None:
+        device = unwrap(model).device
+        ends = [int(prompt_positions(model, prompt)[1:, -1].max()) for prompt in prompts]
+        self._next_position = torch.tensor(ends, device=device)[:, None].expand(-1, group_size) + 1
+        lengths = torch.tensor([len(prompt) for prompt in prompts], device=device)
+        is_prompt = torch.arange(width, device=device) < lengths[:, None]
+        self._mask = is_prompt[:, None, None].expand(-1, 1, group_size, -1)
+        self._own_token = torch.eye(group_size, dtype=torch.bool, device=device).expand(len(prompts), 1, -1, -1)
+
+    def inputs(self, tokens: torch.Tensor, step: int) -> dict[str, torch.Tensor]:
+        """Keyword arguments of the model for the `step`-th token of every branch, int64 [prompts, G]."""
+        self._mask = torch.cat([self._mask, self._own_token], dim=-1)
+        return {
+            "input_ids": tokens,
+            "position_ids": (self._next_position + step).expand(4, -1, -1),
+            "attention_mask": self._mask,
+        }
+
+
+class _TokenChoice:
+    """Chooses the next token of every branch; a branch that has ended gets padding."""
+
+    def __init__(self, decoding: Decoding, seeds: Sequence[int] | None, group_size: int, device: torch.device) -> None:
+        self._pad_id = decoding.pad_id
+        self._end_ids = torch.tensor(decoding.end_ids, dtype=torch.long, device=device)
+        self._suppressed_ids = torch.tensor(decoding.suppressed_ids, dtype=torch.long, device=device)
+        self._noise = _noise(decoding, seeds, group_size, device)
+        self._has_ended = torch.zeros((), dtype=torch.bool, device=device)  # becomes [prompts, G]
+
+    def __call__(self, logits: torch.Tensor) -> torch.Tensor:
+        """From logits [prompts, G, V] to token ids [prompts, G]."""
+        scores = logits.index_fill(-1, self._suppressed_ids, -torch.inf)
+        for noise in self._noise:
+            scores = noise(None, scores.flatten(0, 1)).view_as(scores)
+        tokens = scores.argmax(dim=-1).masked_fill(self._has_ended, self._pad_id)
+        self._has_ended = self._has_ended | torch.isin(tokens, self._end_ids)
+        return tokens
+
+    def is_running(self, synced: bool) -> bool:
+        """Whether a branch has not ended; with `synced`, a branch of any process."""
+        running = (~self._has_ended).any().long()
+        if synced:
+            torch.distributed.all_reduce(running)
+        return bool(running)
+
+
+def _noise(
+    decoding: Decoding, seeds: Sequence[int] | None, group_size: int, device: torch.device
+) -> list["SeededGumbelNoise"]:
+    """What is added to the logits before the largest is taken: nothing in greedy decoding."""
+    if decoding.temperature == 0:
+        return []
+    if seeds is None:
+        raise ValueError("sampling requires a seed for each prompt: give seeds, or set the temperature to 0")
+    return [SeededGumbelNoise(seeds, group_size, decoding.temperature, device)]
+
+
+class SeededGumbelNoise(LogitsProcessor):
+    """Sampling as a greedy choice among noisy logits (the Gumbel trick); the noise of a group comes from its seed."""
+
+    def __init__(self, seeds: Sequence[int], group_size: int, temperature: float, device: torch.device) -> None:
+        self.generators = [torch.Generator(device).manual_seed(seed) for seed in seeds]
+        self.group_size = group_size
+        self.temperature = temperature
+
+    def __call__(self, input_ids: Any, scores: torch.Tensor) -> torch.Tensor:
+        """Add noise to the logits `scores` [groups * group_size, vocabulary]."""
+        shape = (self.group_size, scores.shape[-1])
+        exponential = [torch.empty(shape, device=scores.device).exponential_(generator=g) for g in self.generators]
+        return scores.float() / self.temperature - torch.cat(exponential).log()
