@@ -7,6 +7,7 @@ VideoSSRError
 ├── SourceError    the folder, list or file of videos cannot be used
 ├── DecodeError    one video cannot be read; carries a reason from a fixed list
 ├── StoreError     the frame store is missing, damaged or of other parameters
+├── BenchmarkError the files of a public benchmark are missing, damaged or not the published ones
 ├── GateError     the data is not fit to train on
 ├── PolicyError    a model or checkpoint cannot be used
 └── TrainingError  training cannot start or go on
@@ -36,6 +37,10 @@ class DecodeError(VideoSSRError):
 
 class StoreError(VideoSSRError):
     """The frame store is missing, damaged, or was written with other parameters."""
+
+
+class BenchmarkError(VideoSSRError):
+    """The files of a public benchmark are missing, damaged, or differ from those published."""
 
 
 class GateError(VideoSSRError):

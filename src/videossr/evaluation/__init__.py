@@ -1,1 +1,8 @@
-"""Measuring a policy: the evaluation runner, VIUBench with intervals over videos, and baselines without video."""
+"""Measuring a policy: VIUBench with intervals over videos, baselines without video, and the sixteen public benchmarks.
+
+`BENCHMARKS` has the entries of the public benchmarks by key; `load` reads the published files of one.
+"""
+
+from videossr.evaluation.benchmarks import BENCHMARKS, load
+
+__all__ = ["BENCHMARKS", "load"]
