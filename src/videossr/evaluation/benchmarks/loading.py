@@ -96,6 +96,8 @@ def _load_part(
             ) from None
         items.append(item)
         faults += met
+    if not items:
+        raise BenchmarkError(f"{benchmark.key}: {path} must hold questions, got none: get it from {benchmark.source}")
     return items, faults
 
 
