@@ -16,7 +16,7 @@ export GOMP_SPINCOUNT := 10000
 # Commands below find the programs of this environment first.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: help demo run promote results test fuzz lint clean mlflow prefect
+.PHONY: help demo run promote results test fuzz gpu-check lint clean mlflow prefect
 
 help:
 	@echo 'make demo [SOURCE=folder]  install, run everything, register the model, print the gain; folder, URL or list'
@@ -26,6 +26,7 @@ help:
 	@echo 'make mlflow, make prefect  serve the pages of MLflow or Prefect for this project on 127.0.0.1'
 	@echo 'make test, make lint       run the tests; run ruff and mypy'
 	@echo 'make fuzz                  run ingest and frames on 5,000 damaged containers: minutes'
+	@echo 'make gpu-check             on a machine with a GPU: tests, speed and profile, in under ten minutes'
 	@echo 'make clean                 remove the outputs of runs (data, models, reports, caches), keep the registry'
 	@echo 'videossr --help            list the other commands (in .venv/bin)'
 
@@ -51,6 +52,9 @@ test: $(STAMP)
 
 fuzz: $(STAMP)
 	@VIDEOSSR_MUTATIONS=5000 python -m pytest -m fuzz tests/ingest/test_fuzz.py
+
+gpu-check: $(STAMP)
+	@python -m bench.gpu_check
 
 lint: $(STAMP)
 	@ruff check .

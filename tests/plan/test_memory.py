@@ -4,15 +4,20 @@ import pytest
 import torch
 
 from tests.support import tiny_policy
-from videossr.models.checkpoint import load_model
+from videossr.models.checkpoint import load_model, load_processor
+from videossr.models.encode_prompt import encode
+from videossr.models.generation import Decoding, generate_branches, generate_rows
+from videossr.models.policy import Prompt
 from videossr.plan.architecture import meta_model, read_architecture
 from videossr.plan.memory import (
     Precision,
     cache_bytes,
     optimizer_state_bytes,
+    rollout_cache_bytes,
     text_layer_bytes,
     vision_layer_bytes,
 )
+from videossr.train.params import GrpoParams, TrainParams
 
 
 @pytest.mark.parametrize(
@@ -53,18 +58,28 @@ def test_a_layer_saves_the_bytes_that_torch_saves(part, precision, tmp_path):
     assert expected == pytest.approx(saved_bytes / tokens, rel=0.05)
 
 
-def test_autocast_caches_keys_and_values_in_float32(tmp_path):
-    model = load_model(tiny_policy.write_tiny(tmp_path / "policy"), "float32")
+@pytest.mark.parametrize("shared_prefix", ["on", "off"])
+@pytest.mark.parametrize("bf16", [False, True])
+def test_the_rollout_cache_is_as_large_as_planned(tmp_path, shared_prefix, bf16):
+    """Counted where the decoding step reads it: the cache's argument of the model's last forward pass."""
+    folder = tiny_policy.write_tiny(tmp_path / "policy")
+    model, sample = load_model(folder, "float32"), tiny_policy.samples(1)[0]
+    clips = tuple(tiny_policy.TASKS[sample.task].render(sample, tiny_policy.clips()))
+    prompt = encode(load_processor(folder), Prompt(sample.question, clips))
+    caches = []
+    model.register_forward_pre_hook(lambda _, __, given: caches.append(given["past_key_values"]), with_kwargs=True)
+    decoding = Decoding(max_new_tokens=4, temperature=0, end_ids=(), suppressed_ids=(), pad_id=0)
+    with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+        (generate_branches if shared_prefix == "on" else generate_rows)(model, [prompt] * 2, 4, decoding)
+    train = TrainParams(shared_prefix=shared_prefix, grpo=GrpoParams(group_size=4, bf16=bf16))
     text = read_architecture(model, "tiny").text
-    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
-        cache = model(input_ids=torch.arange(10)[None], use_cache=True).past_key_values
-    cached_bytes = sum(layer.keys.nbytes + layer.values.nbytes for layer in cache.layers)
-    assert cached_bytes == cache_bytes(text, 10, Precision(4, 4, 2, autocast=True))
+    cached_bytes = sum(layer.keys.nbytes + layer.values.nbytes for layer in caches[-1].layers)
+    assert cached_bytes == rollout_cache_bytes(text, 2, len(prompt), train, 3), "the last token is chosen, not cached"
 
 
 def test_the_cache_holds_keys_and_values_of_every_layer_and_head():
     text = read_architecture(meta_model("Qwen/Qwen3-VL-8B-Instruct", tiny_policy.TINY, []), "x").text
-    assert cache_bytes(text, 1000, Precision(2, 2, 2)) == 1000 * 2 * 36 * 8 * 128 * 2
+    assert cache_bytes(text, 1000, 2) == 1000 * 2 * 36 * 8 * 128 * 2
 
 
 def test_an_optimizer_holds_two_states_per_weight_in_its_own_precision():

@@ -33,7 +33,7 @@ class _BranchLayer(CacheLayerMixin):
 
     def __init__(self, keys: torch.Tensor, values: torch.Tensor) -> None:
         super().__init__()
-        self._buffers = keys, values
+        self.keys, self.values = self._buffers = keys, values
         self._length = keys.shape[2]
         self.is_initialized = True
 
@@ -49,7 +49,8 @@ class _BranchLayer(CacheLayerMixin):
             self._buffers = tuple(pad(buffer, (0, 0, 0, room)) for buffer in self._buffers)
         for buffer, states in zip(self._buffers, (key_states, value_states), strict=True):
             buffer[:, :, start : self._length] = states
-        return tuple(buffer[:, :, : self._length] for buffer in self._buffers)
+        self.keys, self.values = (buffer[:, :, : self._length] for buffer in self._buffers)
+        return self.keys, self.values
 
     def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
         """The number of keys, and their offset."""

@@ -104,9 +104,21 @@ def _saved_bytes(layers: int, layer_bytes: int, input_bytes: int, checkpointing:
     return layers * input_bytes + layer_bytes if checkpointing else layers * layer_bytes
 
 
-def cache_bytes(text: TextSizes, tokens: int, precision: Precision) -> int:
-    """Bytes of the key-value cache of `tokens` over all layers; values are stored with the dtype of the keys."""
-    return 2 * text.layers * text.kv_heads * text.head_width * precision.hidden * tokens
+def cache_bytes(text: TextSizes, tokens: int, value_bytes: int) -> int:
+    """Bytes of the keys and values of `tokens` over all layers, at `value_bytes` a number."""
+    return 2 * text.layers * text.kv_heads * text.head_width * value_bytes * tokens
+
+
+def rollout_cache_bytes(text: TextSizes, prompts: int, prompt_tokens: int, train: TrainParams, completion: int) -> int:
+    """Bytes of the key-value cache of `prompts` groups, with completions of `completion` tokens.
+
+    With a shared prefix a prompt is cached once a group, in the dtype of computation. Without one it is cached once a
+    completion, in the dtype that the keys leave their norm in: under autocast float32.
+    """
+    precision, size = run_precision(train), train.grpo.group_size
+    if has_shared_prefix(train):
+        return cache_bytes(text, prompts * (prompt_tokens + size * completion), precision.compute)
+    return cache_bytes(text, prompts * size * (prompt_tokens + completion), precision.hidden)
 
 
 def head_bytes(text: TextSizes, scored: int, precision: Precision, *, trainable: bool) -> int:
@@ -182,11 +194,11 @@ def _pass_memory(
         head = head_bytes(text, scored, precision, trainable=not train.lora)
         return grpo.prompts_per_forward * (rows * row) + head
 
-    cached_tokens = prompts_per_rollout(train) * grpo.group_size * (prompt.tokens + load.completion_tokens)
+    cache = rollout_cache_bytes(text, prompts_per_rollout(train), prompt.tokens, train, load.completion_tokens)
     return {
         "activations": loss_bytes(checkpointing=True),
         "activations, not checkpointed": loss_bytes(checkpointing=False),
-        "rollout cache": float(cache_bytes(text, cached_tokens, precision)),
+        "rollout cache": float(cache),
     }
 
 

@@ -67,7 +67,7 @@ def _memory_table(plan: Plan) -> Table:
         **dict(zip(PERSISTENT, PERSISTENT, strict=True)),
         "activations": "loss: activations, checkpointed",
         "activations, not checkpointed": "loss: activations, not checkpointed",
-        "rollout cache": f"rollout: keys and values of {prompts_per_rollout(plan.train)} x {grpo.group_size}",
+        "rollout cache": f"rollout: keys and values of {prompts_per_rollout(plan.train)} groups",
     }
     for kind, label in labels.items():
         table.add_row(label, _gibibytes(expected[kind]), _gibibytes(at_limit[kind]))
