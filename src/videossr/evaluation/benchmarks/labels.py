@@ -99,7 +99,9 @@ def bare(text: str, choice: Choice) -> set[str]:
 
 def contained(text: str, choice: Choice) -> set[str]:
     """The reply holds the text of an option; of "Keynesian" and "New Keynesian", the longer where both fit."""
-    held = {label: option for label, option in choice.lines() if option and _holds(plain_text(text), option)}
+    words = {label.casefold() for label in choice.labels}  # of these the rules above know where they are labels
+    texts = {label: option for label, option in choice.lines() if option and option not in words}
+    held = {label: option for label, option in texts.items() if _holds(plain_text(text), option)}
     return {
         label
         for label, option in held.items()
