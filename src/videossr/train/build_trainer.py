@@ -1,8 +1,10 @@
 """From the parameters of a run to a trainer that is ready to start."""
 
 import importlib.util
+import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from datasets import Dataset
@@ -23,6 +25,8 @@ from videossr.train.params import BITSANDBYTES, GrpoParams, LoraParams, TrainPar
 from videossr.train.progress import Progress, RunLog
 from videossr.train.prompt_builder import PromptBuilder
 from videossr.train.reward import completion_scorer, reward_function
+
+log = logging.getLogger(__name__)
 
 
 def build_trainer(
@@ -48,10 +52,10 @@ def build_trainer(
     trainer = VideoGRPOTrainer(
         model=model,
         reward_funcs=reward_function(params.grpo.group_size),
-        args=_trl_config(params, work),
+        args=_trl_config(params, work, model),
         train_dataset=Dataset.from_list([{"prompt": sample.sample_id} for sample in samples]),
         processing_class=processor,
-        peft_config=_lora_config(params.lora),
+        peft_config=_lora_config(model, params.lora),
         prompt_builder=PromptBuilder(
             samples, render, processor, params.grpo.max_prompt_tokens, params.seed, curriculum
         ),
@@ -73,14 +77,29 @@ def _dtype(params: TrainParams) -> str:
     return "bfloat16" if params.lora is not None else params.grpo.weights
 
 
-def _lora_config(lora: LoraParams | None) -> LoraConfig | None:
-    """Adapters on the language model alone; some vision towers use the same layer names."""
+def _lora_config(model: Any, lora: LoraParams | None) -> LoraConfig | None:
+    """Adapters on the language model alone; some vision towers use the same layer names.
+
+    Raises TrainingError where no linear layer has one of the names.
+    """
     if lora is None:
         return None
+    named = backbone(model).language_model.named_modules()
+    present = {name.rpartition(".")[2] for name, module in named if isinstance(module, torch.nn.Linear)}
+    reached, missing = (
+        [name for name in lora.targets if (name in present) == is_present] for is_present in (True, False)
+    )
+    if not reached:
+        raise TrainingError(
+            f"lora.targets must name linear layers of the language model, {', '.join(missing)} match none: "
+            f"choose among {', '.join(sorted(present))}"
+        )
+    if missing:
+        log.warning("no linear layer is called %s: adapters train %s alone", ", ".join(missing), ", ".join(reached))
     return LoraConfig(
         r=lora.rank,
         lora_alpha=lora.alpha,  # type: ignore[arg-type]
-        lora_dropout=lora.dropout,
+        lora_dropout=0.0,
         target_modules=rf".*language_model.*\.({'|'.join(lora.targets)})",
         task_type="CAUSAL_LM",
     )
@@ -96,9 +115,47 @@ def _require_optimizer(grpo: GrpoParams) -> None:
         )
 
 
-def _trl_config(params: TrainParams, work: Path) -> GRPOConfig:
+# What TRL would otherwise decide for us: every setting of TRL that moves a number is here or in `_trl_config`
+# (tests/train/test_trl_settings.py lists those that move none).
+_FIXED = {
+    "use_bias_correction_kl": False,  # the paper's divergence: k3 of the policy at hand, without an importance weight
+    "disable_dropout": True,  # the loss scores the distribution that the completions were sampled from
+    "cast_lm_head_to_fp32": False,
+    "shuffle_dataset": True,
+    "delta": None,
+    "sapo_temperature_neg": 1.05,
+    "sapo_temperature_pos": 1.0,
+    "vespo_k_pos": 2.0,
+    "vespo_lambda_pos": 3.0,
+    "vespo_k_neg": 3.0,
+    "vespo_lambda_neg": 2.0,
+    "reward_weights": None,
+    "multi_objective_aggregation": "sum_then_normalize",
+    "sync_ref_model": False,
+    "use_adaptive_entropy": False,
+    "off_policy_mask_threshold": None,
+    "lr_scheduler_kwargs": None,
+    "optim_args": None,
+    "adam_beta1": 0.9,
+    "adam_beta2": 0.999,
+    "adam_epsilon": 1e-8,
+    "label_smoothing_factor": 0.0,
+    "neftune_noise_alpha": None,
+    "fp16": False,
+    "tf32": None,
+    "use_liger_kernel": False,
+    "torch_compile": False,
+    "data_seed": None,
+    "full_determinism": False,
+}
+
+
+def _trl_config(params: TrainParams, work: Path, model: Any) -> GRPOConfig:
     grpo = params.grpo
+    is_mixture = hasattr(model.config.get_text_config(), "output_router_logits")
     return GRPOConfig(
+        **_FIXED,
+        router_aux_loss_coef=0.0 if is_mixture else None,  # the paper's loss has no term that balances experts
         output_dir=str(work / "grpo"),
         seed=params.seed,
         max_steps=grpo.steps,

@@ -56,18 +56,18 @@ class WarmupParams:
 
 @dataclass(frozen=True)
 class LoraParams:
-    """Low-rank adapters in place of full fine-tuning; `targets` are the linear layers of the language model."""
+    """Low-rank adapters in place of full fine-tuning; `targets` are the linear layers of the language model.
+
+    They have no dropout: completions must be sampled from the distribution that the loss scores.
+    """
 
     rank: int = 64
     alpha: float = 128.0
-    dropout: float = 0.0
     targets: tuple[str, ...] = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 
     def __post_init__(self) -> None:
         if self.rank < 1 or not self.targets:
             raise ConfigError(f"rank must be at least 1 and targets name a layer, got {self.rank} and {self.targets}")
-        if not 0 <= self.dropout < 1:
-            raise ConfigError(f"dropout must be in 0..1, got {self.dropout}")
         if "lm_head" in self.targets:
             raise ConfigError(
                 "targets must leave lm_head out: the loss reads its weight directly, an adapter is unseen"
