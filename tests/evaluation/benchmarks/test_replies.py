@@ -1,5 +1,7 @@
 """Parsing of replies: whole labels, then option text, else none; orders; intervals."""
 
+import time
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -137,6 +139,24 @@ def test_an_order_is_one_permutation_of_the_clips(reply: str, order: tuple[int, 
 )
 def test_an_interval_is_read_in_the_common_forms(reply: str, interval: tuple[float, float] | None):
     assert parse_reply(WINDOW, reply) == interval
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        "answer is" + " " * 20_000 + "x",
+        "B\n" * 10_000,
+        "<answer>" * 5_000,
+        "start " * 5_000,
+        "1, 2, " * 5_000,
+        "(" * 20_000,
+    ],
+)
+def test_a_long_reply_of_one_thing_is_read_in_no_time(reply: str):
+    start = time.monotonic()
+    for item in (FRUIT, YES_NO, NUMBERED, TEN, WINDOW, ORDER):
+        parse_reply(item, reply)
+    assert time.monotonic() - start < 5
 
 
 REPLIES = st.text(max_size=80) | st.text(alphabet="ABIabno yes123.:,-()[]\n*<>/think", max_size=60)

@@ -9,7 +9,7 @@ from videossr.rewards import Interval
 
 Parsed = str | tuple[int, ...] | Interval
 
-_THOUGHT = re.compile(r".*</think>", re.DOTALL | re.IGNORECASE)
+_THOUGHT_ENDS = re.compile("</think>", re.IGNORECASE)
 _ANSWER_TAG = re.compile(r"<answer>(.*?)(?:</answer>|$)", re.DOTALL | re.IGNORECASE)
 _BOXED = re.compile(r"\\boxed\{(?:\\text\{)?([^{}]*)\}")
 _DECORATION = re.compile(r"[*_`$#]+")
@@ -46,17 +46,20 @@ def parse_reply(item: Item, reply: str) -> Parsed | None:
 
 
 def strip_reply(text: str) -> str:
-    r"""The answer part of a reply: after a thought, inside `<answer>` or `\boxed{}`, without marks of emphasis.
+    r"""The answer part of a reply: after a thought, inside `<answer>` or `\boxed{}`, with single spaces.
 
-    A thought that never ends is no answer: empty.
+    Marks of emphasis and empty lines are removed. A thought that never ends is no answer: empty.
     """
-    if "<think>" in text.lower() and "</think>" not in text.lower():
+    before, *after = _THOUGHT_ENDS.split(text)
+    if not after and "<think>" in text.lower():
         return ""
-    text = _THOUGHT.sub("", text)
+    text = after[-1] if after else before
     for wrapper in (_ANSWER_TAG, _BOXED):
         found = wrapper.findall(text)
         text = found[-1] if found else text
-    return _DECORATION.sub("", text).strip()
+    # Long runs of white space would make the patterns of labels slow.
+    lines = (" ".join(line.split()) for line in _DECORATION.sub("", text).splitlines())
+    return "\n".join(line for line in lines if line)
 
 
 def parse_order(text: str, num_clips: int) -> tuple[int, ...] | None:
