@@ -11,7 +11,7 @@ BIN := .venv/bin
 STAMP := .venv/.installed
 SOURCE ?=
 export SOURCE
-# Waiting threads that spin for long slow each other down on a busy machine (docs/log.md).
+# Waiting threads that spin too long slow down a busy machine (docs/log.md).
 export GOMP_SPINCOUNT := 10000
 # Commands below find the programs of this environment first.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
@@ -20,9 +20,9 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 help:
 	@echo 'make demo [SOURCE=folder]  install, run everything, register the model, print the gain; folder, URL or list'
-	@echo 'make run                   bring every output up to date; skips stages that already are'
+	@echo 'make run                   bring every output up to date; skip stages that are up to date'
 	@echo 'make promote               register the model, and make it the champion if it is better'
-	@echo 'make results               print the last scores, and where to look further'
+	@echo 'make results               print the last scores and the addresses of the reports'
 	@echo 'make mlflow, make prefect  serve the pages of MLflow or Prefect for this project on 127.0.0.1'
 	@echo 'make test, make lint       run the tests; run ruff and mypy'
 	@echo 'make fuzz                  run ingest and frames on 5,000 damaged containers: minutes'

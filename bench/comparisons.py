@@ -28,7 +28,7 @@ from videossr.pretext import Grounding
 from videossr.records import FrameTimes
 
 VIDEOS = Path("work/bench/videos")
-EXACT = FramesParams(verify_fraction=0.0)  # the reference pipeline verifies nothing either
+EXACT = FramesParams(verify_fraction=0.0)  # the reference pipeline does not verify either
 VARIANTS = ("mirror", "rotate_180", "channel_swap", "zoom_out")
 
 
@@ -193,9 +193,9 @@ def _full_dataset_row(sizes: Sizes, their_sample_seconds: float) -> Row:
 
 
 def compare_workers(work: Path, sizes: Sizes) -> Iterator[Row]:
-    """Videos a second with two workers and with one, starting the processes included.
+    """Videos a second with two workers and with one, including the start of the processes.
 
-    The second row is the same for processes that only decode: what this machine gains from a second process at best.
+    The second row is the same for processes that only decode: the largest gain from a second process on this machine.
     """
     clip = write_noisy_video(VIDEOS / "360p" / f"{sizes.clip_seconds:g}s.mp4", sizes.clip_seconds, 360, 640)
     folder = VIDEOS / f"360p-{sizes.num_clips}"

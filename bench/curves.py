@@ -14,7 +14,7 @@ COLOURS = ("#0072b2", "#e69f00", "#009e73", "#c2347f", "#56b4e9", "#868e99")  # 
 
 @dataclass(frozen=True)
 class Plot:
-    """One plot of named curves, one value a step. A later curve is drawn thinner, above the earlier ones."""
+    """One plot of named curves, one value per step. A later curve is drawn thinner, above the earlier ones."""
 
     title: str
     x_label: str

@@ -1,4 +1,4 @@
-"""Everything that only a GPU can show, in one command of under ten minutes on one card.
+"""All tests and measurements that need a GPU, in one command of under ten minutes on one card.
 
     python -m bench.gpu_check              the tests marked gpu, then every measurement below
     python -m bench.gpu_check --only small --only lora_step

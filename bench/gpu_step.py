@@ -1,8 +1,8 @@
 """The passes of a GRPO step on a GPU, for a published architecture with random bfloat16 weights.
 
-Each side works on as many groups at a time as suits it: with a shared prefix `GROUPS_PER_FORWARD` in the loss and
-`ROLLOUT_PROMPTS` in the rollout, without one a single group (eight rows of prompt and completion) and
-`REPEATED_PROMPTS`. Seconds are those of one group. The update of the weights is not in `groups`: it costs the same.
+Each side has its own batch size: with a shared prefix `GROUPS_PER_FORWARD` in the loss and `ROLLOUT_PROMPTS` in the
+rollout, without one a single group (eight rows of prompt and completion) and `REPEATED_PROMPTS`. Seconds are those of
+one group. The update of the weights is not in `groups`: it costs the same.
 """
 
 import gc

@@ -39,7 +39,7 @@ WORK = Path("work/learning")
 VARIATIONS: dict[str, dict[str, Any]] = {
     "default": {},
     "strict": {"reward": "strict"},
-    # A hundred steps with the prompt computed once a group, and once a completion: equal curves, other seconds.
+    # A hundred steps with the prompt computed once per group, and once per completion: equal curves, other times.
     "shared_prompt": {"grpo": {"steps": 100}},
     "repeated_prompt": {"shared_prefix": "off", "grpo": {"steps": 100}},
     "temperature_1": {"grpo": {"temperature": 1.0}},
@@ -118,7 +118,7 @@ def _evaluate(folder: Path, out: Path, params: dict[str, Any]) -> list[ScoredRep
 
 
 def print_gains(rows: list[dict[str, Any]]) -> None:
-    table = Table("run", "seed", "before", "after", "gain", "95 % interval", "s a step")
+    table = Table("run", "seed", "before", "after", "gain", "95 % interval", "s per step")
     for row in rows:
         low, high = row["gain"]["ci95"]
         table.add_row(

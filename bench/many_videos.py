@@ -1,9 +1,9 @@
-"""Does memory stay flat? Ingest and frames over ten thousand videos, with memory sampled while they run.
+"""Memory of ingest and frames over ten thousand videos, sampled while they run: does it grow?
 
     python -m bench.many_videos               10,000 videos, a few minutes
     python -m bench.many_videos --videos 500
 
-The videos are tiny (56 frames of 64x64) and differ only in appended bytes, so all of them look alike: the worst case
+The videos are tiny (56 frames of 64x64) and differ only in appended bytes, so all of them show the same: the worst case
 for near-duplicates. Writes `reports/bench/memory.json`: for each stage and each thousand videos a row with the resident
 megabytes of the parent and of each worker, and for each stage a row with the growth per thousand videos (the slope of a
 line through the second half).

@@ -1,4 +1,4 @@
-"""Measure processor time and memory, two sides in alternation."""
+"""Measure processor time and memory of two sides in alternation."""
 
 import time
 from collections.abc import Callable
@@ -34,9 +34,9 @@ def measure_cpu_seconds(work: Callable[[], object]) -> float:
 
 
 def alternate(ours: Callable[[], Ours], theirs: Callable[[], Theirs], rounds: int) -> tuple[list[Ours], list[Theirs]]:
-    """Call both sides once a round and return their results. The side that starts changes from round to round.
+    """Call both sides once per round and return their results. The side that starts changes from round to round.
 
-    Other load on the machine then meets both sides alike.
+    Other load on the machine then affects both sides equally.
     """
     our_results: list[Ours] = []
     their_results: list[Theirs] = []

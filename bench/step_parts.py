@@ -15,7 +15,7 @@ from videossr.models.generation import Decoding
 from videossr.train.prefix import Group, shared_logps
 
 Work = Callable[[], float | None]
-GROUP, COMPLETION = 8, 12  # completions a prompt, tokens a completion
+GROUP, COMPLETION = 8, 12  # completions per prompt, tokens per completion
 FRAMES, SIDE = 48, 256  # the paper's training prompt: some 1,900 tokens
 
 
@@ -79,6 +79,6 @@ def seconds_of(work: Work) -> float:
 
 
 def synchronize() -> None:
-    """Wait until the GPU, if there is one, has done what was asked of it."""
+    """Wait until the GPU, if there is one, has finished its queued work."""
     if torch.cuda.is_available():
         torch.cuda.synchronize()

@@ -1,4 +1,4 @@
-"""Kill a run at random moments and run it again: is the result the same as without a kill?
+"""Kill a run at random times and run it again: is the result the same as without a kill?
 
     python -m bench.survival              about five minutes; `make run` must have made the data that training reads
 

@@ -1,4 +1,4 @@
-"""Stage evaluate: VIUBench scores of the policy before and after training, and of two baselines without video."""
+"""Stage evaluate: VIUBench scores of the policy before and after training, and of the two blind baselines."""
 
 import shutil
 from collections.abc import Mapping, Sequence
@@ -56,9 +56,9 @@ def copy_to_output(source: Path, target: Path) -> None:
 
 
 def evaluate_on_viubench(folder: Path, name: str) -> list[ScoredReply]:
-    """Score the checkpoint in `folder` on the present VIUBench, for a comparison that is not a DVC stage.
+    """Score the checkpoint in `folder` on the current VIUBench, for a comparison that is not a DVC stage.
 
-    `name` is the stem of the file of replies below `work/evaluate`.
+    `name` is the name, without suffix, of the file of replies in `work/evaluate`.
     """
     params = params_of("evaluate", EvaluateParams)
     tasks = params_of("pretext", PretextParams).tasks
@@ -82,7 +82,7 @@ def evaluate_checkpoint(
 def _score_blind_baselines(
     bench: Sequence[Sample], store: FrameStore, tasks: Mapping[str, PretextTask], seed: int
 ) -> dict[str, list[ScoredReply]]:
-    """Score the two baselines: a random guess, and the constant answer that is best on the training videos."""
+    """Score the blind baselines: a random guess, and the constant answer that is best on the training videos."""
     train_ids = {video.video_id for video in read_manifest(Path("data/manifest.parquet")) if video.split == "train"}
     frame_times = store.frame_times()
     examples = baselines.training_examples(

@@ -1,4 +1,4 @@
-"""Stage list: a snapshot of the source (names, sizes, times). It runs each time; ingest runs where it changed."""
+"""Stage list: a snapshot of the source (names, sizes, times). It runs each time; ingest runs if it has changed."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Run the graph of `dvc.yaml` with Prefect: one task a stage, with retries, hard timeouts and logs. DVC skips stages.
+"""Run the graph of `dvc.yaml` with Prefect: one task per stage, with retries, hard timeouts and logs. DVC skips stages.
 
 `python -m flows.pipeline` uses the Prefect server that `make prefect` started, or a temporary one.
 """
@@ -27,7 +27,7 @@ from flows.server import prefect_server
 from videossr.errors import VideoSSRError
 from videossr.workspace import project_root
 
-NO_RETRY = "Stopped"  # the name of a failed state that a retry would only repeat
+NO_RETRY = "Stopped"  # the name of a failed state that is not retried
 # Prefect logs these lines for every run. A stage logs why it failed, and the pipeline repeats it at the end.
 ROUTINE_PREFIXES = ("Beginning flow run", "Beginning subflow run", "Finished in state")
 

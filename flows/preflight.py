@@ -1,4 +1,4 @@
-"""Checks before the first stage starts, so that a mistake costs a second and not an hour."""
+"""Checks before the first stage starts, so that a mistake is found in a second and not after an hour."""
 
 import subprocess
 from pathlib import Path
@@ -36,4 +36,4 @@ def _repair_workspace(project: Path) -> None:
         config = project / ".dvc" / "config.local"
         config.write_text("[core]\n    no_scm = true\n", encoding="utf-8")
     if not (project / ".dvc" / "config").exists():
-        raise ConfigError(f"no pipeline at {project}: run from the project root, where dvc.yaml and .dvc lie")
+        raise ConfigError(f"no pipeline at {project}: run from the project root, which contains dvc.yaml and .dvc")

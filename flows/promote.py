@@ -3,7 +3,7 @@
 This is not a stage of the DVC graph, because it writes to the model registry. A candidate becomes champion when it
 scores above the present champion on the same VIUBench questions and the 95 % interval of the difference, paired over
 videos, excludes zero. The first candidate is compared with the best constant answer, which ignores the video (the row
-`constant`). A champion that was evaluated on other questions is first evaluated on the present ones: scores of
+`constant`). A champion that was evaluated on other questions is first evaluated on the current ones: scores of
 different questions are not comparable.
 """
 
@@ -69,7 +69,7 @@ def compare(version: RegisteredVersion) -> tuple[bool, str]:
     low, high = gain["ci95"]
     is_better = low > 0
     points = f"{gain['overall']:+.1f} points against {name}, 95 % interval {low:+.1f} to {high:+.1f}"
-    verdict = "is better for certain" if is_better else "is not better for certain"
+    verdict = "is significantly better" if is_better else "is not significantly better"
     return is_better, f"version {version.number} {verdict}: {points}"
 
 
@@ -91,7 +91,7 @@ def _question_hash(path: Path) -> str:
 
 
 def promote_if_better() -> str:
-    """Register the policy, and make it the champion if it is better. Returns the outcome in a sentence."""
+    """Register the policy, and make it the champion if it is better. Returns the outcome as one sentence."""
     version = register_candidate()
     is_better, reason = compare(version)
     if not is_better:
@@ -123,7 +123,7 @@ def promote_if_approved() -> str:
 
 @flow(name="promote")
 def promote(approval: bool = False) -> Any:
-    """Register the policy, and make it the champion if it is better; with `approval`, only after a person agreed."""
+    """Register the policy, and make it the champion if it is better; with `approval`, a person approves it first."""
     try:
         outcome = promote_if_approved() if approval else promote_if_better()
     except VideoSSRError as error:

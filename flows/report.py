@@ -1,4 +1,4 @@
-"""Stage report: write the outputs of all other stages to one page."""
+"""Stage report: show the outputs of all other stages on one page."""
 
 from pathlib import Path
 

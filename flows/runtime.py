@@ -45,7 +45,9 @@ def run_stage(stage: Callable[[], None], name: str) -> None:
     """Run a stage. On an error that the user can fix, print one sentence and exit with code 1."""
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     logging.getLogger("videossr").setLevel(logging.INFO)
-    warnings.filterwarnings("ignore", category=FutureWarning)  # between libraries: the user can do nothing about them
+    warnings.filterwarnings(
+        "ignore", category=FutureWarning
+    )  # from one library about another: the user cannot fix them
     _exit_when_pipeline_dies()
     use_prefect = is_healthy(os.environ.get("PREFECT_API_URL"))
     message = _run_as_flow(stage, name) if use_prefect else _run(stage)
@@ -60,7 +62,7 @@ def user_message(error: Exception) -> str | None:
         return str(error)
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
         where = f" while writing {error.filename}" if error.filename else ""
-        return f"the disk is full{where}: free some space and run again, finished stages are kept"
+        return f"the disk is full{where}: free some space and run again; finished stages are kept"
     if isinstance(error, PermissionError) or (isinstance(error, OSError) and error.errno == errno.EROFS):
         return f"permission denied at {error.filename}: make it accessible and run again"
     return None
@@ -127,7 +129,7 @@ def _task_context(path: Path, stage_flow: Any) -> AbstractContextManager[None]:
 
 
 def _exit_when_pipeline_dies() -> None:
-    """Kill this stage's process group when the pipeline is gone, so that the next pipeline does not run beside it."""
+    """Kill this stage's process group when the pipeline ends, so that it does not run beside the next pipeline."""
     pipeline_pid = os.environ.get(PIPELINE_PID_VARIABLE)
     if pipeline_pid is None:
         return

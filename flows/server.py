@@ -1,4 +1,4 @@
-"""The Prefect server that a run reports to: the project's own if it is up, else a temporary one."""
+"""The Prefect server that a run reports to: the project's own if it is running, else a temporary one."""
 
 import json
 import os
@@ -51,10 +51,11 @@ def find_project_server() -> str | None:
         return None
     try:
         with urllib.request.urlopen(f"{url}/admin/settings", timeout=5) as reply:
-            home = json.load(reply).get("home")
+            prefect_home = json.load(reply).get("home")
     except (OSError, ValueError):
         return None
-    return url if home and Path(home).resolve() == (project_root() / ".prefect").resolve() else None
+    is_ours = prefect_home and Path(prefect_home).resolve() == (project_root() / ".prefect").resolve()
+    return url if is_ours else None
 
 
 def is_healthy(url: str | None) -> bool:

@@ -14,7 +14,7 @@ from pathlib import Path
 import networkx as nx
 
 UP_TO_DATE_PHRASES = ("didn't change, skipping", "is cached - skipping run")
-# Lines that help a user of DVC, Prefect or transformers alone, and not one of this pipeline.
+# Lines for users of DVC, Prefect or transformers that do not apply to this pipeline.
 HIDDEN_PHRASES = (
     "Use `dvc push`",
     "Updating lock file",
@@ -29,15 +29,15 @@ HIDDEN_PHRASES = (
     "View at http",
     "Finished in state",
     "Still processing items",
-    "made_videos' is empty",  # as it should be where the source is a folder of videos
-    # transformers, about files that it loads or writes in a moment
+    "made_videos' is empty",  # expected if the source is a folder of videos
+    # transformers, about files that it loads or writes quickly
     "Loading weights",
     "The tokenizer has new PAD/BOS/EOS tokens",
     "Writing model shards",
 )
 PROGRESS_SECONDS = 20.0  # without a terminal, a progress bar is logged once in this time
 TERMINATE_SECONDS = 10.0  # from SIGTERM to SIGKILL
-STOPPED_MESSAGE = "stopped by a signal: finished stages are kept, run the same command to continue"
+STOPPED_MESSAGE = "stopped by a signal: finished stages are kept; run the same command to continue"
 
 # Module state, because signal handlers have no other way to reach it: process groups of running stages, and whether a
 # signal has asked to stop.
@@ -69,7 +69,7 @@ def read_dependencies(project: Path) -> dict[str, list[str]]:
 
 
 def read_always_run(project: Path) -> set[str]:
-    """The stages marked `always_changed`: they run each time, to look for changes outside the graph."""
+    """The stages marked `always_changed`: they run each time, to detect changes outside the graph."""
     from dvc.repo import Repo
 
     with Repo(str(project)) as repo:

@@ -31,7 +31,7 @@ def main() -> None:
 
 
 def run_grpo(params: TrainParams, log_metrics: Callable[[dict[str, float], int], None]) -> None:
-    """Train on the outputs of the stages before: the warm start where there is one, then GRPO."""
+    """Train on the outputs of the earlier stages: the warm start if there is one, then GRPO."""
     samples = read_samples(Path("data/samples/train.parquet"))
     tasks = params_of("pretext", PretextParams).tasks
     store, start, policy = FrameStore(Path("data/frames")), Path("models/start"), Path("models/policy")

@@ -1,4 +1,4 @@
-"""What several files of tests ask for: a video of every kind, and a folder of videos as a person would have it."""
+"""Fixtures of several test files: a video of every kind, and a source folder with videos and other files."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from tests.support.videos import KINDS, write_video
 def videos(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """A video of each of `KINDS`, 80 numbered frames; tests that damage one take a copy."""
     folder = tmp_path_factory.mktemp("videos")
-    return {name: write_video(folder / name, **how) for name, how in KINDS.items()}
+    return {name: write_video(folder / name, **arguments) for name, arguments in KINDS.items()}
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""The `videossr` command: commands have help, edit params.yaml with care, and report a mistake in one sentence."""
+"""The `videossr` command: commands have help, change one line of params.yaml, and report an error in one sentence."""
 
 import json
 import socket

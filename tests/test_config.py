@@ -1,4 +1,4 @@
-"""Parameters are checked where they enter: unknown keys, wrong types and missing sections are one sentence each."""
+"""Parameters are checked when they are read; an unknown key, a wrong type or a missing section is one sentence."""
 
 from dataclasses import dataclass, field
 from typing import Literal
@@ -50,7 +50,7 @@ def test_a_section_becomes_its_dataclass_with_nested_ones():
         ({"name": "a", "count": -1}, "x: count must not be negative, got -1"),
     ],
 )
-def test_a_mistake_is_told_with_its_place_and_the_remedy(section, sentence):
+def test_the_error_names_the_parameter_and_the_remedy(section, sentence):
     with pytest.raises(ConfigError, match=sentence):
         config.build(Outer, section, "x")
 

@@ -112,7 +112,7 @@ def targets() -> set[str]:
 
 
 def faults(text: str) -> set[str]:
-    """What a text names and the project does not have."""
+    """The names in a text that do not exist in the project."""
     code = "\n".join(re.findall(r"```.*?```|`[^`\n]+`", text, re.DOTALL))
     return {
         *(path for path in named_paths(text) if not exists(path)),

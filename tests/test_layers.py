@@ -29,7 +29,7 @@ OWNERS = {
     "torch": ("videossr.models", "videossr.train", "videossr.plan"),
     "transformers": ("videossr.models", "videossr.train", "videossr.plan"),
     "decord": ("videossr.decode",),
-    "av": ("videossr.decode", "videossr.ingest.synthetic"),  # which writes videos; decode alone reads them
+    "av": ("videossr.decode", "videossr.ingest.synthetic"),  # synthetic writes videos; decode alone reads them
 }
 
 
@@ -53,11 +53,11 @@ def broken_rule(module: str, name: str) -> str | None:
     if name.startswith("."):
         return "imports are absolute"
     if part == "videossr.rewards" and package not in sys.stdlib_module_names:
-        return "rewards stand on the standard library alone"
+        return "rewards imports the standard library alone"
     if owners and not any(module == owner or module.startswith(f"{owner}.") for owner in owners):
         return f"only {', '.join(owners)} may"
     if module.startswith("videossr.") and package == "flows":
-        return "the library knows nothing of the flows"
+        return "the library must not import flows"
     if module.startswith("videossr.") and package == "videossr":
         own, other = module.split(".")[1], f"{name}.".split(".")[1]
         if LEVEL_OF.get(other, 0) > LEVEL_OF[own]:
@@ -96,7 +96,7 @@ def test_the_tree_in_the_readme_shows_every_module_at_its_level() -> None:
 def test_the_tree_in_the_readme_shows_every_folder_of_the_project() -> None:
     listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=False).stdout
     if not listed:
-        pytest.skip("not in git: which folders are of the project is not known")
+        pytest.skip("not in git: the folders of the project are unknown")
     folders = {f"{path.split('/')[0]}/" for path in listed.splitlines() if "/" in path and not path.startswith(".")}
     names = {name for names, what in drawn() if not re.match(r"L\d", what) for name in names.split()}
     assert {name for name in names if name.endswith("/")} == folders - {"src/"}
@@ -141,11 +141,11 @@ def test_a_planted_import_is_a_fault(module: str, source: str) -> None:
         ("videossr.train.stage", "import torch, trl\nfrom videossr.dataset.samples import read_samples"),
     ],
 )
-def test_an_import_within_the_rules_is_none(module: str, source: str) -> None:
+def test_an_import_within_the_rules_is_not_a_fault(module: str, source: str) -> None:
     assert faults(module, source) == []
 
 
-# They cost each of a hundred processes that read videos 40 MB and half a second.
+# Each worker process that reads videos would need 40 MB and half a second more for them.
 TABLES_AND_BARS = ("pyarrow", "pandas", "tqdm", "fsspec", "torch", "decord")
 
 
@@ -157,9 +157,9 @@ TABLES_AND_BARS = ("pyarrow", "pandas", "tqdm", "fsspec", "torch", "decord")
         ("videossr.gates", ("great_expectations",)),  # parameters are read without it
         ("videossr.evaluation.runner", ("torch", "trl", "peft")),
         ("flows.evaluate", ("trl", "peft", "videossr.train")),
-        ("videossr.tracking", ("mlflow",)),  # it decides about telemetry while it is imported
+        ("videossr.tracking", ("mlflow",)),  # it reads the telemetry settings when it is imported
     ],
 )
-def test_what_is_slow_or_talks_is_imported_by_those_who_use_it(module: str, late: tuple[str, ...]) -> None:
+def test_a_module_does_not_import_a_heavy_library_before_it_is_used(module: str, late: tuple[str, ...]) -> None:
     program = f"import sys, {module}; sys.exit(' '.join(name for name in {late} if name in sys.modules) or 0)"
     subprocess.run([sys.executable, "-c", program], check=True)

@@ -1,4 +1,4 @@
-"""The three rewards: equal to the published ones, strict where asked, unharmed by any reply."""
+"""The rewards of the three tasks: equal to the published ones, with a score in 0..1 for any reply."""
 
 import ast
 import json
@@ -49,7 +49,7 @@ def test_the_three_rules_differ_where_a_reply_is_half_right(
     assert rewards.metric(task, reply, answer) == pytest.approx(metric)
 
 
-def test_how_much_overlap_strict_asks_for_is_an_argument() -> None:
+def test_the_overlap_that_strict_requires_is_an_argument() -> None:
     assert rewards.strict("grounding", "10-20", "10.0-18.0", iou_threshold=0.9) == 0.0
 
 
@@ -68,7 +68,7 @@ def test_how_much_overlap_strict_asks_for_is_an_argument() -> None:
         ("jigsaw", "³14265"),
     ],
 )
-def test_a_reply_of_another_form_is_not_parsed_and_scores_nothing(task: str, reply: str) -> None:
+def test_a_reply_of_another_form_is_not_parsed_and_scores_zero(task: str, reply: str) -> None:
     assert not rewards.parsed(task, reply, ANSWERS[task])
     assert rewards.score(task, reply, ANSWERS[task]) == 0.0
 
@@ -84,7 +84,7 @@ def test_a_wrong_reply_in_the_right_form_is_parsed(task: str, reply: str) -> Non
 @example("grounding", "9" * 400 + "-" + "9" * 500)
 @example("counting", "٣,٤,٥")
 @example("jigsaw", "")
-def test_no_reply_can_raise_or_leave_the_range(task: str, reply: str) -> None:
+def test_any_reply_has_a_score_in_0_to_1(task: str, reply: str) -> None:
     for rule in (rewards.score, rewards.strict, rewards.metric):
         value = rule(task, reply, ANSWERS[task])
         assert 0.0 <= value <= 1.0
@@ -109,7 +109,7 @@ def test_a_malformed_answer_is_our_fault_and_raises(task: str, answer: str) -> N
         rewards.score(task, "1", answer)
 
 
-def test_an_unknown_task_raises_with_the_known_ones() -> None:
+def test_the_error_for_an_unknown_task_lists_the_known_ones() -> None:
     with pytest.raises(ValueError, match="grounding, counting, jigsaw, got 'shuffled'"):
         rewards.score("shuffled", "1", "1")
 

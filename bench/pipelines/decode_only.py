@@ -1,4 +1,4 @@
-"""The lower bound of an exact reader without hardware: decode, and do nothing else."""
+"""The lower bound of an exact reader without hardware decoding: decode, and do nothing else."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""The work of a worker process of the frames stage. In a module of its own, so that it imports no more than that."""
+"""The work of a worker process of the frames stage, in a module of its own that imports nothing else."""
 
 from collections.abc import Sequence
 

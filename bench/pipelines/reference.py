@@ -1,4 +1,4 @@
-"""The reference pipeline does the same work: full-size frames by decord, JPEG files, edited copies beside them.
+"""The reference pipeline for the same work: full-size frames by decord, JPEG files, edited copies beside them.
 
 Written from a description of what the published scripts do, with their constants; no code of theirs is copied.
 """

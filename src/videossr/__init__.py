@@ -1,1 +1,1 @@
-"""VideoSSR: puzzles cut out of raw videos, and video-language models reinforced by rewards that arithmetic checks."""
+"""VideoSSR: samples made from raw videos, and reinforcement learning of video-language models with computed rewards."""

@@ -10,12 +10,12 @@ VideoSSRError
 ├── BenchmarkError the files of a public benchmark are missing, damaged or not the published ones
 ├── GateError     the data is not fit to train on
 ├── PolicyError    a model or checkpoint cannot be used
-└── TrainingError  training cannot start or go on
+└── TrainingError  training cannot start or continue
 """
 
 
 class VideoSSRError(Exception):
-    """A mistake or a situation that the user can mend, as one sentence. Shown without a traceback."""
+    """A mistake or a situation that the user can fix, as one sentence. Shown without a traceback."""
 
 
 class ConfigError(VideoSSRError):
@@ -52,4 +52,4 @@ class PolicyError(VideoSSRError):
 
 
 class TrainingError(VideoSSRError):
-    """Training cannot start or cannot go on."""
+    """Training cannot start or cannot continue."""

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 Split = Literal["train", "bench"]
-VIDEO_MARKER = "<video>"  # where a clip stands in the text of a question
-# Reasons that may not hold at the next run, which tries such a file again.
+VIDEO_MARKER = "<video>"  # the position of a clip in the text of a question
+# Reasons that may no longer apply at the next run, which tries such a file again.
 TRANSIENT_REASONS = ("changed_while_read", "crashed", "out_of_memory", "timeout", "unreadable")
 
 
@@ -43,7 +43,7 @@ class RejectedFile:
 
 @dataclass(frozen=True)
 class FrameTimes:
-    """A stored video without its pixels: all that the generation of samples may know of it.
+    """A stored video without its pixels: the only input to the generation of samples.
 
     `times` are the presentation times of all stored frames in seconds, strictly increasing.
     """
@@ -54,7 +54,7 @@ class FrameTimes:
 
 @dataclass(frozen=True)
 class Sample:
-    """One puzzle: the edit of a video's frames, the question, and the right answer.
+    """One question about a video: the edit of its frames, the text, and the right answer.
 
     `edit` is JSON data and complete: rendering needs the sample and the frame store, nothing else. `question` is the
     whole user turn, with one `<video>` marker for each clip that `render` returns.

@@ -1,4 +1,4 @@
-"""The project's folder, the environment of its tools (quiet, on loopback, inside the project), and the engine."""
+"""The project's folder, the environment variables of its tools (no analytics, files in the project), the engine."""
 
 import os
 from pathlib import Path
@@ -7,7 +7,7 @@ from videossr.errors import ConfigError
 from videossr.parallel import RayCluster, Workers
 
 # Each tool sends usage statistics unless these are set.
-QUIET = {
+_ANALYTICS_OFF = {
     "DO_NOT_TRACK": "1",
     "DVC_NO_ANALYTICS": "1",
     "GX_ANALYTICS_ENABLED": "false",
@@ -19,7 +19,7 @@ QUIET = {
 }
 # Waiting threads that spin too long slow down a busy machine; threads that sleep at once slow down small operations.
 _THREADING = {"GOMP_SPINCOUNT": "10000"}
-# Messages in the terminal without the level and the name of the logger.
+# Messages in the terminal show neither the level nor the name of the logger.
 _PLAIN_LOG = {
     "PREFECT_LOGGING_EXTRA_LOGGERS": "videossr",
     "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",
@@ -37,7 +37,7 @@ def project_root() -> Path:
 
 def configure_tools(project: Path) -> None:
     """Switch every tool's analytics off and keep Prefect's files in the project. Call it before importing the tools."""
-    for name, value in {**QUIET, **_THREADING, **_PLAIN_LOG}.items():
+    for name, value in {**_ANALYTICS_OFF, **_THREADING, **_PLAIN_LOG}.items():
         os.environ.setdefault(name, value)
     os.environ.setdefault("PREFECT_HOME", str(project / ".prefect"))
 
@@ -46,7 +46,7 @@ def selected_workers() -> Workers:
     """The engine that the environment selects for stages over many videos. No result depends on it.
 
     `VIDEOSSR_ENGINE` is `processes` (of this machine, the default), `here` (this process alone) or `ray` (the cluster
-    at `RAY_ADDRESS`). `VIDEOSSR_WORKERS` sets the number of processes; else there is one a processor. Raises
+    at `RAY_ADDRESS`). `VIDEOSSR_WORKERS` sets the number of processes; the default is one per processor. Raises
     ConfigError.
     """
     engine, number = os.environ.get("VIDEOSSR_ENGINE") or "processes", os.environ.get("VIDEOSSR_WORKERS") or None

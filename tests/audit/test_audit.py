@@ -1,4 +1,4 @@
-"""The probe without vision: the edits that its statistics cannot see, what it learns, and traces of JPEG files."""
+"""The probe without vision: edits that do not change its statistics, signals it learns, and traces of JPEG files."""
 
 import json
 from dataclasses import replace
@@ -16,7 +16,7 @@ from videossr.audit import GATED_KINDS, AuditParams, run_audit, write_audit
 from videossr.audit.features import measure_features
 from videossr.audit.findings import compute_finding
 from videossr.audit.probe import Choice, cross_validate, softmax
-from videossr.audit.puzzles import build_puzzles
+from videossr.audit.probe_samples import build_probe_samples
 from videossr.audit.renderings import RENDERINGS, Rendering, edited_frame_indices, encode_and_decode_jpeg
 from videossr.audit.statistics import STATISTICS, clip_statistics
 from videossr.clip import Clip
@@ -45,16 +45,16 @@ def samples_of(kind, count, store=None, pretext=PRETEXT):
     return build_train(replace(pretext, train=TrainSet(count, {kind: 1.0})), frame_times(store))
 
 
-def puzzles_of(rendering, kind, count, store=None, pretext=PRETEXT):
+def probe_samples_of(rendering, kind, count, store=None, pretext=PRETEXT):
     store = store or tiny_policy.clips(12)
     samples = samples_of(kind, count, store, pretext)
     features = measure_features(pretext.tasks, samples, {kind: [rendering]}, store)
-    return build_puzzles(pretext.tasks[kind.split("/")[0]], features.rendered[kind, rendering.name])
+    return build_probe_samples(pretext.tasks[kind.split("/")[0]], features.rendered[kind, rendering.name])
 
 
 def finding_of(rendering, kind, count=120, store=None, pretext=PRETEXT):
-    puzzles = puzzles_of(rendering, kind, count, store, pretext)
-    return compute_finding(kind, rendering.name, puzzles, 4, 0.99, np.random.default_rng(0))
+    probe_samples = probe_samples_of(rendering, kind, count, store, pretext)
+    return compute_finding(kind, rendering.name, probe_samples, 4, 0.99, np.random.default_rng(0))
 
 
 @pytest.fixture(scope="module")
@@ -184,7 +184,7 @@ def test_the_probe_finds_a_different_time_step_inside_the_edited_interval():
 
 
 def test_stored_jpeg_frames_would_reveal_a_channel_swap_to_a_statistic_that_distinguishes_red_from_blue():
-    """The reason why all statistics treat red and blue alike.
+    """The reason why all statistics are symmetric in red and blue.
 
     Stored frames lie on JPEG's quantisation steps; a frame whose red and blue are exchanged does not. The page of the
     audit says so. This is a trace of the edit itself in stored frames, and not of how the edited frames were written.
@@ -210,16 +210,16 @@ def test_edited_frame_indices_are_those_whose_pixels_change():
 
 @pytest.mark.parametrize("kind", ["grounding/mirror", "counting/hard", "jigsaw/8"])
 def test_every_reply_of_the_probe_can_be_parsed(kind):
-    for puzzle in puzzles_of(OURS, kind, 12):
-        reply = puzzle.reply([softmax(choice.prior) for choice in puzzle.choices])
-        assert rewards.parsed(kind.split("/")[0], reply, puzzle.sample.answer)
+    for item in probe_samples_of(OURS, kind, 12):
+        reply = item.reply([softmax(choice.prior) for choice in item.choices])
+        assert rewards.parsed(kind.split("/")[0], reply, item.sample.answer)
 
 
 @pytest.mark.parametrize("kind", ["grounding/mirror", "counting/hard"])
 def test_probability_one_for_the_right_alternatives_scores_the_full_reward(kind):
-    for puzzle in puzzles_of(OURS, kind, 12):
-        certain = [np.eye(len(choice.prior))[choice.right] for choice in puzzle.choices]
-        assert rewards.score(kind.split("/")[0], puzzle.reply(certain), puzzle.sample.answer) == pytest.approx(1.0)
+    for item in probe_samples_of(OURS, kind, 12):
+        certain = [np.eye(len(choice.prior))[choice.right] for choice in item.choices]
+        assert rewards.score(kind.split("/")[0], item.reply(certain), item.sample.answer) == pytest.approx(1.0)
 
 
 # The whole audit
@@ -280,7 +280,7 @@ def test_a_parameter_out_of_range_is_an_error(wrong):
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not REAL_VIDEOS.is_dir(), reason="the real videos lie beside the project, not in it")
+@pytest.mark.skipif(not REAL_VIDEOS.is_dir(), reason="the real videos are not in the project")
 def test_the_probe_finds_no_trace_in_real_videos_either(tmp_path):
     inventory = ingest_source(IngestParams(str(REAL_VIDEOS)), tmp_path / "made", 1)
     write_store(inventory.videos, tmp_path / "frames", FramesParams(max_pixels=16384, min_pixels=4096), 1)

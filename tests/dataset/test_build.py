@@ -1,4 +1,4 @@
-"""The training set and VIUBench: the proportions, no sample twice, and the same samples on every machine."""
+"""The training set and VIUBench: the proportions, no duplicate samples, and the same samples on every machine."""
 
 import hashlib
 import json
@@ -74,7 +74,7 @@ def test_viubench_has_equally_many_questions_in_each_column_in_order() -> None:
     assert set(count_kinds(samples).values()) == {12}
 
 
-def test_sample_ids_are_unique_and_no_edit_comes_twice() -> None:
+def test_sample_ids_and_edits_are_unique() -> None:
     samples = build_train(SMALL, make_videos(7)) + build_viubench(SMALL, make_videos(7))
     assert len({sample.sample_id for sample in samples}) == len(samples) == 300 + 9 * 12
     for part in (samples[:300], samples[300:]):

@@ -18,7 +18,7 @@ from tests.support import ROOT, tiny_policy
 from videossr.audit import GATED_KINDS
 from videossr.audit.features import measure_features
 from videossr.audit.findings import compute_finding
-from videossr.audit.puzzles import build_puzzles
+from videossr.audit.probe_samples import build_probe_samples
 from videossr.audit.renderings import Rendering
 from videossr.cli import app
 from videossr.clip import Clip
@@ -140,8 +140,8 @@ def test_the_audit_finds_no_trace_of_an_edit_in_exported_frames(kind, tmp_path):
         return [Clip(read_as_verl(video), clip.times) for video, clip in zip(videos, clips, strict=True)]
 
     features = measure_features(PRETEXT.tasks, samples, {kind: [Rendering("exported", "", False, as_exported)]}, store)
-    puzzles = build_puzzles(PRETEXT.tasks["grounding"], features.rendered[kind, "exported"])
-    finding = compute_finding(kind, "exported", puzzles, 4, 0.99, np.random.default_rng(0))
+    probe_samples = build_probe_samples(PRETEXT.tasks["grounding"], features.rendered[kind, "exported"])
+    finding = compute_finding(kind, "exported", probe_samples, 4, 0.99, np.random.default_rng(0))
     assert finding.interval[0] <= 0 <= finding.interval[1] and finding.top_statistics == ()
 
 

@@ -1,4 +1,4 @@
-"""Decoded frames are oriented as a player shows them, and have square pixels."""
+"""Decoded frames have the orientation that a player shows, and square pixels."""
 
 from fractions import Fraction
 from pathlib import Path

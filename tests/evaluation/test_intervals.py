@@ -16,7 +16,7 @@ def bootstrap(scores: VideoScores, num_resamples: int = 400) -> np.ndarray:  # t
     return bootstrap_intervals(scores, num_resamples=num_resamples, seed=0, value_range=FULL_RANGE)
 
 
-def test_column_means_weight_each_question_alike() -> None:
+def test_column_means_weight_all_questions_equally() -> None:
     scores = VideoScores(np.array([[1.0, 0.0]]), np.array([[1.0, 3.0]]))
     assert scores.column_means(np.ones((1, 2))).tolist() == [[0.25]]
     assert np.isnan(VideoScores(np.array([[1.0, 0.0]]), np.array([[1.0, 0.0]])).column_means(np.array([[0, 1]]))).all()

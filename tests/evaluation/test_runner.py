@@ -53,7 +53,7 @@ def make_samples(count: int = 10) -> list[Sample]:
 
 @dataclass
 class ReplayPolicy:
-    """A policy that returns `replies` one after another and records its prompts.
+    """A policy that returns the next of `replies` and records its prompts.
 
     It raises KeyboardInterrupt after `stop_after_batches` batches.
     """
@@ -163,7 +163,7 @@ def test_replies_after_a_damaged_line_are_generated_again(tmp_path: Path) -> Non
     assert len(read_scored_replies(out)) == 10
 
 
-def test_a_complete_file_is_read_without_asking_the_policy(tmp_path: Path) -> None:
+def test_a_complete_file_is_read_without_calling_the_policy(tmp_path: Path) -> None:
     samples = make_samples(10)
     out = tmp_path / "out.jsonl"
     first = run(ReplayPolicy([sample.answer for sample in samples]), samples, out)

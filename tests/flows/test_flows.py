@@ -1,4 +1,4 @@
-"""The graph, the stages as processes, and what a user sees when something is wrong."""
+"""The graph, the stages as processes, and the messages that a user sees after an error."""
 
 import ast
 import asyncio
@@ -67,7 +67,7 @@ def toy(tmp_path, monkeypatch):
 
 def environment(**more):
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
-    # Importing `flows` has set PREFECT_HOME to this project's folder; the toy is a project of its own.
+    # Importing `flows` has set PREFECT_HOME to this project's folder; the toy project needs its own.
     inherited = {name: value for name, value in os.environ.items() if name != "PREFECT_HOME"}
     modules = os.pathsep.join([str(SOURCE), str(ROOT)])
     return {**inherited, "PATH": path, "PYTHONPATH": modules, "PYTHONUNBUFFERED": "1", **more}
@@ -151,7 +151,7 @@ def test_a_stage_that_takes_too_long_is_killed_with_its_children(toy):
     wait_for(lambda: not Path(f"/proc/{process}").exists(), 5)
 
 
-def test_of_a_progress_bar_only_the_last_state_is_kept(toy):
+def test_only_the_last_state_of_a_progress_bar_is_shown(toy):
     script = "import sys; sys.stdout.write('\\r 10%\\r 55%\\r100% ü\\nafter\\r\\nlast'); sys.stdout.flush()"
 
     async def collect():

@@ -36,13 +36,13 @@ def imports(path: Path) -> frozenset[Path]:
         elif isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
     modules = [name.split(".") for name in names if name.split(".")[0] in ("videossr", "flows")]
-    stems = {
+    paths = {
         (ROOT if parts[0] == "flows" else ROOT / "src").joinpath(*parts[: depth + 1])
         for parts in modules
         for depth in range(len(parts))
     }
     return frozenset(
-        file for stem in stems for file in (stem.with_suffix(".py"), stem / "__init__.py") if file.exists()
+        file for item in paths for file in (item.with_suffix(".py"), item / "__init__.py") if file.exists()
     )
 
 

@@ -1,4 +1,4 @@
-"""Stored videos are not decoded again: after a kill, when videos join or leave, or when the store was deleted."""
+"""Stored videos are not decoded again: after a kill, an added or removed video, or a deleted store."""
 
 import os
 import resource
@@ -28,7 +28,7 @@ def originals(tmp_path_factory: pytest.TempPathFactory) -> list[Video]:
 
 @pytest.fixture(scope="module")
 def expected(originals: list[Video], tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
-    """The files of a store that one undisturbed run wrote."""
+    """The files of a store that a run without a kill wrote."""
     root = tmp_path_factory.mktemp("expected") / "frames"
     assert write_store(originals, root, PARAMS, workers=0, videos_per_shard=2) == []
     return read_files(root)
@@ -63,7 +63,7 @@ def test_a_deleted_store_is_restored_without_reading_a_video(
     assert read_files(tmp_path / "frames") == expected
 
 
-def test_only_a_video_that_joins_is_read(videos: list[Video], expected: dict[str, bytes], tmp_path: Path) -> None:
+def test_only_an_added_video_is_read(videos: list[Video], expected: dict[str, bytes], tmp_path: Path) -> None:
     for new in range(4):
         folder = tmp_path / str(new)
         copies = [replace(v, path=str(shutil.copy(v.path, tmp_path / f"{new}-{n}"))) for n, v in enumerate(videos)]
@@ -74,7 +74,7 @@ def test_only_a_video_that_joins_is_read(videos: list[Video], expected: dict[str
         assert read_files(folder / "frames") == expected
 
 
-def test_a_video_that_leaves_is_removed_from_the_store_and_no_video_is_read(
+def test_a_removed_video_is_removed_from_the_store_and_no_video_is_read(
     videos: list[Video], originals: list[Video], tmp_path: Path
 ) -> None:
     store(videos, tmp_path)
@@ -275,7 +275,7 @@ def _store_and_copy_every_state(videos: list[Video], folder: Path, states: Path)
 def test_a_full_disk_raises_one_sentence_and_a_later_run_continues(
     videos: list[Video], expected: dict[str, bytes], tmp_path: Path
 ) -> None:
-    with pytest.raises(StoreError, match=r"no room is left to write .*shard-00000.tar: free some space"):
+    with pytest.raises(StoreError, match=r"no space is left to write .*shard-00000.tar: free some"):
         list(parallel_map(_store_on_a_full_disk, [(videos, tmp_path)], 1, Limits(), lambda item, failure: failure))
     assert not (tmp_path / "frames").exists()
     store(videos, tmp_path)

@@ -1,4 +1,4 @@
-"""Samples whose edit is invisible are warnings, and fail the gate where they are many."""
+"""Samples whose edit is invisible are warnings; many of them fail the gate."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""What only a GPU can show: the CUDA kernels give the values that the CPU tests require, and a run trains on them."""
+"""Tests that need a GPU: the CUDA kernels give the values that the CPU tests require, and a run trains with them."""
 
 from dataclasses import replace
 
@@ -75,7 +75,7 @@ def test_branches_equal_rows_that_repeat_the_prompt(folder, prompts, temperature
 
 @pytest.mark.parametrize(("dtype", "nats"), [("float32", 1e-4), ("bfloat16", 0.1)])
 def test_greedy_tokens_are_the_most_likely_ones_of_the_loss(folder, prompts, dtype, nats):
-    """No other token at a place has a higher log-probability in the loss than the one that the rollout chose."""
+    """No other token at a position has a higher log-probability in the loss than the one that the rollout chose."""
     model = load_on_gpu(folder, dtype)
     chosen = generate_branches(model, prompts[:1], 1, replace(GREEDY, max_new_tokens=4))[0].cpu()
     for place in range(4):
@@ -88,7 +88,7 @@ def test_greedy_tokens_are_the_most_likely_ones_of_the_loss(folder, prompts, dty
 
 @pytest.mark.parametrize("lora", [None, LoraParams(rank=4, alpha=8.0)], ids=["full", "lora"])
 @pytest.mark.parametrize("checkpointing", [False, True], ids=["stored", "recomputed"])
-def test_a_run_in_bfloat16_that_was_stopped_continues_and_ends_like_one_that_was_not(tmp_path, lora, checkpointing):
+def test_a_stopped_run_in_bfloat16_continues_and_ends_like_one_without_a_stop(tmp_path, lora, checkpointing):
     grpo = {"bf16": True, "kl_coefficient": 1e-3, "steps": 4, "gradient_checkpointing": checkpointing}
     params = tiny_training.changed(tiny_training.warm(), grpo, lora=lora)
 

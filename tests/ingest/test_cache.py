@@ -59,7 +59,7 @@ def test_a_killed_run_continues_after_the_last_file_that_it_inspected(source: Pa
     work = tmp_path / "work"
     assert files_opened_by_ingest(source, work, kill_at="c.webm") == {"a.mp4", "b.MKV", "bad.mp4", "c.webm"}
     with (work / "inspections.jsonl").open("a") as record:
-        record.write(cache_lines(work)[-1][:40])  # as a kill may leave the last line
+        record.write(cache_lines(work)[-1][:40])  # a last line that a kill left incomplete
     assert files_opened_by_ingest(source, work) == {"c.webm", "d.mov", "e.avi"}
     assert files_opened_by_ingest(source, work) == set()
     assert ingest_with_cache(source, work) == ingest_path(source, tmp_path)

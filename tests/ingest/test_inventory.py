@@ -59,7 +59,7 @@ def test_each_bad_file_is_rejected_with_a_reason(source: Path, tmp_path: Path) -
     assert any("a.mp4" in item.detail for item in inventory.rejected if item.reason == "duplicate")
 
 
-def test_a_file_with_an_odd_name_is_read_or_rejected_and_never_a_crash(source: Path, tmp_path: Path) -> None:
+def test_a_file_with_an_odd_name_is_read_or_rejected_without_a_crash(source: Path, tmp_path: Path) -> None:
     names = [
         'it\'s a "name".mp4',
         "..up..mp4",
@@ -103,12 +103,12 @@ def test_links_out_of_the_folder_and_special_files_are_rejected(source: Path, tm
     assert len(inventory.videos) == 5
 
 
-def test_a_new_video_moves_no_other_one_to_the_other_split(source: Path, tmp_path: Path) -> None:
+def test_a_new_video_does_not_change_the_split_of_another(source: Path, tmp_path: Path) -> None:
     before = ingest_path(source, tmp_path).videos
     write_video(source / "another.mp4", 60, **SMALL)
     after = {v.video_id: v.split for v in ingest_path(source, tmp_path).videos}
     moved = [v for v in before if after[v.video_id] != v.split]
-    assert len(moved) <= 1  # one may move where a split would have been empty
+    assert len(moved) <= 1  # one may change its split if a split would have been empty
 
 
 @pytest.mark.parametrize("bench_fraction", [0.0001, 0.9999])

@@ -1,4 +1,4 @@
-"""Videos behind a URL: fetched once, kept over a kill, and DVC sees what changes; S3 is a real server on loopback."""
+"""Videos behind a URL: fetched once, not lost by a kill, and DVC detects changes; S3 is a real server on loopback."""
 
 import logging
 import os
@@ -206,7 +206,7 @@ def test_a_url_with_a_secret_is_an_error_that_does_not_repeat_it(url: str, tmp_p
     before = (ROOT / "params.yaml").read_bytes()
     (tmp_path / "params.yaml").write_bytes(before)
     for ask in (require_no_secret, require_reachable, IngestParams, lambda url: invoke("use", url)):
-        with pytest.raises(ConfigError, match="must carry no password") as caught:
+        with pytest.raises(ConfigError, match="must contain no password") as caught:
             ask(url)
         assert SECRET not in str(caught.value)
     assert (tmp_path / "params.yaml").read_bytes() == before
@@ -227,12 +227,12 @@ def test_a_url_becomes_the_source_only_if_it_is_reachable(s3: Any, tmp_path: Pat
     assert yaml.safe_load((tmp_path / "params.yaml").read_text())["ingest"]["source"] == "sources/made.yaml"
     invoke("use", URL)
     assert yaml.safe_load((tmp_path / "params.yaml").read_text())["ingest"]["source"] == URL
-    assert "is a run" in invoke("check").output
+    assert "is valid" in invoke("check").output
     preflight.check(make_project(tmp_path / "project", URL))
 
 
 def test_a_url_that_exists_in_one_process_is_an_error() -> None:
-    with pytest.raises(SourceError, match="lives in one process"):
+    with pytest.raises(SourceError, match="exists in one process only"):
         require_reachable("memory://folder")
 
 
@@ -254,8 +254,8 @@ class FaultyStore(MemoryFileSystem):
 def faulty_store() -> Iterator[FaultyStore]:
     fsspec.register_implementation("memory", FaultyStore, clobber=True)
     FaultyStore.clear_instance_cache()
-    for kept in (FaultyStore.store, FaultyStore.before, FaultyStore.fetched_names):
-        kept.clear()
+    for state in (FaultyStore.store, FaultyStore.before, FaultyStore.fetched_names):
+        state.clear()
     system = fsspec.filesystem("memory")
     system.pipe({f"/folder/{number}.mp4": b"%d" % number for number in range(50)})
     yield system
@@ -274,7 +274,7 @@ def failing(times: int) -> Callable[[], None]:
     return fail
 
 
-def test_a_file_that_fails_or_changes_while_fetched_rejects_itself_alone(
+def test_a_file_that_fails_or_changes_while_fetched_is_rejected_alone(
     faulty_store: FaultyStore, tmp_path: Path
 ) -> None:
     faulty_store.before["3.mp4"] = lambda: faulty_store.rm("/folder/3.mp4")
@@ -297,7 +297,7 @@ def test_a_file_that_fails_or_changes_while_fetched_rejects_itself_alone(
     assert sorted(faulty_store.fetched_names) == ["4.mp4", "6.mp4", "7.mp4"]
 
 
-def test_a_source_that_goes_away_stops_the_run_and_rejects_no_file(faulty_store: FaultyStore, tmp_path: Path) -> None:
+def test_an_unreachable_source_stops_the_run_and_rejects_no_file(faulty_store: FaultyStore, tmp_path: Path) -> None:
     remote = RemoteFolder("memory://folder")
     files = remote.list_files()
     listing = faulty_store.find
@@ -312,7 +312,7 @@ def test_a_source_that_goes_away_stops_the_run_and_rejects_no_file(faulty_store:
         raise OSError("no route to host")
 
     faulty_store.before["2.mp4"] = go_away
-    with pytest.raises(SourceError, match="cannot be reached .no route to host.*what was fetched is kept"):
+    with pytest.raises(SourceError, match="cannot be reached .no route to host.*fetched files are kept"):
         fetch(remote, files, tmp_path / "fetched")
     assert len(faulty_store.fetched_names) < len(files)  # the remaining files are not tried
     faulty_store.find = listing  # type: ignore[method-assign]

@@ -1,4 +1,4 @@
-"""The snapshot of a source: equal bytes while nothing has changed, and what ingest does when something has."""
+"""The snapshot of a source: equal bytes until the source changes, and the effect of a change on ingest."""
 
 import json
 import os
@@ -46,7 +46,7 @@ def rows(source: object, tmp_path: Path) -> dict[str, dict[str, Any]]:
 
 
 def odd_entries(source: Path) -> dict[str, str]:
-    """Put into `source` entries at which DVC would hang, stop or leave the folder; name -> reason."""
+    """Add to `source` entries at which DVC would hang, stop or leave the folder; returns name -> reason."""
     os.mkfifo(source / "pipe.mp4")
     for name, target in {
         "dangling.mp4": "nothing",
@@ -194,7 +194,7 @@ def test_the_snapshot_of_a_url_has_sizes_and_versions(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("url", ["s3://me:secret@bucket/videos", "https://host/videos?token=secret"])
 def test_a_url_with_a_secret_is_never_listed(url: str, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="must carry no password"):
+    with pytest.raises(ConfigError, match="must contain no password"):
         snapshot_bytes(url, tmp_path)
     assert list(tmp_path.iterdir()) == []
 
@@ -215,7 +215,7 @@ def test_the_error_for_an_unusable_source_is_the_same_before_and_in_the_stage(tm
         "made_videos": "is emptied",
         "one.mp4": "is one file",
         "empty.txt": "no videos under",
-        "urls.txt": "names URLs",
+        "urls.txt": "contains URLs",
         "bad.yaml": "not valid YAML",
         "loop": "cannot be read",
         "pipe": "neither a folder nor a file",
@@ -252,7 +252,11 @@ def change_bytes(path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("change", "detail"),
-    [(change_bytes, "changed after it was listed"), (touch, "changed after it was listed"), (Path.unlink, "is gone")],
+    [
+        (change_bytes, "changed after it was listed"),
+        (touch, "changed after it was listed"),
+        (Path.unlink, "deleted after it was listed"),
+    ],
 )
 def test_a_file_that_changes_after_the_snapshot_is_rejected_until_the_next_run(
     two_videos: Path, tmp_path: Path, change: Callable[[Path], None], detail: str
@@ -271,7 +275,7 @@ def test_a_listed_path_that_changes_after_the_snapshot_is_rejected(two_videos: P
     (tmp_path / "list.txt").write_text("videos/b.mp4\nvideos/absent.mp4\nvideos/a.mp4\n")
     snapshot = take_snapshot(str(tmp_path / "list.txt"), tmp_path / "made_videos")
     touch(two_videos / "a.mp4")
-    write_video(two_videos / "absent.mp4", 70, **SMALL)  # the snapshot rejects it: it is not looked at again
+    write_video(two_videos / "absent.mp4", 70, **SMALL)  # the snapshot rejects it: ingest does not read it
     inventory = ingest_snapshot(snapshot, tmp_path)
     assert [video.path for video in inventory.videos] == [str(two_videos / "b.mp4")]
     assert reasons(inventory) == {"a.mp4": "changed_while_read", "absent.mp4": "unreadable"}

@@ -108,12 +108,12 @@ def test_the_error_for_a_file_that_is_not_a_list_is_one_sentence(tmp_path: Path)
     pq.write_table(pa.table({"name": ["a.mp4"]}), tmp_path / "other.parquet")
     (tmp_path / "empty.txt").write_text("\n")
     for name in ("bytes.txt", "text.parquet", "other.parquet"):
-        with pytest.raises(SourceError, match="is no list of videos"):
+        with pytest.raises(SourceError, match="is not a list of videos"):
             ingest_path(tmp_path / name, tmp_path)
     with pytest.raises(SourceError, match="no videos under"):
         ingest_path(tmp_path / "empty.txt", tmp_path)
     (tmp_path / "urls.txt").write_text("a.mp4\ns3://me:secret@bucket/a.mp4\n")
-    with pytest.raises(SourceError, match="names URLs") as caught:
+    with pytest.raises(SourceError, match="contains URLs") as caught:
         ingest_path(tmp_path / "urls.txt", tmp_path)
     assert "secret" not in str(caught.value)
 

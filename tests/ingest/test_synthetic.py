@@ -1,4 +1,4 @@
-"""Made videos are real files, depend on their number and seed alone, and keep the conventions that puzzles need."""
+"""Made videos are real files, depend on their number and seed alone, and follow the conventions that the tasks need."""
 
 from pathlib import Path
 

@@ -37,7 +37,7 @@ VIDEOS = SyntheticParams(num_videos=5, min_seconds=2, max_seconds=3, size_pixels
 
 
 def skip_without_ray() -> None:
-    if find_spec("ray") is None:  # looked for, not imported: it reads the environment while it is
+    if find_spec("ray") is None:  # not imported here: Ray reads the environment when it is imported
         pytest.skip("the extra 'ray' is not installed")
 
 
@@ -48,7 +48,7 @@ def cluster() -> Iterator[RayCluster]:
     address = f"127.0.0.1:{free_port()}"
     with pytest.MonkeyPatch.context() as patch, tempfile.TemporaryDirectory(dir="/tmp", prefix="ray-") as folder:
         patch.setenv("RAY_AUTH_MODE", "disabled")
-        # The name speaks of other systems; on every one, 0 keeps the cluster on loopback.
+        # In spite of its name, the setting applies to every system: 0 keeps the cluster on loopback.
         patch.setenv("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
         command = [str(Path(sys.executable).parent / "ray"), "start", "--head", "--block", "--num-cpus=2"]
         command += ["--node-ip-address=127.0.0.1", f"--port={address.rpartition(':')[2]}", f"--temp-dir={folder}"]
@@ -87,7 +87,7 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def run_data_stages(source: Path, out: Path, workers: Workers) -> None:
-    """Everything that uses `parallel_map`."""
+    """Run all stages that use `parallel_map`."""
     make_videos(VIDEOS, 4, out / "made", workers)
     inventory = ingest_source(IngestParams(str(source)), out / "none", workers, min_frames=24)
     write_manifest(out / "manifest.parquet", inventory.videos)

@@ -1,4 +1,4 @@
-"""Items in processes: results keep their order, a bad item fails alone, and no process outlives the parent."""
+"""Items in processes: results are in order, a bad item fails alone, and all processes end with the parent."""
 
 import errno
 import os
@@ -40,7 +40,7 @@ def _square_or_fail(number: int) -> int:
 
 
 @pytest.mark.parametrize("workers", [1, 3])
-def test_an_item_that_crashes_hangs_fills_memory_or_raises_fails_alone_and_in_its_place(workers: int) -> None:
+def test_an_item_that_crashes_hangs_fills_memory_or_raises_fails_alone_and_in_order(workers: int) -> None:
     results = list(parallel_map(_square_or_fail, range(14), workers, LIMITS, lambda number, failure: failure))
     assert [failure.reason for failure in results[5:10]] == [
         "crashed",
@@ -96,7 +96,7 @@ def test_a_process_that_dies_in_the_middle_of_an_answer_is_a_crash(tmp_path: Pat
     assert results == ["alive", Failure("crashed", "the process that read it died, twice")]
 
 
-def test_a_process_that_cannot_be_started_is_an_error_and_no_failed_item(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_process_that_cannot_be_started_is_an_error_and_not_a_failed_item(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "executable", "/no/such/python")
     with pytest.raises(FileNotFoundError, match="/no/such/python"):
         Supervisor(pickle.dumps(abs), LIMITS, Path.cwd(), sys.path).run(pickle.dumps(-1))
@@ -146,7 +146,7 @@ def _sleep_in_two_processes(folder: str) -> None:
     list(parallel_map(_write_pid_and_sleep, [folder, folder], 2))
 
 
-def test_no_process_outlives_a_killed_parent(tmp_path: Path) -> None:
+def test_all_processes_end_when_the_parent_is_killed(tmp_path: Path) -> None:
     parent = get_context("spawn").Process(target=_sleep_in_two_processes, args=(str(tmp_path),))
     parent.start()
     assert _becomes_true(lambda: len(list(tmp_path.iterdir())) == 2)

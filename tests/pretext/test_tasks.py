@@ -1,4 +1,4 @@
-"""The laws that hold for every task, and the promises of each single task."""
+"""Rules that hold for every task, and tests of each single task."""
 
 import json
 from collections import Counter
@@ -241,7 +241,7 @@ def test_the_donor_of_a_swap_is_never_the_video_itself() -> None:
             SMALL["grounding"].generate(VIDEO, "swap", np.random.default_rng(0), donors)
 
 
-def test_a_video_too_short_for_an_interval_in_tenths_of_a_second_is_an_error_that_says_so() -> None:
+def test_a_video_too_short_for_an_interval_in_tenths_of_a_second_is_an_error_that_names_it() -> None:
     blink = FrameTimes("blink", tuple(np.linspace(0, 0.2, NUM_STORED)))
     assert not SMALL["grounding"].fits(blink, "mirror")
     assert SMALL["grounding"].fits(VIDEO, "mirror")

@@ -1,4 +1,4 @@
-"""Files and folders appear whole or not at all, and an old file is never written over in place."""
+"""Files and folders are written whole or not at all, and an old file is never overwritten in place."""
 
 import errno
 import json
@@ -22,7 +22,7 @@ def names(folder: Path) -> set[str]:
     return {path.relative_to(folder).as_posix() for path in folder.rglob("*")}
 
 
-def test_a_file_appears_in_a_folder_that_is_made_for_it(tmp_path: Path) -> None:
+def test_a_file_is_written_into_a_folder_that_is_created(tmp_path: Path) -> None:
     write_text(tmp_path / "deep" / "er" / "a.txt", "ü\n")
     assert (tmp_path / "deep" / "er" / "a.txt").read_bytes() == "ü\n".encode()
     assert names(tmp_path) == {"deep", "deep/er", "deep/er/a.txt"}
@@ -36,7 +36,7 @@ def test_an_error_while_writing_leaves_the_old_file(tmp_path: Path) -> None:
     assert (tmp_path / "a").read_bytes() == b"old"
 
 
-def test_what_a_killed_run_left_is_not_part_of_the_new_file(tmp_path: Path) -> None:
+def test_a_partial_file_of_a_killed_run_is_not_part_of_the_new_file(tmp_path: Path) -> None:
     (tmp_path / "a.partial").write_bytes(b"left over ")
     with atomic_file(tmp_path / "a") as temporary, temporary.open("ab") as file:
         file.write(b"new")
@@ -71,12 +71,12 @@ def test_an_error_while_filling_leaves_the_old_folder(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EFBIG])
 def test_a_full_disk_is_one_sentence_that_names_the_file(number: int, tmp_path: Path) -> None:
-    with pytest.raises(StoreError, match=r"no room .*/a: free some space"), atomic_file(tmp_path / "a"):
+    with pytest.raises(StoreError, match=r"no space .*/a: free some"), atomic_file(tmp_path / "a"):
         raise OSError(number, "full")
     assert not (tmp_path / "a").exists()
 
 
-def test_other_errors_of_the_system_stay_what_they_are(tmp_path: Path) -> None:
+def test_other_system_errors_are_raised_unchanged(tmp_path: Path) -> None:
     with pytest.raises(PermissionError), explain_full_disk(tmp_path):
         raise PermissionError(errno.EACCES, "no", "a")
 

@@ -1,4 +1,4 @@
-"""Files of JSON lines: whatever prefix a kill leaves, its whole rows are read, and the next append repairs it."""
+"""Files of JSON lines: the complete rows of any prefix are read, and the next append removes an incomplete row."""
 
 import subprocess
 import sys
@@ -77,5 +77,5 @@ def test_a_full_disk_is_one_sentence_and_the_whole_rows_stay(tmp_path: Path) -> 
     append_jsonl(path, [{"a": 0}])
     command = [sys.executable, "-c", APPEND_WITHOUT_SPACE, str(path)]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert done.stdout.startswith(f"no room is left to write {path}: free some space")
+    assert done.stdout.startswith(f"no space is left to write {path}: free some")
     assert read_jsonl(path) == [{"a": 0}]

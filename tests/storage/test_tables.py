@@ -23,7 +23,7 @@ def test_a_missing_quarantine_is_one_sentence(tmp_path: Path) -> None:
         read_quarantine(tmp_path / "none.parquet")
 
 
-def test_a_folder_has_another_fingerprint_with_another_byte_or_another_name(tmp_path: Path) -> None:
+def test_a_changed_byte_or_name_changes_the_fingerprint_of_a_folder(tmp_path: Path) -> None:
     (tmp_path / "deep").mkdir()
     (tmp_path / "deep" / "a").write_bytes(b"1")
     seen = {folder_fingerprint(tmp_path)}
@@ -38,7 +38,7 @@ def test_a_folder_has_another_fingerprint_with_another_byte_or_another_name(tmp_
     assert folder_fingerprint(tmp_path) in seen
 
 
-def test_code_has_a_fingerprint_of_its_modules_and_libraries() -> None:
+def test_the_fingerprint_of_code_depends_on_its_modules_and_libraries() -> None:
     same = code_fingerprint(["storage/*.py"], ["numpy"])
     assert same == code_fingerprint(["storage/*.py"], ["numpy"])
     assert same != code_fingerprint(["storage/atomic.py"], ["numpy"])

@@ -80,7 +80,7 @@ def test_loading_the_champion_before_the_first_promotion_raises(tmp_path):
 
 def test_a_first_model_that_does_not_beat_the_constant_answer_is_registered_and_not_champion(project):
     write_evaluation(project, "aaa", 0.25)
-    assert "version 1 is not better for certain" in promote.promote_if_better()
+    assert "version 1 is not significantly better" in promote.promote_if_better()
     assert tracking.champion(project) is None
     assert [version.policy for version in tracking.versions(project)] == ["aaa"]
 
@@ -107,13 +107,13 @@ def test_a_better_model_becomes_champion_with_its_lineage_and_the_reason(project
 
 def test_a_model_whose_gain_may_be_chance_does_not_become_champion(project):
     write_evaluation(project, "ccc", 0.8)
-    assert "is not better for certain" in promote.promote_if_better()
+    assert "is not significantly better" in promote.promote_if_better()
     champion = tracking.champion(project)
     assert champion is not None and champion.policy == "bbb"
 
 
 def test_the_champion_loads_in_a_new_process_and_answers_questions_about_videos(project, tmp_path):
-    """The process has the package alone, as a server would: the project's models/ folder is deleted first."""
+    """The process has the package alone, as on a server: the project's models/ folder is deleted first."""
     videos = [write_video(tmp_path / f"clip {name}.mp4") for name in ("a", "b")]
     questions = pd.DataFrame({"question": ["When?", "Clip 1: <video> Clip 2: <video>"], "videos": [[], []]})
     questions["videos"] = [[str(videos[0])], [str(video) for video in videos]]

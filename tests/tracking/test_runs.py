@@ -168,7 +168,7 @@ def test_metrics_of_a_stage_that_continues_during_an_outage_are_sent_to_its_run(
         pass
     assert reward_steps(tmp_path, first.run_id) == [1, 2]
     assert read_run(tmp_path, first.run_id).info.status == "FINISHED"
-    assert third.run_id != first.run_id, "the run had finished, although MLflow did not know it"
+    assert third.run_id != first.run_id, "the run had finished, although MLflow had not recorded it"
 
 
 def test_a_run_of_another_stage_does_not_close_a_killed_run(tmp_path):

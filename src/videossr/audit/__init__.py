@@ -1,9 +1,10 @@
-"""Audit for shortcuts: can a probe that sees only frame statistics, and no picture, solve the puzzles?
+"""Audit for shortcuts: can a probe that sees only frame statistics, and no picture, answer the samples?
 
 If frames are saved as lossy files after the edit, the compression shows which frames were edited (measured on the
 published way of writing them). If frames are rendered in memory, it does not. The audit shows both, on the same samples
-and with the same probe. In order: `renderings` makes the frames, `statistics` and `features` measure them, `puzzles`
-and `probe` train and apply the probe, `findings` compares it with the best blind answer, `page` shows the result.
+and with the same probe. In order: `renderings` makes the frames, `statistics` and `features` measure them,
+`probe_samples` and `probe` train and apply the probe, `findings` compares it with the best blind answer, `page` shows
+the result.
 """
 
 import json
@@ -18,7 +19,7 @@ from tqdm import tqdm
 from videossr.audit.features import measure_features
 from videossr.audit.findings import Finding, compute_finding
 from videossr.audit.page import render_page
-from videossr.audit.puzzles import build_puzzles
+from videossr.audit.probe_samples import build_probe_samples
 from videossr.audit.renderings import RENDERINGS, Rendering
 from videossr.audit.statistics import STATISTICS
 from videossr.clip import Clip
@@ -72,8 +73,8 @@ def run_audit(
     """Generate new samples of every kind and try the probe on them; returns the content of `audit.json`.
 
     `verdict` is "leak" (on our frames the probe beats the best blind answer in a gated kind), "passed" (it does not,
-    and on the published frames it does), or "inconclusive" (it beats it on neither, so there are too few videos or
-    samples to tell). The result is deterministic. Raises SourceError with fewer than two videos.
+    and on the published frames it does), or "inconclusive" (it beats it on neither: there are too few videos or
+    samples). The result is deterministic. Raises SourceError with fewer than two videos.
     """
     if len(frame_times) < 2:
         raise SourceError(
@@ -88,9 +89,9 @@ def run_audit(
     findings = []
     pairs = [(kind, rendering.name) for kind in kinds for rendering in renderings[kind]]
     for kind, rendering in tqdm(pairs, desc="probe", unit="kind"):
-        puzzles = build_puzzles(pretext.tasks[kind.split("/")[0]], features.rendered[kind, rendering])
+        probe_samples = build_probe_samples(pretext.tasks[kind.split("/")[0]], features.rendered[kind, rendering])
         rng = np.random.default_rng(params.seed)
-        findings.append(compute_finding(kind, rendering, puzzles, params.folds, level, rng))
+        findings.append(compute_finding(kind, rendering, probe_samples, params.folds, level, rng))
     return {
         "verdict": _verdict(findings),
         "gated": list(GATED_KINDS),

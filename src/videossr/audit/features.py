@@ -30,7 +30,7 @@ class ShownSample:
 class Features:
     """What the audit measures on pixels.
 
-    `rendered` maps (kind, name of the rendering) to the samples as they were shown. `differences` maps a kind to the
+    `rendered` maps (kind, name of the rendering) to the rendered samples. `differences` maps a kind to the
     mean pixel difference (0..255) that the edit of each of its samples makes.
     """
 

@@ -1,4 +1,4 @@
-"""The probe's result on one kind of puzzle in one rendering, compared with the best blind answer."""
+"""The probe's result on one kind of sample in one rendering, compared with the best blind answer."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from videossr import rewards
 from videossr.audit.probe import Choice, cross_validate, softmax
-from videossr.audit.puzzles import ProbePuzzle
+from videossr.audit.probe_samples import ProbeSample
 from videossr.audit.statistics import STATISTICS
 from videossr.evaluation.intervals import student_interval
 
@@ -55,19 +55,19 @@ class Finding:
 
 
 def compute_finding(
-    kind: str, rendering: str, puzzles: Sequence[ProbePuzzle], folds: int, level: float, rng: np.random.Generator
+    kind: str, rendering: str, probe_samples: Sequence[ProbeSample], folds: int, level: float, rng: np.random.Generator
 ) -> Finding:
-    """Train and test the probe on disjoint videos of `puzzles`; `level` is the interval's coverage, such as 0.95."""
-    choices = [choice for puzzle in puzzles for choice in puzzle.choices]
+    """Train and test the probe on disjoint videos; `level` is the coverage of the interval, such as 0.95."""
+    choices = [choice for item in probe_samples for choice in item.choices]
     probabilities = iter(cross_validate(choices, folds, rng))
-    probe = np.array([_reward(puzzle, [next(probabilities) for _ in puzzle.choices]) for puzzle in puzzles])
-    blind = np.array([_reward(puzzle, [softmax(choice.prior) for choice in puzzle.choices]) for puzzle in puzzles])
-    video_ids = [puzzle.sample.video_id for puzzle in puzzles]
+    probe = np.array([_reward(item, [next(probabilities) for _ in item.choices]) for item in probe_samples])
+    blind = np.array([_reward(item, [softmax(choice.prior) for choice in item.choices]) for item in probe_samples])
+    video_ids = [item.sample.video_id for item in probe_samples]
     low, high = student_interval(probe - blind, video_ids, level=level, value_range=(-1.0, 1.0))
     return Finding(
         kind=kind,
         rendering=rendering,
-        num_samples=len(puzzles),
+        num_samples=len(probe_samples),
         num_videos=len(set(video_ids)),
         probe_reward=round(float(probe.mean()), 4),
         blind_reward=round(float(blind.mean()), 4),
@@ -77,8 +77,8 @@ def compute_finding(
     )
 
 
-def _reward(puzzle: ProbePuzzle, probabilities: Sequence[NDArray[np.float64]]) -> float:
-    return rewards.score(puzzle.sample.task, puzzle.reply(probabilities), puzzle.sample.answer)
+def _reward(item: ProbeSample, probabilities: Sequence[NDArray[np.float64]]) -> float:
+    return rewards.score(item.sample.task, item.reply(probabilities), item.sample.answer)
 
 
 def _top_statistics(choices: Sequence[Choice]) -> tuple[str, ...]:

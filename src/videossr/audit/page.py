@@ -9,12 +9,12 @@ from videossr.pages import data_uri, render_template
 from videossr.report.charts import DARK, LIGHT, Draw, Theme, svg
 
 _VERDICTS = {
-    "passed": "Passed. On our frames the probe is no better than the best blind answer. On frames written the "
-    "published way the same probe finds the answer.",
-    "leak": "Leak. On our frames the probe beats the best blind answer, in puzzles whose edits do not change its "
-    "statistics: the way in which the frames were made shows where the edit is.",
+    "passed": "Passed. On our frames the probe is no better than the best blind answer. On frames written by "
+    "the published method the same probe finds the answer.",
+    "leak": "Leak. On our frames the probe beats the best blind answer, in samples whose edits do not change its "
+    "statistics: how the frames were written shows where the edit is.",
     "inconclusive": "Inconclusive. The probe does not beat the best blind answer on our frames, but it does not beat "
-    "it on frames with known traces either: there are too few videos or puzzles to tell.",
+    "it on frames with known traces either: there are too few videos or samples.",
 }
 _COLOURS = {"ours": "after", "reference": "before", "reencoded": "constant"}
 

@@ -1,6 +1,6 @@
 """The probe: a conditional logit model that chooses between alternatives by their features.
 
-The answer of a puzzle is a choice: an interval among all possible ones, a count, the clip that plays next. The
+The answer to a sample is a choice: an interval among all possible ones, a count, the clip that plays next. The
 probability of an alternative is the softmax, over the alternatives, of its prior log-probability plus a weighted sum of
 its features. The weights are fitted with an L2 penalty, and the penalty is chosen by cross-validation within the
 training videos. If there is nothing to learn, the weights go to zero, and the prior, which is the best blind answer,

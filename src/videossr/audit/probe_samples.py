@@ -1,4 +1,4 @@
-"""Puzzles for the probe: what it chooses between in each task, with which features, and the reply that follows."""
+"""Samples in the form that the probe reads: alternatives, their features, and the reply that follows from a choice."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ Interval = tuple[int, int]  # first frame, and the frame after the last
 
 
 @dataclass(frozen=True)
-class ProbePuzzle:
+class ProbeSample:
     """A sample as one or more choices.
 
     `reply(probabilities)` returns the text of the reply, given the probabilities [A] of the alternatives of each
@@ -30,13 +30,13 @@ class ProbePuzzle:
     reply: Callable[[Sequence[Floats]], str]
 
 
-def build_puzzles(task: PretextTask, shown: Sequence[ShownSample]) -> list[ProbePuzzle]:
-    """The puzzles of samples of one kind, in order."""
+def build_probe_samples(task: PretextTask, shown: Sequence[ShownSample]) -> list[ProbeSample]:
+    """Convert samples of one kind, in order."""
     if isinstance(task, Grounding):
-        return [_grounding_puzzle(task, item) for item in shown]
+        return [_grounding_sample(task, item) for item in shown]
     if isinstance(task, Counting):
-        return _counting_puzzles(shown)
-    return [_jigsaw_puzzle(item) for item in shown]
+        return _counting_samples(shown)
+    return [_jigsaw_sample(item) for item in shown]
 
 
 def _standardise(statistics: Floats) -> Floats:
@@ -49,7 +49,7 @@ def _standardise(statistics: Floats) -> Floats:
     return np.clip(deviations / (1.4826 * typical + floor), -8, 8)
 
 
-def _grounding_puzzle(task: Grounding, shown: ShownSample) -> ProbePuzzle:
+def _grounding_sample(task: Grounding, shown: ShownSample) -> ProbeSample:
     """One choice: the edited interval, among all intervals that the task can draw."""
     sample, frames = shown.sample, _standardise(shown.statistics[0])
     intervals = [
@@ -69,7 +69,7 @@ def _grounding_puzzle(task: Grounding, shown: ShownSample) -> ProbePuzzle:
         start, end = _best_interval(intervals, probabilities[0], task.num_frames)
         return f"{edges[start]:.1f}-{edges[end]:.1f}"
 
-    return ProbePuzzle(sample, [choice], reply)
+    return ProbeSample(sample, [choice], reply)
 
 
 def _contrasts(frames: Floats, intervals: Sequence[Interval]) -> Floats:
@@ -99,8 +99,8 @@ def _best_interval(intervals: Sequence[Interval], probabilities: Floats, num_fra
     return int(firsts[best]), int(lasts[best])
 
 
-def _counting_puzzles(shown: Sequence[ShownSample]) -> list[ProbePuzzle]:
-    """Three choices a sample: the count of each shape. The prior is the frequency of each count over all samples."""
+def _counting_samples(shown: Sequence[ShownSample]) -> list[ProbeSample]:
+    """Three choices per sample: the count of each shape. The prior is the frequency of each count over all samples."""
     answers = np.array([[int(count) for count in item.sample.answer.split(",")] for item in shown])
     counts = np.arange(answers.max() + 1)
     prior = np.log(np.bincount(answers.ravel(), minlength=len(counts)) + 0.5)
@@ -110,13 +110,13 @@ def _counting_puzzles(shown: Sequence[ShownSample]) -> list[ProbePuzzle]:
     def reply(probabilities: Sequence[Floats]) -> str:
         return ",".join(str(int(np.argmax(reward_table @ of_shape))) for of_shape in probabilities)
 
-    puzzles = []
+    probe_samples = []
     for item, right_counts in zip(shown, answers, strict=True):
         jumps = _jumps(item.statistics[0])
         features = np.concatenate([np.outer(power, jumps) for power in powers], axis=1)
         choices = [Choice(features, prior, int(count), item.sample.video_id) for count in right_counts]
-        puzzles.append(ProbePuzzle(item.sample, choices, reply))
-    return puzzles
+        probe_samples.append(ProbeSample(item.sample, choices, reply))
+    return probe_samples
 
 
 def _count_reward(replied: int, right: int) -> float:
@@ -131,7 +131,7 @@ def _jumps(statistics: Floats) -> Floats:
     return np.concatenate([distances.mean(axis=0), distances.max(axis=0)])
 
 
-def _jigsaw_puzzle(shown: ShownSample) -> ProbePuzzle:
+def _jigsaw_sample(shown: ShownSample) -> ProbeSample:
     """One choice for each position but the last: which of the remaining clips plays next."""
     sample, statistics = shown.sample, shown.statistics
     num_clips, frames_per_clip = statistics.shape[:2]
@@ -148,4 +148,4 @@ def _jigsaw_puzzle(shown: ShownSample) -> ProbePuzzle:
         # At the first position every clip is an alternative: sort them by the probability to play first.
         return "".join(str(clip + 1) for clip in np.argsort(-probabilities[0], kind="stable"))
 
-    return ProbePuzzle(sample, choices, reply)
+    return ProbeSample(sample, choices, reply)

@@ -1,4 +1,4 @@
-"""Renderings: three ways to turn a sample into frames. Ours stays in memory; two others write JPEG files."""
+"""Renderings: three methods of turning a sample into frames. Ours stays in memory; two others write JPEG files."""
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ EDITED_QUALITY = 75  # PIL's default: the published code uses it for edited fram
 
 @dataclass(frozen=True)
 class Rendering:
-    """One way to make the frames of a sample.
+    """One method of making the frames of a sample.
 
     `description` completes "the frames are ..." in the report. If `reads_jpeg`, the edit is applied to frames that were
     read from JPEG files. `postprocess` is applied to the rendered clips before they are shown.
@@ -95,7 +95,7 @@ RENDERINGS = {
         ),
         Rendering(
             "reencoded",
-            "the same, but all frames of a puzzle saved at quality 75 after the edit",
+            "the same, but all frames of a sample saved at quality 75 after the edit",
             True,
             _save_all_frames,
         ),

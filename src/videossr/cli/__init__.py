@@ -1,4 +1,4 @@
-"""The command `videossr`: everything that a person does beside `make demo` and the stages."""
+"""The command `videossr`: everything that a user runs apart from `make` and the stages."""
 
 from videossr.cli.app import app, main
 

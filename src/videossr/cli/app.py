@@ -31,7 +31,7 @@ app.command("ui")(ui.serve_pages)
 
 
 def main() -> NoReturn:
-    """Run a command. A user's mistake ends in one sentence and exit code 1."""
+    """Run a command. On an error that the user can fix, print one sentence and exit with code 1."""
     configure_tools(project_root())
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     try:

@@ -18,8 +18,8 @@ from videossr.storage.atomic import write_bytes
 
 
 def show_quarantine(
-    rows: Annotated[int, typer.Option(min=0, help="how many files to name; 0 counts them only")] = 50,
-    reason: Annotated[str, typer.Option(help="only these, for example corrupt")] = "",
+    rows: Annotated[int, typer.Option(min=0, help="number of files to list; 0 shows only the counts")] = 50,
+    reason: Annotated[str, typer.Option(help="list only files with this reason, for example corrupt")] = "",
 ) -> None:
     """Show which files of the source are rejected, and why: counts by reason, then the files."""
     rejected, path = _read_latest_quarantine()
@@ -49,7 +49,7 @@ def _reason_table(rejected: Iterable[RejectedFile], title: str) -> Table:
     table = Table(title=title)
     table.add_column("files", overflow="fold", justify="right")
     table.add_column("reason", overflow="fold")
-    table.add_column("which means", overflow="fold")
+    table.add_column("meaning", overflow="fold")
     for reason, count in Counter(item.reason for item in rejected).most_common():
         table.add_row(str(count), reason, REASONS.get(reason, ""))
     return table
@@ -68,11 +68,11 @@ def _file_table(rejected: Iterable[RejectedFile], title: str) -> Table:
 def draw_samples(
     task: Annotated[str, typer.Option(help="grounding, counting or jigsaw")] = "grounding",
     variant: Annotated[str, typer.Option(help="for example mirror, easy or 6; empty draws every variant")] = "",
-    count: Annotated[int, typer.Option(min=1, help="puzzles of each variant")] = 1,
-    seed: Annotated[int, typer.Option(min=0, help="another seed draws other puzzles")] = 0,
+    count: Annotated[int, typer.Option(min=1, help="samples of each variant")] = 1,
+    seed: Annotated[int, typer.Option(min=0, help="another seed draws other samples")] = 0,
     out: Annotated[Path, typer.Option(help="the picture to write")] = Path("samples.png"),
 ) -> None:
-    """Draw puzzles from the stored videos: what a policy is shown, where the edit is, and the right answer."""
+    """Draw samples from the stored videos: the frames that a policy sees, the edited ones, and the right answer."""
     from videossr.dataset.build import build_train
     from videossr.dataset.params import TrainSet
     from videossr.frames.store import FrameStore
@@ -92,16 +92,16 @@ def draw_samples(
     write_bytes(out, charts.png(charts.sample_sheets(sheets)))
     for sample in samples:
         print(f"{sample.task}/{sample.variant} of {sample.video_id}: {sample.answer}")
-    print(f"{len(samples)} puzzles drawn in {out}")
+    print(f"{len(samples)} samples drawn in {out}")
 
 
 def audit_samples(
-    puzzles: Annotated[int, typer.Option(min=1, help="puzzles of each kind")] = 300,
-    seed: Annotated[int, typer.Option(min=0, help="another seed asks other puzzles")] = 0,
+    puzzles: Annotated[int, typer.Option(min=1, help="samples of each kind")] = 300,
+    seed: Annotated[int, typer.Option(min=0, help="another seed draws other samples")] = 0,
     frames: Annotated[Path, typer.Option(help="the stored frames, for example those of an import")] = FRAMES,
     reports: Annotated[Path, typer.Option(help="the folder for audit.json and audit.html")] = REPORTS,
 ) -> None:
-    """Let a probe without vision try the puzzles, on our frames and on frames written the published way."""
+    """Test whether a probe without vision can answer samples, on our frames and on frames as published."""
     from videossr.audit import AuditParams, run_audit, write_audit
     from videossr.frames.store import FrameStore
     from videossr.recipe import load_recipe
@@ -112,15 +112,15 @@ def audit_samples(
     page = write_audit(result, reports)
     if result["verdict"] == "leak":
         raise GateError(
-            f"the statistics of the frames give the answer away, see {page}: one audit in 200 finds this by chance, so "
-            "audit other puzzles with --seed before you look for the cause"
+            f"the statistics of the frames reveal the answer, see {page}: one audit in 200 finds this by chance, so "
+            "audit other samples with --seed before you search for the cause"
         )
-    print(f"audit: {result['verdict']}, all of it in {page}")
+    print(f"audit: {result['verdict']}, details in {page}")
 
 
 def export_to_verl(
     out: Annotated[Path, typer.Argument(help="the folder to write")],
-    samples: Annotated[Path, typer.Option(help="which samples")] = TRAIN_SAMPLES,
+    samples: Annotated[Path, typer.Option(help="the samples to export")] = TRAIN_SAMPLES,
 ) -> None:
     """Write samples in verl's format: a parquet file, and every frame once, without loss."""
     from videossr.dataset.samples import read_samples

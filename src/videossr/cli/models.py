@@ -14,7 +14,9 @@ from videossr.workspace import project_root
 
 def answer_question(
     video: Annotated[list[Path], typer.Argument(help="one video or several")],
-    question: Annotated[str, typer.Option("--question", "-q", help="what to ask; `<video>` marks where a video goes")],
+    question: Annotated[
+        str, typer.Option("--question", "-q", help="the question; `<video>` marks the position of a video")
+    ],
 ) -> None:
     """Ask the champion of the registry about video files."""
     import pandas as pd
@@ -29,7 +31,7 @@ def answer_question(
 
 
 def show_results() -> None:
-    """Show the latest VIUBench results, and what is in the registry."""
+    """Show the latest VIUBench results and the registered versions."""
     from videossr import tracking
     from videossr.cli.results_table import gain_sentence, results_table
 

@@ -13,7 +13,9 @@ from videossr.workspace import project_root
 
 
 def set_source(
-    source: Annotated[str, typer.Argument(help="a folder of videos, its URL, a list, or a YAML of videos to be made")],
+    source: Annotated[
+        str, typer.Argument(help="a folder of videos, its URL, a list, or a YAML that describes videos to make")
+    ],
 ) -> None:
     """Set the videos of the run: writes `ingest.source` in params.yaml, and nothing else there."""
     from ruamel.yaml import YAML
@@ -26,7 +28,7 @@ def set_source(
     params["ingest"]["source"] = source_value
     with atomic_file(PARAMS) as temporary, temporary.open("w", encoding="utf-8") as file:
         yaml.dump(params, file)
-    print(f"ingest.source is now {source_value}: `make run` takes it from there")
+    print(f"ingest.source is now {source_value}: `make run` uses it")
 
 
 def _source_value(source: str) -> str:
@@ -50,14 +52,14 @@ def _source_value(source: str) -> str:
 
 
 def apply_recipe(
-    path: Annotated[Path, typer.Argument(help="a whole run, for example recipes/videossr-8b.yaml")],
+    path: Annotated[Path, typer.Argument(help="the parameters of a whole run, for example recipes/videossr-8b.yaml")],
 ) -> None:
-    """Make a recipe the run: checks it, then copies it over params.yaml."""
+    """Use a recipe as the run: check it, then copy it over params.yaml."""
     from videossr.recipe import load_recipe
 
     load_recipe(path)
     if path.resolve() == PARAMS.resolve():
-        raise ConfigError(f"{path} is the run already: name another recipe")
+        raise ConfigError(f"{path} already is the run: name another recipe")
     write_bytes(PARAMS, path.read_bytes())
     print(f"params.yaml is now {path}: `make run` runs it, `git diff params.yaml` shows what changed")
 
@@ -67,7 +69,7 @@ def check_params(path: Annotated[Path, typer.Argument(help="the params file")] =
     from videossr.recipe import load_recipe
 
     load_recipe(path)
-    print(f"{path} is a run: all parameters are known and within their ranges")
+    print(f"{path} is valid: all parameters are known and within their ranges")
 
 
 def show_plan(

@@ -19,7 +19,7 @@ _ROW_LABELS = {
 def results_table(results: Mapping[str, Any]) -> Table:
     """One row per policy and baseline: overall score with its 95 % interval, and the mean score of each task."""
     rows = results["rows"]
-    table = Table(title=f"VIUBench, percent [95 % interval], {rows['after']['n']} questions a row")
+    table = Table(title=f"VIUBench, percent [95 % interval], {rows['after']['n']} questions per row")
     table.add_column("")
     for name in ("overall", *_TASKS):
         table.add_column(name, justify="right")

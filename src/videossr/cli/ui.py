@@ -15,7 +15,9 @@ _DEFAULT_PORTS = {"mlflow": 5000, "prefect": 4200}
 
 def serve_pages(
     which: Annotated[str, typer.Argument(help="mlflow or prefect")],
-    port: Annotated[int, typer.Option(min=0, max=65535, help="port on 127.0.0.1; 0 takes the usual one")] = 0,
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, help="port on 127.0.0.1; 0: the default port of the server")
+    ] = 0,
 ) -> None:
     """Serve MLflow's or Prefect's pages of this project, on this machine only."""
     from videossr.tracking import database_uri
@@ -32,7 +34,7 @@ def serve_pages(
     }
     os.environ["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"] = "false"
     os.environ["PREFECT_UI_API_URL"] = f"http://127.0.0.1:{port}/api"
-    print(f"{which} at http://127.0.0.1:{port} (Ctrl-C ends it)", flush=True)
+    print(f"{which} at http://127.0.0.1:{port} (Ctrl-C stops it)", flush=True)
     command = [sys.executable, *commands[which], "--host", "127.0.0.1", "--port", str(port)]
     os.execv(sys.executable, command)
 

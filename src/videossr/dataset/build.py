@@ -104,7 +104,7 @@ def _usable_videos(
 
 
 def _video_sequence(seed: int, set_name: str, videos: Sequence[FrameTimes], count: int) -> list[FrameTimes]:
-    """`count` videos: passes over all of them, each in a new random order, so that each video comes equally often."""
+    """`count` videos: passes over all of them, each in a new random order, so that each video is used equally often."""
     passes = range(-(-count // len(videos)))
     orders = [_rng(seed, set_name, "pass", number).permutation(len(videos)) for number in passes]
     return [videos[i] for order in orders for i in order][:count]

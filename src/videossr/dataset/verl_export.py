@@ -31,7 +31,7 @@ def export_samples(
     """Write samples into the folder `out` as verl reads them; returns the path of `<name>.parquet`.
 
     Frame paths are absolute, as verl needs them. An import reads the frames beside the parquet file instead, so that
-    the folder can be moved. `sample_fps` is the true mean rate of the shown frames; `extra_info.times` are their times
+    the folder can be moved. `sample_fps` is the mean rate of the shown frames; `extra_info.times` are their times
     in seconds.
     """
     (out / FRAMES_FOLDER).mkdir(parents=True, exist_ok=True)
@@ -54,7 +54,7 @@ def export_samples(
 
 
 class _RecordingStore(Mapping[str, Clip]):
-    """A store that records the ids of the videos that are read: only the task knows which ones it renders."""
+    """A store that records the ids of the videos that are read. Only the task decides which videos it renders."""
 
     def __init__(self, store: Mapping[str, Clip]) -> None:
         self._store = store

@@ -95,7 +95,9 @@ def _read_frame(folder: Path, name: str) -> Pixels:
     except (OSError, ValueError) as error:
         raise SourceError(f"frame {name} of the export cannot be read ({error}): copy the whole folder again") from None
     if frame_name(frame) != name:
-        raise SourceError(f"frame {name} of the export holds other pixels than it did: copy the whole folder again")
+        raise SourceError(
+            f"frame {name} of the export holds other pixels than at the export: copy the whole folder again"
+        )
     return frame
 
 

@@ -95,7 +95,7 @@ def iter_packets(container: InputContainer, stream: VideoStream) -> Iterator["Pa
 def iter_frames(container: InputContainer, stream: VideoStream) -> Iterator[VideoFrame]:
     """Decode and yield every frame from the first packet on, in presentation order.
 
-    Errors and corrupt frames before the first good frame are skipped: a recording that was cut begins like that. Later
+    Errors and corrupt frames before the first good frame are skipped: a recording that was cut begins with them. Later
     errors are damage and are raised; later corrupt frames are yielded, so check `frame.is_corrupt`.
     """
     started = False

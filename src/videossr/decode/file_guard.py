@@ -11,7 +11,7 @@ from videossr.errors import DecodeError
 def require_unchanged(path: Path) -> Iterator[None]:
     """Raise DecodeError("changed_while_read") if the inode, size or modification time of `path` changes in the body.
 
-    This error replaces any error of the body, because the change explains that one. Raises OSError if the file is gone.
+    This error replaces any error of the body, because the change explains it. Raises OSError if the file was deleted.
     """
     before = _file_state(path)
     try:

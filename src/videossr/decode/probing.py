@@ -15,7 +15,7 @@ from videossr.errors import DecodeError
 
 MAX_FRAMES = round(MAX_SECONDS * 120)
 THUMBNAIL_SIZE = 16, 17  # 16x16 differences between horizontal neighbours
-INDEXED_BY_DECODING = ("avi",)  # AVI packets carry the decoding order only: frames are numbered by decoding them
+INDEXED_BY_DECODING = ("avi",)  # AVI packets carry the decoding order only: decode the frames to number them
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ Targets = dict[int, Pixels]  # presentation time in ticks (or number) of a wante
 def read_seeking(path: Path, info: VideoInfo, frame_numbers: FrameNumbers, size: tuple[int, int]) -> Pixels | None:
     """Return the frames `frame_numbers` (increasing), uint8 [T, H, W, 3], by seeking to keyframes.
 
-    Returns None if it meets damage or does not reach a frame: use `read_in_order` then.
+    Returns None if it finds damage or does not reach a frame: use `read_in_order` then.
     """
     wanted_pts = info.packet_index.pts[frame_numbers]
     frames = np.empty((len(frame_numbers), *size, 3), np.uint8)  # filled in place: one copy in memory

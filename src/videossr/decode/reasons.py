@@ -15,7 +15,7 @@ REASONS: dict[str, str] = {
     "too_large": "more pixels per frame than the limit",
     "too_long": "a longer duration, or more frames, than the limit",
     "too_many_streams": "more streams than the limit",
-    "too_short": "fewer usable frames than a puzzle needs",
+    "too_short": "fewer usable frames than a sample needs",
     "unreadable": "the file cannot be opened or read",
     "unsupported": "no decoder for its codec, a slanted picture, or the chosen decoder disagrees with the container",
 }

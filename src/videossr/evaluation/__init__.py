@@ -1,4 +1,4 @@
-"""Measuring a policy: VIUBench with intervals over videos, baselines without video, and the sixteen public benchmarks.
+"""Evaluation of a policy: VIUBench with intervals over videos, the blind baselines, and the sixteen public benchmarks.
 
 `BENCHMARKS` has the entries of the public benchmarks by key; `load` reads the published files of one.
 """

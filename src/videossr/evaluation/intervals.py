@@ -1,7 +1,7 @@
 """Confidence intervals of mean scores when several questions share a video.
 
 Scores on one video are correlated, so both intervals treat the video, with all of its questions, as the independent
-observation. They serve two uses:
+observation. They have two uses:
 
 - `bootstrap_intervals`: 95 % intervals of VIUBench's columns and of their mean. A column mean is a ratio of two sums;
   the bootstrap needs no formula for its error, nor for that of the mean of nine columns. Percentile intervals are too

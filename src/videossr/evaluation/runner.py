@@ -1,7 +1,7 @@
-"""Evaluation of a policy on samples: generate replies in batches, score them, store every batch as it comes.
+"""Evaluation of a policy on samples: generate replies in batches, score them, store each batch when it is complete.
 
-The file of an evaluation is JSON Lines: a header that identifies the samples and the policy, then one reply a line, in
-the order of the samples. A run that was killed continues after its last complete batch. If the header names other
+The file of an evaluation is JSON lines: a header that identifies the samples and the policy, then one reply per line,
+in the order of the samples. A run that was killed continues after its last complete batch. If the header names other
 samples or another policy, the run starts from the first question. Stored scores are ignored: every stored reply is
 scored again.
 """
@@ -59,7 +59,7 @@ def evaluate(
     policy_id: str,
     progress: bool = True,
 ) -> list[ScoredReply]:
-    """Generate and score the reply of `policy` to every sample; returns one `ScoredReply` a sample, in their order.
+    """Generate and score the reply of `policy` to every sample; returns one `ScoredReply` per sample, in their order.
 
     Clips are rendered one batch at a time. Each batch is on disk in `out` before the next one starts. `policy_id`
     identifies the policy (`folder_fingerprint` of its checkpoint folder). A reply that does not parse scores 0 and
@@ -130,7 +130,7 @@ def _read_replies(path: Path, header: Mapping[str, str]) -> list[str]:
     if not lines:
         return []
     if lines[0].get("header") != header:
-        logger.warning("%s holds replies of another policy or to other samples: all questions are asked again", path)
+        logger.warning("%s holds replies of another policy or to other samples: all replies are generated again", path)
         return []
     return [row["reply"] for row in lines[1:]]
 

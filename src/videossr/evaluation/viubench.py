@@ -57,7 +57,7 @@ def gain(before: Sequence[ScoredReply], after: Sequence[ScoredReply], *, bootstr
 
     Returns `overall` and its `ci95`, `significant` (the interval excludes zero), `videos`, and `columns`: mean and
     interval of each. With too few videos every interval is [-100, 100] and nothing is significant. Raises ValueError
-    when the two did not answer the same questions.
+    when the two are not replies to the same questions.
     """
     scores = _sum_by_video(_differences(before, after))
     means = _means_by_column(scores)

@@ -7,7 +7,7 @@ import pyarrow as pa
 
 BLOCK = tarfile.BLOCKSIZE
 TAR_END = bytes(2 * BLOCK)
-# Also the most videos that are decoded again after a kill: an unfinished shard is written from scratch.
+# Also the largest number of videos that are decoded again after a kill: an unfinished shard is written from scratch.
 VIDEOS_PER_SHARD = 64
 INDEX_NAME = "index.parquet"
 INDEX_SCHEMA = pa.schema(

@@ -87,10 +87,10 @@ def move_to_keyframes(frame_numbers: FrameNumbers, times: Times, keyframes: Fram
 
 
 def fitted_size(height: int, width: int, min_pixels: int, max_pixels: int) -> tuple[int, int]:
-    """Return (height, width) in multiples of 32 within the pixel bounds, with the aspect ratio kept up to rounding.
+    """Return (height, width) in multiples of 32 within the pixel bounds, with the same aspect ratio up to rounding.
 
     The rounding is that of Qwen's `smart_resize` with factor 32, so that the model's processor does not resize again.
-    Differs: a picture too long and narrow for the bounds is squeezed instead of rejected.
+    Differs: a picture too long and narrow for the bounds loses its aspect ratio instead of raising an error.
     """
     longest = max_pixels // SIZE_FACTOR // SIZE_FACTOR * SIZE_FACTOR
     rounded = [max(SIZE_FACTOR, round(side / SIZE_FACTOR) * SIZE_FACTOR) for side in (height, width)]

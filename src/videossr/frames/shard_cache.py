@@ -3,7 +3,7 @@
 A build is one set of videos written with one set of settings: parameters, code and library versions. A build that was
 killed continues after its last finished shard. A build of other videos copies the videos that earlier builds stored.
 Only builds with the same settings are used, and each shard is checked against its SHA-256 before it is used. A shard
-with a rejection that another try may lift (a transient reason) is written again.
+with a file that was rejected for a transient reason is written again.
 
     <work_dir>/<hash of the build>/settings.json
                                    shard-00000.tar, shard-00000.rows.parquet, shard-00000.rejected.parquet, ...
@@ -81,7 +81,7 @@ def write_shard_rows(folder: Path, shard: int, rows: pa.Table, sha256: str) -> N
 
 
 def find_finished_shards(folder: Path, num_shards: int) -> set[int]:
-    """Return the shards in `folder` that are intact and have no rejection that another try may lift."""
+    """Return the shards in `folder` that are intact and have no file that was rejected for a transient reason."""
     with_rows = [shard for shard in range(num_shards) if (folder / rows_name(shard)).exists()]
     return {
         shard

@@ -46,7 +46,7 @@ class FrameStore(Mapping[str, Clip]):
             return Clip(np.stack(frames), self._times[row].copy())
         except (OSError, ValueError) as error:
             raise StoreError(
-                f"{path} is damaged at video {video_id} ({error}): remove {self.root} and, where DVC keeps it, "
+                f"{path} is damaged at video {video_id} ({error}): remove {self.root} and, if it exists, "
                 ".dvc/cache/files, and run again (make run)"
             ) from None
 

@@ -7,7 +7,7 @@ each table, with one sentence for each rule; the thresholds are `ValidateParams`
 - The answer is derived again from the edit and the frame times and must equal the answer of the sample. The reward of
   the task must give it 1.
 - No video is used in both training and benchmark, not even as a donor of frames.
-- Edits stay within the parameters of their task. No answer is right so often that guessing it pays.
+- Edits stay within the parameters of their task. No answer is so frequent that a constant guess scores well.
 - Some samples of each task and variant are rendered and compared with the unedited clip, because an edit can be
   invisible: a mirrored symmetric picture, swapped channels of a grey one. A few are warnings; many fail the gate.
 

@@ -1,4 +1,4 @@
-"""The balance of answers: no class may be right so often that guessing it pays."""
+"""The balance of answers: no class may be so frequent that a constant guess scores well."""
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence

@@ -138,11 +138,11 @@ def _jigsaw_faults(sample: Sample, task: Jigsaw, num_stored: int) -> Iterator[st
     order, num_clips = list(sample.edit["order"]), int(sample.variant)
     frames_per_clip = task.frames_per_clip(sample.variant)
     if sorted(order) != list(range(num_clips)):
-        yield f"order {order} is no permutation of {num_clips} clips"
+        yield f"order {order} is not a permutation of {num_clips} clips"
     elif order == sorted(order):
         yield "the order changes nothing"
     if sample.edit["frames_per_clip"] != frames_per_clip:
-        yield f"shows {sample.edit['frames_per_clip']} frames a clip, not {frames_per_clip}"
+        yield f"shows {sample.edit['frames_per_clip']} frames per clip, not {frames_per_clip}"
     if num_stored % (num_clips * frames_per_clip):
         yield f"{num_clips} clips of {frames_per_clip} frames do not divide the {num_stored} stored frames"
 

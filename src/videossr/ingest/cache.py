@@ -1,7 +1,8 @@
-"""Inspect many files, and cache each inspection in a file of JSON Lines (a header, one row a file), also over a kill.
+"""Inspect many files, and cache each inspection in a file of JSON lines (a header, then one row per file).
 
-A file that has not changed since is not inspected again. Other parameters or another version of the code discard the
-whole cache. Transient rejections (a timeout, an unreadable file) are not cached.
+The cache survives a kill. A file that has not changed since its inspection is not inspected again. Other parameters or
+another version of the code discard the whole cache. Transient rejections (a timeout, an unreadable file) are not
+cached.
 """
 
 import logging
@@ -44,7 +45,7 @@ def inspect_all(
 ) -> Iterator[Inspection]:
     """Yield the inspection of every file, in the order of `paths`; each is appended to `cache_file` at once.
 
-    Raises StoreError where the disk is too full for that.
+    Raises StoreError if the disk is full.
     """
     states = {path: _file_state(path) for path in paths} if cache_file else {}
     code_version = code_fingerprint(CODE, ["av"])
@@ -69,9 +70,9 @@ def _reject_failed(path: Path, failure: Failure) -> RejectedFile:
 
 
 def _file_state(path: Path) -> _FileState | None:
-    """What differs when a file has changed; None where it is gone.
+    """The values that change when a file changes; None if the file does not exist.
 
-    The time of change of the metadata differs even where a copy was given the size and time of the file it replaces.
+    The time of change of the metadata differs even if the new file has the size and modification time of the old one.
     """
     try:
         file_stat = path.stat()

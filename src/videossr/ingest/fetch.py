@@ -1,4 +1,4 @@
-"""Fetch the files behind a URL, several at a time. Fetched files survive a kill; a failed file rejects itself alone."""
+"""Fetch the files behind a URL, several at a time. Fetched files survive a kill; a failed file is rejected alone."""
 
 import hashlib
 import json
@@ -18,16 +18,16 @@ from videossr.records import RejectedFile
 from videossr.storage.atomic import explain_full_disk, write_text
 
 _NUM_THREADS = 8
-_MAX_FAILURES_IN_A_ROW = 32  # then check whether the whole source is gone
+_MAX_FAILURES_IN_A_ROW = 32  # then check whether the source can still be listed
 _REMEDY = "`dvc repro --force ingest` lists the source and tries again"
 
 
 def fetch(remote: RemoteFolder, files: Sequence[RemoteFile], folder: Path) -> dict[str, RejectedFile]:
     """Fetch the listed `files` of `remote` to their names in `folder`; returns the rejected ones by name.
 
-    A file that lies in `folder` in its listed size and version is not fetched again; a file that is not listed is
+    A file that is in `folder` with its listed size and version is not fetched again; a file that is not listed is
     removed. If any was fetched, the source is listed once afterwards, and files that changed meanwhile are rejected.
-    Raises SourceError where the source is out of reach, StoreError where the disk is full; fetched files stay.
+    Raises SourceError if the source cannot be reached, StoreError if the disk is full; fetched files stay.
     """
     fetcher = _Fetcher(remote, folder)
     _remove_others(folder, {folder / file.name for file in files})
@@ -52,7 +52,7 @@ class _Fetcher:
         self._partial_folder = folder.with_name(folder.name + ".partial")
 
     def find_missing(self, files: Sequence[RemoteFile]) -> list[RemoteFile]:
-        """The files that are not fetched yet; the record is rewritten with the other ones alone."""
+        """The files that are not fetched yet. The record is rewritten with the fetched ones."""
         text = self._record.read_text(encoding="utf-8") if self._record.exists() else ""
         lines = set(text.splitlines(keepends=True))
         present = {file.name for file in files if self._line(file) in lines and self._is_present(file)}
@@ -61,7 +61,7 @@ class _Fetcher:
         return [file for file in files if file.name not in present]
 
     def fetch_all(self, files: Sequence[RemoteFile]) -> dict[str, RejectedFile]:
-        """Fetch every file once; returns the rejected ones by name. Raises SourceError where the source is gone."""
+        """Fetch every file once; returns the rejected ones by name. Raises SourceError if the source is unreachable."""
         self._partial_folder.mkdir(parents=True, exist_ok=True)
         rejected: dict[str, RejectedFile] = {}
         failures_in_a_row = 0
@@ -103,7 +103,7 @@ class _Fetcher:
                 with self._record.open("a", encoding="utf-8") as record:
                     record.write(self._line(file))
         except FileNotFoundError:
-            return _changed(self._remote, file, "it was listed and is gone")
+            return _changed(self._remote, file, "it was deleted after it was listed")
         except store_errors() as error:
             detail = f"it cannot be fetched ({one_line(error)}): {_REMEDY}"
             return RejectedFile(self._remote.url_of(file.name), "unreadable", detail)
@@ -111,7 +111,7 @@ class _Fetcher:
 
     def _is_present(self, file: RemoteFile) -> bool:
         path = self._folder / file.name
-        # Without a size and a version, nothing tells an old file from a new one.
+        # Without a size and a version, an old file cannot be distinguished from a new one.
         return path.is_file() and (path.stat().st_size == file.size if file.size is not None else bool(file.mark))
 
     def _line(self, file: RemoteFile) -> str:

@@ -1,7 +1,7 @@
 """From the snapshot of a source to an inventory: obtain the files, inspect each, drop duplicates, split by content.
 
-A file that cannot be used is a rejected file with a reason, never a crash. The split follows the hash of the content:
-no video is in both splits, and adding videos moves no other one.
+A file that cannot be used is rejected with a reason and never stops the run. The hash of the content decides the split:
+no video is in both splits, and adding videos does not change the split of the others.
 """
 
 import logging
@@ -46,12 +46,12 @@ def ingest(
     fetched_dir: Path = FETCHED_DIR,
     work_dir: Path | None = None,
 ) -> Inventory:
-    """Obtain, hash, probe and split the videos that `snapshot`, taken of `params.source`, lists.
+    """Obtain, hash, probe and split the videos that `snapshot`, a snapshot of `params.source`, lists.
 
     A video needs `min_frames` frames within the fractions `span` of its duration. Described videos are made in
-    `made_videos_dir`, which is left empty otherwise; remote files are fetched into `fetched_dir`. With a `work_dir`,
+    `made_videos_dir`, which is emptied otherwise; remote files are fetched into `fetched_dir`. With a `work_dir`,
     inspections are cached there: a later call inspects only new and changed files.
-    Raises SourceError where the snapshot is of another source, or the source can no longer be used as a whole.
+    Raises SourceError if the snapshot is of another source, or the source can no longer be used as a whole.
     """
     if snapshot.source != params.source:
         raise SourceError(
@@ -76,7 +76,7 @@ def ingest(
 
 
 def require_usable(inventory: Inventory, source: str) -> None:
-    """Raise SourceError where no video is usable. Call it after the rejected files are written, so they can be read."""
+    """Raise SourceError where no video is usable. Call it after the list of rejected files is written."""
     if not inventory.videos:
         counts = Counter(file.reason for file in inventory.rejected)
         reasons = ", ".join(f"{count} {reason}" for reason, count in counts.most_common())

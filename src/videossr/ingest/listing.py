@@ -1,7 +1,7 @@
-"""Videos of a local source: what lies below a folder, or what a list of paths names. No file is opened.
+"""Videos of a local source: the files below a folder, or the paths in a list. No file is opened.
 
-A folder is walked without following links, so that nothing outside it is read. A list may name links and any place:
-its author wrote each path.
+Links in a folder are not followed, so that nothing outside it is read. A list may name links and files anywhere,
+because its author wrote each path.
 """
 
 import os
@@ -51,7 +51,7 @@ def list_entries(source: Path) -> list[LocalEntry]:
 
 
 def has_entries(source: Path) -> bool:
-    """Whether `list_entries` would return any; of a folder, no more is read than the first entry needs."""
+    """Whether `list_entries` would return any entry. In a folder, the search stops at the first one."""
     if source.is_file():
         return bool(_read_names(source))
     unlistable: dict[Path, str] = {}
@@ -86,13 +86,13 @@ def name_problem(name: Path) -> tuple[str, str] | None:
     if any(unicodedata.category(character) == "Cc" for character in str(name)):
         return "bad_name", "the name holds a line break or another control character: rename the file"
     if ".." in name.parts:
-        return "bad_name", "the name leads upwards (..): name the file from where it lies"
+        return "bad_name", "the name contains '..': write the path without it"
     return None
 
 
 def _list_named_files(source: Path) -> list[LocalEntry]:
-    """The files that a list names, each once: a.mp4, ./a.mp4 and /videos/a.mp4 may be one file, and its first name is
-    kept. A link to a file is another file.
+    """The files that a list names, each once: a.mp4, ./a.mp4 and /videos/a.mp4 may be one file; its first name is
+    used. A link to a file is another file.
     """
     entries: dict[Path, LocalEntry] = {}
     for name in map(Path, dict.fromkeys(_read_names(source))):
@@ -109,17 +109,17 @@ def _read_names(source: Path) -> list[str]:
         if source.suffix == ".parquet":
             names = [str(name) for name in pq.read_table(source, columns=["path"])["path"].to_pylist() if name]
         else:
-            # Not `splitlines`: a name may hold characters at which it would split. A byte order mark is no name.
+            # Not `splitlines`, which splits at characters that a name may contain. A byte order mark is not a name.
             lines = source.read_bytes().decode("utf-8-sig").split("\n")
             names = [line.removesuffix("\r") for line in lines if line.strip()]
     except (pa.ArrowInvalid, KeyError, UnicodeDecodeError) as error:
         raise SourceError(
-            f"{source} is no list of videos ({' '.join(str(error).split())}): one path a line, or a parquet column "
-            "'path'"
+            f"{source} is not a list of videos ({' '.join(str(error).split())}): write one path per line, or a "
+            "parquet column 'path'"
         ) from None
     if any(map(is_url, names)):
         raise SourceError(
-            f"{source} names URLs, and a list names files here: set ingest.source to the URL of their folder"
+            f"{source} contains URLs, but a list may contain local paths only: set ingest.source to the folder's URL"
         )
     return names
 
@@ -155,21 +155,21 @@ def _entry(name: Path, path: Path, root: Path | None = None) -> LocalEntry:
         file_stat = path.stat()
     except OSError as error:
         return RejectedEntry(printable(name), "unreadable", error.strerror or "")
-    # A change of permissions leaves the time of the last change as it is, and decides whether ingest can read the file.
+    # A change of permissions does not change the modification time, but decides whether ingest can read the file.
     return ListedFile(printable(name), file_stat.st_size, file_stat.st_mtime_ns, os.access(path, os.R_OK))
 
 
 def _kind_problem(path: Path, root: Path | None) -> tuple[str, str] | None:
-    """Reason and detail where `path` is not a regular file, or is a link that leads out of `root`."""
+    """Reason and detail where `path` is not a regular file, or is a link to a file outside `root`."""
     try:
         mode = path.lstat().st_mode
         if stat.S_ISLNK(mode):
             target = path.resolve(strict=True)
             if root is not None and not target.is_relative_to(root):
-                return "outside_source", f"it leads to {printable(target)}"
+                return "outside_source", f"it points to {printable(target)}"
             mode = target.stat().st_mode
     except RuntimeError:
-        return "unreadable", "a link that leads to itself"
+        return "unreadable", "a link that points to itself"
     except OSError as error:
         return "unreadable", error.strerror or ""
     if stat.S_ISREG(mode):

@@ -27,12 +27,12 @@ _SCHEMA = pa.schema(
 
 
 def write_manifest(path: Path, videos: Sequence[Video]) -> None:
-    """Write one parquet row a video, columns as the fields of `Video`."""
+    """Write one parquet row per video; the columns are the fields of `Video`."""
     write_table(path, pa.Table.from_pylist([asdict(video) for video in videos], _SCHEMA))
 
 
 def read_manifest(path: Path) -> list[Video]:
-    """The videos of a manifest. Raises SourceError where the file is missing."""
+    """The videos of a manifest. Raises SourceError if the file is missing."""
     try:
         return [Video(**row) for row in pq.read_table(path).to_pylist()]
     except FileNotFoundError:
@@ -40,9 +40,9 @@ def read_manifest(path: Path) -> list[Video]:
 
 
 def require_present(videos: Sequence[Video]) -> None:
-    """Raise SourceError where none of the videos is where ingest found it: they were moved or deleted."""
+    """Raise SourceError if no video is at the path where ingest found it: they were moved or deleted."""
     if videos and not any(Path(video.path).exists() for video in videos):
         raise SourceError(
-            f"none of the {len(videos)} videos is where ingest found it (the first: {videos[0].path}): bring them "
+            f"none of the {len(videos)} videos is where ingest found it (the first: {videos[0].path}): move them "
             "back, or ingest the source again (dvc repro --force ingest)"
         )

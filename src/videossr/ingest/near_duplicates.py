@@ -1,9 +1,9 @@
-"""Near-duplicates: videos that show the same in other bytes (another encoding, another size).
+"""Near-duplicates: videos with the same content in other bytes (another encoding, another size).
 
 All of them must be in one split. Two videos are near-duplicates where their durations are nearly equal and a picture of
 each has nearly the same gradient signs ("dHash": 256 bits that survive scaling and encoding). `signature` chooses the
-pictures. A video that shows no structure for long has no near-duplicate. Not found: cuts of a longer video, and copies
-with another beginning.
+pictures. A video whose pictures all have low contrast has no near-duplicate. Not found: cuts of a longer video, and
+copies with another beginning.
 """
 
 from collections.abc import Iterator, Sequence

@@ -1,4 +1,4 @@
-"""From a snapshot to files here: make the described videos, fetch remote ones, check that local ones did not change."""
+"""From a snapshot to local files: make described videos, fetch remote ones, check that local ones did not change."""
 
 import shutil
 from collections.abc import Iterable
@@ -23,15 +23,15 @@ from videossr.records import RejectedFile
 
 Obtained = tuple[list[Path], list[RejectedFile]]  # files to inspect, in the order of the snapshot, and rejected ones
 
-_LOOK_AGAIN = "the next run will look again (or run `dvc repro --force ingest`)"
+_NEXT_RUN = "the next run lists it again (or run `dvc repro --force ingest`)"
 
 
 def obtain_files(snapshot: Snapshot, seed: int, made_videos_dir: Path, fetched_dir: Path, workers: Workers) -> Obtained:
     """Local paths of what `snapshot` lists, and the files that are rejected before any is opened.
 
     Described videos are made with `seed` in `made_videos_dir`, which is emptied for every other source. Remote files
-    are fetched into `fetched_dir`, which every other source leaves as it is. Raises SourceError where the source can no
-    longer be used as a whole, StoreError where the disk is full.
+    are fetched into `fetched_dir`, which is not changed for any other source. Raises SourceError if the source can no
+    longer be used as a whole, StoreError if the disk is full.
     """
     if is_url(snapshot.source):
         _empty(made_videos_dir)
@@ -63,7 +63,7 @@ def _object_name_problem(name: str) -> tuple[str, str] | None:
     if problem := name_problem(Path(name)):
         return problem
     if PurePosixPath(name).is_absolute() or str(PurePosixPath(name)) != name:
-        return "bad_name", "the name is no plain path (//, /./ or / at its start): rename the object"
+        return "bad_name", "the name is not a plain path (//, /./ or / at its start): rename the object"
     return None
 
 
@@ -81,15 +81,15 @@ def _check_local(source: Path, entries: Iterable[LocalEntry]) -> Obtained:
 
 
 def _change(path: Path, entry: ListedFile) -> tuple[str, str] | None:
-    """Reason and detail where the file at `path` is not the one that was listed."""
+    """Reason and detail if the file at `path` is not the one that was listed."""
     try:
         file_stat = path.stat()
     except (FileNotFoundError, NotADirectoryError):
-        return "changed_while_read", f"it was listed and is gone: {_LOOK_AGAIN}"
+        return "changed_while_read", f"it was deleted after it was listed: {_NEXT_RUN}"
     except OSError as error:
         return "unreadable", error.strerror or ""
     if (file_stat.st_size, file_stat.st_mtime_ns) != (entry.size, entry.mtime_ns):
-        return "changed_while_read", f"it changed after it was listed: {_LOOK_AGAIN}"
+        return "changed_while_read", f"it changed after it was listed: {_NEXT_RUN}"
     return None
 
 

@@ -1,7 +1,7 @@
-"""A source behind a URL: which files it holds, and one sentence where it is out of reach.
+"""A source behind a URL: the files in it, and one sentence if it cannot be reached.
 
-Credentials come from where each store's own tools look for them (for S3 `AWS_PROFILE`, `AWS_ACCESS_KEY_ID`, `~/.aws`, a
-role): never from the URL, which is written into parameters and logs.
+Credentials come from the same places as those of the store's own tools (for S3 `AWS_PROFILE`, `AWS_ACCESS_KEY_ID`,
+`~/.aws`, a role), never from the URL, which is written into parameters and logs.
 """
 
 import re
@@ -64,7 +64,7 @@ class RemoteFolder:
             raise _unreachable(url, error) from None
 
     def require_exists(self) -> None:
-        """Raise SourceError where the folder is out of reach. Does not list its files."""
+        """Raise SourceError if the folder cannot be reached. Does not list its files."""
         try:
             self.file_system.info(self._root)
         except store_errors() as error:
@@ -98,25 +98,27 @@ def is_url(source: str) -> bool:
 
 
 def require_no_secret(url: str) -> None:
-    """Raise ConfigError where a URL carries a password, a signature or a token; the message does not repeat it."""
+    """Raise ConfigError if a URL contains a password, a signature or a token; the message does not repeat it."""
     if re.search(r":.*:.*@|[?]", url):
         raise ConfigError(
-            "a URL is written into parameters and logs, so it must carry no password (user:password@), no signature "
-            "and no token (?...), and this one does: give credentials by the environment (for S3 AWS_PROFILE, or "
+            "a URL is written into parameters and logs, so it must contain no password (user:password@), no signature "
+            "and no token (?...), but this one does: give credentials by the environment (for S3 AWS_PROFILE, or "
             "AWS_ACCESS_KEY_ID)"
         )
 
 
 def require_reachable(url: str) -> None:
-    """Raise SourceError where the folder at `url` is out of reach, ConfigError where the URL carries a secret."""
+    """Raise SourceError if the folder at `url` cannot be reached, ConfigError if the URL contains a secret."""
     require_no_secret(url)
     if urlsplit(url).scheme == "memory":
-        raise SourceError(f"the source {url} lives in one process, and each stage is one of its own: name another")
+        raise SourceError(
+            f"the source {url} exists in one process only, and each stage is another process: name another source"
+        )
     RemoteFolder(url).require_exists()
 
 
 def store_errors() -> tuple[type[Exception], ...]:
-    """Everything a store may raise. Call it in the `except` clause: by then the library of the error is imported."""
+    """All errors that a store may raise. Call it in the `except` clause: by then their libraries are imported."""
     imported = ((sys.modules.get(module), name) for module, name in _LIBRARY_ERRORS)
     return (ImportError, OSError, ValueError, *(getattr(module, name) for module, name in imported if module))
 
@@ -142,5 +144,5 @@ def _unreachable(url: str, error: Exception) -> SourceError:
         )
     return SourceError(
         f"the source {url} cannot be reached ({one_line(error)}): check the URL, the network and your credentials, and "
-        "run again; what was fetched is kept"
+        "run again; fetched files are kept"
     )

@@ -12,7 +12,7 @@ _CLEAR_CONTRAST = 16.0  # below it, as while a picture fades in, each encoding r
 
 @dataclass(frozen=True)
 class VisualSignature:
-    """`bits` are the gradient signs of 0 to 2 pictures: 256 bits a picture, 2 bytes a row of it."""
+    """`bits` are the gradient signs of 0 to 2 pictures: 256 bits per picture, 2 bytes per row of it."""
 
     bits: bytes
     duration_seconds: float

@@ -1,7 +1,7 @@
 """The snapshot of a source: names, sizes and times of its files, unopened. The graph watches it, and ingest reads it.
 
 If DVC watched the source itself, it would read and hash every byte of a folder before ingest does, wait on a named
-pipe, stop at a dangling link, and follow links out of the folder. Names, sizes and times cost one `stat` a file and
+pipe, stop at a dangling link, and follow links out of the folder. Names, sizes and times cost one `stat` per file and
 show the same changes.
 """
 
@@ -39,7 +39,7 @@ Entry = ListedFile | RejectedEntry | RemoteFile | Description
 
 @dataclass(frozen=True)
 class Snapshot:
-    """What `source` held when it was listed, in the order in which ingest inspects it.
+    """The content of `source` when it was listed, in the order in which ingest inspects it.
 
     The entries are local (`ListedFile`, `RejectedEntry`), remote (`RemoteFile`), or one `Description`.
     """
@@ -64,7 +64,7 @@ def take_snapshot(source: str, made_videos_dir: Path) -> Snapshot:
 
 
 def write_snapshot(path: Path, snapshot: Snapshot) -> None:
-    """Write a snapshot as JSON, one entry a line; equal snapshots have equal bytes.
+    """Write a snapshot as JSON, one entry per line; equal snapshots have equal bytes.
 
     Raises StoreError where the disk is full.
     """

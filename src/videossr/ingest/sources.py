@@ -1,4 +1,4 @@
-"""What a source is (a folder, a list of paths, a description of videos to make), and whether it can be used as a whole.
+"""The kinds of a source (a folder, a list of paths, a description of videos to make), and checks of the whole source.
 
 The URL of a folder is checked in `remote`.
 """
@@ -35,7 +35,7 @@ def require_source(source: str, made_videos_dir: Path) -> Path:
     path = expand_home(Path(source))
     _require_known_kind(path)
     if path.resolve().is_relative_to(made_videos_dir.resolve()):
-        raise SourceError(f"{path} is where made videos go and is emptied: keep your videos in another folder")
+        raise SourceError(f"{path} is the folder of made videos, which is emptied: keep your videos in another folder")
     return path
 
 
@@ -86,8 +86,8 @@ def _require_known_kind(source: Path) -> None:
         raise SourceError(f"the source {source} is neither a folder nor a file: set ingest.source to a folder")
     if stat.S_ISREG(mode) and source.suffix not in (*_LIST_SUFFIXES, *_DESCRIPTION_SUFFIXES):
         raise SourceError(
-            f"the source {source} is one file: name the folder that holds it, a list of paths (.txt, .parquet), or a "
-            ".yaml of made videos"
+            f"the source {source} is one file: name its folder, a list of paths (.txt, .parquet), or a .yaml that "
+            "describes videos to make"
         )
     if not os.access(source, os.R_OK | (os.X_OK if stat.S_ISDIR(mode) else 0)):
         raise SourceError(f"the source {source} cannot be read: give yourself the right to list it (chmod u+rx)")

@@ -1,11 +1,11 @@
-"""Make the videos of the embedded default: real H.264 files of small landscapes in which every puzzle has an answer.
+"""Make the videos of the embedded default: H.264 files of small landscapes on which every task has an answer.
 
 Colours, textures, speeds and layout differ from video to video. These conventions hold in every video, so that an edit
 is visible:
 - a light blue sky above a darker, warm ground shows rotation, swapped channels and negatives;
-- light from the left, ground that falls to the right, and objects that travel to the right show mirroring;
-- the sun sinks, the light fades, vines grow, leaves fall and the camera pans right: this arrow of time shows the order
-  of clips.
+- light from the left, ground that falls to the right, and objects that move to the right show mirroring;
+- the sun sinks, the light fades, vines grow, leaves fall and the camera pans right: this shows the order of
+  clips.
 No object is a plain filled circle, square or triangle: Object Counting draws those.
 """
 
@@ -100,7 +100,7 @@ def _encode(path: Path, frames: npt.NDArray[np.uint8], fps: int) -> None:
 
 @dataclass(frozen=True)
 class _MovingObject:
-    """A textured blob that travels to the right and bobs. Positions and distances are fractions of the frame."""
+    """A textured blob that moves to the right and bobs. Positions and distances are fractions of the frame."""
 
     sprite: Image
     start: tuple[float, float]

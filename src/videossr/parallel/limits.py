@@ -1,4 +1,4 @@
-"""What one item may cost, and why an item failed."""
+"""The limits of one item, and why an item failed."""
 
 from dataclasses import dataclass
 
@@ -7,7 +7,7 @@ from videossr.errors import ConfigError
 
 @dataclass(frozen=True)
 class Limits:
-    """What one item may cost: seconds on the clock, and memory above that of an idle process.
+    """The limits of one item: wall-clock seconds, and memory above that of an idle process.
 
     Memory is limited on Linux only; other systems do not count what a process has allocated.
     """

@@ -1,6 +1,6 @@
-"""Items on the machines of a Ray cluster, by the same supervised processes under the same limits.
+"""Run items on the machines of a Ray cluster, in the same supervised processes with the same limits.
 
-An item is a Ray task: Ray finds a processor for it and, when a machine dies, another one. The supervisor of the item's
+An item is a Ray task: Ray assigns a processor to it and, when a machine dies, another one. The supervisor of the item's
 process stays in the Ray worker from task to task. Items name files, which the nodes read, so the nodes share a file
 system, and each has this project installed.
 """
@@ -21,15 +21,15 @@ from videossr.errors import ConfigError
 from videossr.parallel.limits import Failure, Limits
 from videossr.parallel.supervisor import Supervisor
 
-# Ray reads these while it is imported.
-_QUIET = {
+# Ray reads these when it is imported.
+_RAY_SETTINGS = {
     "RAY_USAGE_STATS_ENABLED": "0",
-    "RAY_DISABLE_FAILURE_SIGNAL_HANDLER": "1",  # it prints a stack where a stage is asked to end
+    "RAY_DISABLE_FAILURE_SIGNAL_HANDLER": "1",  # it prints a stack when a stage gets SIGTERM
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
 }
 _INIT_OPTIONS: dict[str, Any] = {"log_to_driver": False, "logging_level": "error"}
 _POLL_SECONDS = 0.2  # between two checks whether a result is still wanted
-_CRASHED_TWICE = Failure("crashed", "the machine that had it, or its Ray worker, died, twice")
+_CRASHED_TWICE = Failure("crashed", "its machine or its Ray worker died, twice")
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ def ray_executors(cluster: RayCluster, function: bytes, limits: Limits | None) -
 class RayExecutor:
     """Runs one item at a time, anywhere on the cluster.
 
-    After `stop`, a running item is left to end by its limits and is not cancelled: a cancellation at the moment when
+    After `stop`, a running item is not cancelled and ends by its limits: a cancellation at the moment when
     its task ends kills the driver without a message (ray-project/ray, pull request 54798; seen with 2.60).
     """
 
@@ -116,7 +116,7 @@ def _run_on_node(job: _Job, item: bytes) -> bytes | Failure:
 
 def _connect(address: str) -> Any:
     """The module `ray`, connected. All maps of this process share one connection."""
-    for name, value in _QUIET.items():
+    for name, value in _RAY_SETTINGS.items():
         os.environ.setdefault(name, value)
     try:
         import ray
@@ -139,7 +139,7 @@ def _connect(address: str) -> Any:
 
 
 def _require_listening(address: str) -> None:
-    """Raise OSError where nothing listens at `address`; Ray would take minutes to find out."""
+    """Raise OSError where nothing listens at `address`; Ray would wait for minutes."""
     host, _, port = address.rpartition("/")[2].rpartition(":")
     if port.isdecimal():  # other addresses, such as `auto`, are resolved by Ray
         socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()

@@ -35,7 +35,7 @@ class _ProcessDied(Exception):
 def _detect_death() -> Iterator[None]:
     try:
         yield
-    except (EOFError, OSError) as error:  # OSError also where half a message was received
+    except (EOFError, OSError) as error:  # OSError also when only half of a message was received
         raise _ProcessDied from error
 
 
@@ -46,7 +46,7 @@ class _Worker:
 
     @property
     def resident_bytes(self) -> int:
-        """Memory that the process holds; 0 where the system does not tell."""
+        """Memory that the process holds; 0 where the system does not report it."""
         try:
             pages = Path(f"/proc/{self.process.pid}/statm").read_text(encoding="ascii").split()[1]
         except OSError:
@@ -88,7 +88,7 @@ class Supervisor:
             return self._failure_of(answer) if isinstance(answer, Raised) else answer or _CRASHED_TWICE
 
     def stop(self) -> None:
-        """Kill the process, whatever it does, and start no other."""
+        """Kill the process, even during an item, and start no other."""
         with self._start_lock:
             self._is_stopped = True
             worker = self._worker
@@ -150,7 +150,7 @@ class Supervisor:
         if not self._folder.is_dir():
             raise ConfigError(
                 f"{platform.node()} has no folder {self._folder}: the machines of a cluster must share the project's "
-                "file system, at the same place"
+                "file system, at the same path"
             )
         with self._start_lock:
             if self._is_stopped:

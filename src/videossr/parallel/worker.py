@@ -1,7 +1,7 @@
 """The worker process: one function over items that arrive one at a time.
 
 The process is started with `python -m` and not by multiprocessing: ffmpeg and its threads do not survive a fork, and
-multiprocessing's spawn first imports the main module of the program, which no item needs.
+multiprocessing's spawn first imports the main module of the program, which items do not need.
 """
 
 import os
@@ -25,7 +25,7 @@ from typing import Any
 from videossr.errors import VideoSSRError
 from videossr.parallel.limits import Limits
 
-# Memory that a decoder frees stays with the process, scattered over the heap. Giving it back takes milliseconds.
+# Memory that a decoder frees stays with the process, scattered over the heap. Returning it takes milliseconds.
 _TRIM_SECONDS = 1.0
 
 

@@ -105,15 +105,15 @@ def _saved_bytes(layers: int, layer_bytes: int, input_bytes: int, checkpointing:
 
 
 def cache_bytes(text: TextSizes, tokens: int, value_bytes: int) -> int:
-    """Bytes of the keys and values of `tokens` over all layers, at `value_bytes` a number."""
+    """Bytes of the keys and values of `tokens` over all layers, at `value_bytes` per number."""
     return 2 * text.layers * text.kv_heads * text.head_width * value_bytes * tokens
 
 
 def rollout_cache_bytes(text: TextSizes, prompts: int, prompt_tokens: int, train: TrainParams, completion: int) -> int:
     """Bytes of the key-value cache of `prompts` groups, with completions of `completion` tokens.
 
-    With a shared prefix a prompt is cached once a group, in the dtype of computation. Without one it is cached once a
-    completion, in the dtype that the keys leave their norm in: under autocast float32.
+    With a shared prefix, a prompt is cached once per group, in the dtype of computation. Without one, it is cached once
+    per completion, in the dtype of the normalised keys: float32 under autocast.
     """
     precision, size = run_precision(train), train.grpo.group_size
     if has_shared_prefix(train):

@@ -31,14 +31,14 @@ def _sizes_table(plan: Plan) -> Table:
     rows = {
         "parameters, vision tower": f"{plan.architecture.vision.parameters:,}",
         "parameters, language model": f"{plan.architecture.text.parameters:,}",
-        "parameters that learn": f"{plan.trainable_parameters:,}",
-        "weights that learn are held in": _weight_dtype(plan),
-        "tokens a prompt, visual": f"{plan.visual_tokens:,.0f}",
-        "tokens a prompt, text (about)": f"{plan.text_tokens:,.0f}",
-        "tokens, longest prompt": f"{plan.longest_tokens:,} of {grpo.max_prompt_tokens:,}",
-        "tokens a completion (assumed)": f"{plan.completion_tokens:,}",
-        "prompts x completions a step": f"{grpo.prompts_per_step} x {grpo.group_size}",
-        "tokens a step": f"{plan.step_tokens:,.0f}",
+        "trainable parameters": f"{plan.trainable_parameters:,}",
+        "dtype of trainable weights": _weight_dtype(plan),
+        "visual tokens per prompt": f"{plan.visual_tokens:,.0f}",
+        "text tokens per prompt (estimate)": f"{plan.text_tokens:,.0f}",
+        "tokens of the longest prompt": f"{plan.longest_tokens:,} of {grpo.max_prompt_tokens:,}",
+        "tokens per completion (assumed)": f"{plan.completion_tokens:,}",
+        "prompts x completions per step": f"{grpo.prompts_per_step} x {grpo.group_size}",
+        "tokens per step": f"{plan.step_tokens:,.0f}",
         "steps": f"{grpo.steps:,}",
         "GPUs": str(plan.train.processes),
     }
@@ -62,7 +62,7 @@ def _memory_table(plan: Plan) -> Table:
     grpo = plan.train.grpo
     expected, at_limit = plan.memory, plan.memory_at_limit
     lengths = f"{plan.completion_tokens} tokens", f"{grpo.max_completion_tokens:,} (the limit)"
-    table = _new_table("GiB a GPU, by the length of completions", "", *lengths)
+    table = _new_table("GiB per GPU, by the length of completions", "", *lengths)
     labels = {
         **dict(zip(PERSISTENT, PERSISTENT, strict=True)),
         "activations": "loss: activations, checkpointed",
@@ -73,13 +73,13 @@ def _memory_table(plan: Plan) -> Table:
         table.add_row(label, _gibibytes(expected[kind]), _gibibytes(at_limit[kind]))
     peaks = [peak_bytes(memory, grpo.gradient_checkpointing) for memory in (expected, at_limit)]
     table.add_section()
-    table.add_row("at once (the larger of loss and rollout)", *map(_gibibytes, peaks))
+    table.add_row("peak (the larger of loss and rollout)", *map(_gibibytes, peaks))
     table.add_row("smallest card that holds it", *map(_smallest_card, peaks))
     return table
 
 
 def _operations_table(plan: Plan) -> Table:
-    table = _new_table("TFLOP a prompt with its group", "", "prompt once", "prompt repeated", "ratio")
+    table = _new_table("TFLOP per prompt with its group", "", "prompt once", "prompt repeated", "ratio")
     for name in ("rollout", "reference", "loss", "total"):
         shared, repeated = getattr(plan.shared_operations, name), getattr(plan.repeated_operations, name)
         ratio = f"{repeated / shared:.1f}" if shared else "-"
@@ -93,9 +93,9 @@ def hours_table(plan: Plan, tflops: Sequence[float], groups_per_second: Mapping[
     table = _new_table(
         f"hours of {plan.train.grpo.steps:,} steps on {plan.train.processes} GPU(s)", "", "hours", "GPU-hours"
     )
-    hours = {f"at {rate:g} TFLOP/s a GPU": plan.hours_at_tflops(rate) for rate in tflops}
+    hours = {f"at {rate:g} TFLOP/s per GPU": plan.hours_at_tflops(rate) for rate in tflops}
     for name, rate in groups_per_second.items():
-        hours[f"at {rate:g} groups/s a GPU ({name})"] = plan.hours_at_throughput(rate)
+        hours[f"at {rate:g} groups/s per GPU ({name})"] = plan.hours_at_throughput(rate)
     for label, value in hours.items():
         table.add_row(label, f"{value:,.3g}", f"{value * plan.train.processes:,.3g}")
     return table

@@ -1,7 +1,7 @@
-"""The best constant answer to a kind of sample: what a policy can score without looking at the video.
+"""The best constant answer to a kind of sample, and its reward: what a policy can score without seeing the video.
 
-`blind_floors` gives the smooth reward of that answer, the floor above which skill begins. With the paper's parameters:
-grounding 0.31, counting 0.58, jigsaw 0.35.
+The blind floor of a task is the mean smooth reward of that answer; training counts reward above it as skill. With the
+paper's parameters: grounding 0.31, counting 0.58, jigsaw 0.35.
 """
 
 from collections import defaultdict
@@ -35,7 +35,7 @@ def grid_intervals(num_steps: int) -> list[Interval]:
 
 
 def blind_floors(samples: Sequence[Sample]) -> dict[str, float]:
-    """The smooth reward of the best constant answer, by task: the mean over its variants, weighted by their samples."""
+    """The blind floor of each task: the mean over its variants, weighted by their numbers of samples."""
     by_kind: dict[tuple[str, str], list[Sample]] = defaultdict(list)
     for sample in samples:
         by_kind[sample.task, sample.variant].append(sample)

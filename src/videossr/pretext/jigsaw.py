@@ -2,7 +2,7 @@
 
 The stored frames are cut into equal clips, which are shown as separate videos in another order. The answer is the
 inverse permutation, one digit for each clip: the number of the clip that plays first, of the one that plays second, and
-so on. The times of each clip start at zero, so that no time stamp gives the order away.
+so on. The times of each clip start at zero, so that no time stamp reveals the order.
 
 Differs: never the identity order.
 """

@@ -35,7 +35,7 @@ _LUMA = np.tile(np.array([0.299, 0.587, 0.114], np.float32), (3, 1))  # Rec. 601
 
 @dataclass(frozen=True)
 class Perturbation:
-    """One way to tamper with an interval of frames.
+    """One kind of edit of an interval of frames.
 
     - `description` completes "During one part of this video ..." in the question.
     - `draw_params(rng, length)` returns the JSON-ready parameters for an interval of `length` >= 2 frames.
@@ -43,7 +43,7 @@ class Perturbation:
     - `stride_ratio` is the ratio of the strides through the stored frames (outside, inside the interval).
     - `needs_donor` means that the frames inside come from another video.
 
-    `stride_ratio` and `needs_donor` are all that `slow`, `fast` and `swap` do: their `apply` only copies.
+    `slow`, `fast` and `swap` act through `stride_ratio` and `needs_donor` alone: their `apply` only copies.
     """
 
     name: str

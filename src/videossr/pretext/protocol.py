@@ -16,7 +16,7 @@ _BLOCK_PIXELS = 4  # side of an averaged block; sides of stored frames are multi
 class PretextTask(Protocol):
     """A pretext task: a frozen dataclass whose fields are its section of the parameters.
 
-    The tests hold every task to these laws. The answer scores 1 against itself and follows from the edit alone. The
+    The tests check these rules for every task. The answer scores 1 against itself and follows from the edit alone. The
     same generator state gives the same sample. Rendering changes neither the store nor the frames outside the edit.
     """
 
@@ -29,7 +29,7 @@ class PretextTask(Protocol):
     def generate(self, video: FrameTimes, variant: str, rng: np.random.Generator, donors: Sequence[str] = ()) -> Sample:
         """Draw a sample without reading pixels; `donors` are the ids of videos whose frames it may insert.
 
-        `sample_id` is empty: the data set names its samples.
+        `sample_id` is empty: the data set assigns it.
         """
         ...
 
@@ -53,7 +53,7 @@ class PretextTask(Protocol):
 def shown_indices(num_stored: int, num_shown: int) -> NDArray[np.intp]:
     """Indices of `num_shown` of the stored frames: every k-th, from the first.
 
-    Raises ConfigError if `num_stored` is no multiple of `num_shown`: the shown frames would not be evenly spaced.
+    Raises ConfigError if `num_stored` is not a multiple of `num_shown`: the shown frames would not be evenly spaced.
     """
     if num_shown < 1 or num_stored % num_shown:
         raise ConfigError(

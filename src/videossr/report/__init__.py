@@ -1,4 +1,4 @@
-"""The report: one page about a run: which videos, which samples, how training went, and whether it helped."""
+"""The report: one page about a run: its videos and samples, its training, and the gain."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -74,6 +74,6 @@ def _figures(inputs: ReportInputs, sheets: Sequence[ContactSheet | MissingSheet]
     drawn = [sheet for sheet in sheets if isinstance(sheet, ContactSheet)]
     for task in dict.fromkeys(sheet.sample.task for sheet in drawn):
         of_task = [sheet for sheet in drawn if sheet.sample.task == task]
-        # Photographs need no finer resolution; it would only make the file larger.
+        # A finer resolution would not show more and would make the file larger.
         figures[f"samples_{task}.png"] = charts.png(charts.sample_sheets(of_task), dots_per_inch=100)
     return figures

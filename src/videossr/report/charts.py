@@ -47,8 +47,8 @@ REWARD_PANELS = (
     CurvePanel("Warm start: loss", "warmup", ("loss",)),
     CurvePanel("GRPO: mean reward", "grpo", ("reward",)),
     CurvePanel("GRPO: reward by task", "grpo", _by_task("reward")),
-    CurvePanel("GRPO: skill above the blind baseline", "grpo", _by_task("skill")),
-    CurvePanel("GRPO: groups without advantage", "grpo", _by_task("zero_variance"), "zero_variance", "share"),
+    CurvePanel("GRPO: skill above the blind floor", "grpo", _by_task("skill")),
+    CurvePanel("GRPO: groups without variance", "grpo", _by_task("zero_variance"), "zero_variance", "share"),
     CurvePanel("GRPO: replies that can be parsed", "grpo", _by_task("parsed"), scale="share"),
     CurvePanel("GRPO: level of the curriculum", "grpo", _by_task("level"), scale="whole"),
 )

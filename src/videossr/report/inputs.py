@@ -1,4 +1,4 @@
-"""The inputs of the report: everything that the stages before have written."""
+"""The inputs of the report: the outputs of the earlier stages."""
 
 import json
 from collections.abc import Mapping, Sequence

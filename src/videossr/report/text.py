@@ -1,4 +1,4 @@
-"""The sentences of the report. They claim no more than the intervals allow."""
+"""The sentences of the report. A sentence claims an effect only if its interval excludes zero."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -137,7 +137,7 @@ def training_sentences(curves: Mapping[str, Any]) -> list[str]:
     if "vision_sensitivity_nats" in curves:
         sentences.append(
             "A check before GRPO showed that the loss depends on the video: other pixels in its place changed the "
-            f"log-probabilities of the right answers by up to {curves['vision_sensitivity_nats']:.2g} nats."
+            f"log-probabilities of the right answers by at least {curves['vision_sensitivity_nats']:.2g} nats."
         )
     reward = series(curves.get("grpo", []), "reward")
     if reward:

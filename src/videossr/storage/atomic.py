@@ -1,4 +1,4 @@
-"""The one way to write a file or a folder: under a temporary name beside it, then renamed.
+"""The only way to write a file or a folder: under a temporary name beside it, then renamed.
 
 A reader never sees half a file. A file is never written over in place: DVC's cache may be hard-linked to it.
 """
@@ -24,16 +24,14 @@ def explain_full_disk(path: Path) -> Iterator[None]:
     except OSError as error:
         if error.errno not in _NO_SPACE:
             raise
-        raise StoreError(
-            f"no room is left to write {path}: free some space and run again, what is done is kept"
-        ) from None
+        raise StoreError(f"no space is left to write {path}: free some and run again; finished work is kept") from None
 
 
 @contextmanager
 def atomic_file(path: Path) -> Iterator[Path]:
-    """Yield a temporary path to write; when the body ends well, it becomes `path`.
+    """Yield a temporary path to write; when the body ends without an error, it becomes `path`.
 
-    A missing folder is made. After an error `path` is as before. Raises StoreError where the disk is full.
+    A missing folder is created. After an error `path` is unchanged. Raises StoreError where the disk is full.
     """
     temporary = path.with_name(path.name + ".partial")
     with explain_full_disk(path):
@@ -45,7 +43,7 @@ def atomic_file(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def atomic_folder(path: Path) -> Iterator[Path]:
-    """Yield an empty temporary folder to fill; when the body ends well, it becomes `path` in place of an older one.
+    """Yield an empty temporary folder to fill; when the body ends without an error, it replaces `path`.
 
     Raises StoreError where the disk is full.
     """

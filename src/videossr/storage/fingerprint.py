@@ -1,4 +1,4 @@
-"""Fingerprints: which code and libraries made a result, and which bytes lie in a folder."""
+"""Fingerprints: of the code and libraries that made a result, and of the bytes in a folder."""
 
 import hashlib
 from collections.abc import Iterable
@@ -20,7 +20,7 @@ def code_fingerprint(patterns: Iterable[str], libraries: Iterable[str]) -> str:
 
 
 def folder_fingerprint(folder: Path) -> str:
-    """Hex SHA-256 over the names and bytes of every file below `folder`: what tells one checkpoint from another."""
+    """Hex SHA-256 over the names and bytes of every file below `folder`. It identifies a checkpoint."""
     digest = hashlib.sha256()
     for path in sorted(path for path in folder.rglob("*") if path.is_file()):
         digest.update(path.relative_to(folder).as_posix().encode() + b"\0")

@@ -1,4 +1,4 @@
-"""Files of JSON lines that grow while work goes on: one object a line, appended whole, read up to the first damage.
+"""Files of JSON lines that grow during a run: one object per line, appended whole, read up to the first damaged line.
 
 A kill or a full disk leaves a prefix of what was written, so at most the last line is damaged.
 """
@@ -29,7 +29,7 @@ def read_jsonl(path: Path) -> list[dict[str, Any]]:
 
 
 def append_jsonl(path: Path, rows: Iterable[Mapping[str, Any]], *, sync: bool = False) -> None:
-    """Append rows to a file, which is made where it is missing; a damaged last line is removed first.
+    """Append rows to a file, which is created if it is missing; a damaged last line is removed first.
 
     `sync` waits until the rows are on the disk. Raises StoreError where the disk is full.
     """
@@ -44,7 +44,7 @@ def append_jsonl(path: Path, rows: Iterable[Mapping[str, Any]], *, sync: bool = 
 
 
 def _whole_bytes(path: Path) -> int:
-    """How many bytes of a file belong to lines that were written to their end."""
+    """The number of bytes of a file that belong to complete lines."""
     with path.open("rb") as file:
         end = file.seek(0, os.SEEK_END)
         while end:

@@ -1,4 +1,4 @@
-"""The quarantine: the table of rejected files, one row a file that cannot be used."""
+"""The quarantine: the table of rejected files, one row per file that cannot be used."""
 
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -15,12 +15,12 @@ _SCHEMA = pa.schema([("path", pa.string()), ("reason", pa.string()), ("detail", 
 
 
 def write_quarantine(path: Path, rejected: Sequence[RejectedFile]) -> None:
-    """Write one parquet row a rejected file: path, reason, detail."""
+    """Write one parquet row per rejected file: path, reason, detail."""
     write_table(path, pa.Table.from_pylist([asdict(item) for item in rejected], _SCHEMA))
 
 
 def read_quarantine(path: Path) -> list[RejectedFile]:
-    """The rows of a quarantine. Raises StoreError where there is none."""
+    """The rows of a quarantine. Raises StoreError if the file is missing."""
     try:
         return [RejectedFile(**row) for row in pq.read_table(path).to_pylist()]
     except FileNotFoundError:

@@ -58,7 +58,7 @@ def send_pending_run(client: "MlflowClient", experiment: str, pending: PendingRu
 
 
 def write_params(client: "MlflowClient", run_id: str, values: Mapping[str, Any]) -> None:
-    """Record parameters, nested ones by dotted names. MLflow keeps the parameters that the run already has."""
+    """Record parameters, nested ones by dotted names. Parameters that the run already has do not change."""
     from mlflow.entities import Param
 
     client.log_batch(run_id, params=[Param(name, str(value)) for name, value in _flatten(values).items()])

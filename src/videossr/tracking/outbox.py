@@ -1,4 +1,4 @@
-"""Results that MLflow could not record: one file per run, kept until the MLflow database works again."""
+"""Results that MLflow could not record: one file per run, stored until the MLflow database works again."""
 
 import uuid
 from collections.abc import Iterator, Mapping

@@ -68,7 +68,7 @@ def _create_version(client: "MlflowClient", run_id: str, model_id: str, lineage:
     hashes = {f"md5:{path}": md5 for path, md5 in lineage.data.items()}
     tags = {_POLICY_TAG: lineage.policy, "git.commit": lineage.commit, "dvc.lock": lineage.lock, **hashes}
     if not client.search_registered_models(f"name = '{MLFLOW_NAME}'"):
-        client.create_registered_model(MLFLOW_NAME, description="Post-trained on puzzles cut out of unlabelled videos.")
+        client.create_registered_model(MLFLOW_NAME, description="Post-trained on samples made from unlabelled videos.")
     version = client.create_model_version(MLFLOW_NAME, f"models:/{model_id}", run_id, tags, model_id=model_id)
     return _to_version(version)
 
@@ -126,7 +126,7 @@ def load_artifact(project: Path, version: RegisteredVersion, path: str) -> Path 
 def checkpoint_folder(project: Path, version: RegisteredVersion) -> Path:
     """The folder of a version's checkpoint, for `videossr.models.checkpoint.load_policy`.
 
-    Raises PolicyError when its files are missing: MLflow stores absolute paths, which are wrong once a project moved.
+    Raises PolicyError when its files are missing: MLflow stores absolute paths, which moving the project breaks.
     """
     from mlflow.exceptions import MlflowException
 
@@ -134,7 +134,7 @@ def checkpoint_folder(project: Path, version: RegisteredVersion) -> Path:
         model = Path(configured_mlflow(project).artifacts.download_artifacts(f"models:/{MLFLOW_NAME}/{version.number}"))
     except (MlflowException, OSError) as error:
         raise PolicyError(
-            f"the files of version {version.number} are gone ({error}): train and promote again"
+            f"the files of version {version.number} cannot be loaded ({error}): train and promote again"
         ) from None
     return model / "artifacts" / "policy"
 

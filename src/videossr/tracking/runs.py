@@ -48,7 +48,7 @@ class Run:
             self._outbox.add_point(point)
 
     def log_params(self, values: Mapping[str, Any]) -> None:
-        """Record parameters, nested ones by dotted names. A resumed run keeps the parameters that it has."""
+        """Record parameters, nested ones by dotted names. The parameters of a resumed run do not change."""
         self._record(lambda client: write_params(client, self.run_id, values))
 
     def log_artifacts(self, paths: Sequence[Path], folder: str | None = None) -> None:
@@ -68,7 +68,7 @@ class Run:
         try:
             write(self._client)
         except mlflow_errors() as error:
-            logger.warning("MLflow records no more of this run (%s); its metrics are kept and sent later", error)
+            logger.warning("MLflow stopped recording this run (%s); its metrics are stored and sent later", error)
             self._client = None
         return self._client is not None
 
@@ -104,8 +104,8 @@ def _start_run(project: Path, stage: str, params: Mapping[str, Any], resume: Pat
         for pending in pending_runs(outbox_folder):
             if pending.status == "FINISHED":
                 send_pending_run(client, experiment, pending)
-        # `resume` may name a pending run. If that run has finished, MLflow knows it by now, and it is not reopened. If
-        # it was killed, it is reopened here and receives its own pending steps below.
+        # `resume` may name a pending run. If that run has finished, MLflow has its status, and it is not reopened.
+        # If it was killed, it is reopened here and receives its own pending steps below.
         tags = run_tags(stage, git_commit(project))
         run_id = reopen_run(client, run_id) or create_run(client, experiment, stage, tags)
         if resume is not None:
@@ -114,7 +114,7 @@ def _start_run(project: Path, stage: str, params: Mapping[str, Any], resume: Pat
             continues = resume is not None and _continues(client, pending, run_id, stage, params)
             send_pending_run(client, experiment, pending, run_id if continues else "")
     except mlflow_errors() as error:
-        logger.warning("MLflow cannot record this run (%s); its metrics are kept and sent later", error)
+        logger.warning("MLflow cannot record this run (%s); its metrics are stored and sent later", error)
         return Run(None, run_id, Outbox(outbox_folder, run_id, stage, params))
     return Run(client, run_id, Outbox(outbox_folder, run_id, stage, params))
 
