@@ -19,6 +19,7 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
 from videossr.models.backbone import backbone
+from videossr.models.branched_delta_net import DELTA_NETS, use_branched_delta_nets
 
 BRANCHED = "branched"
 SLICED = "sliced"
@@ -32,11 +33,33 @@ def use_branched_attention(model: Any) -> None:
     if base.config.vision_config.model_type in _TOWERS_OF_SLICES:
         parts["vision_config"] = SLICED
     base.set_attn_implementation(parts)
+    use_branched_delta_nets(base.language_model)
 
 
 def uses_branched_attention(model: Any) -> bool:
     """Whether `use_branched_attention` was called on this model."""
     return backbone(model).config.text_config._attn_implementation == BRANCHED
+
+
+def unshareable_layer(model: Any) -> str | None:
+    """A type of layer by which completions would see one another in a packed row; None where there is none.
+
+    Decided from the layers themselves. Known to be exact are full attention and Gated DeltaNet, beside norms and MLPs,
+    which treat each token alone. A sliding window counts places in the row, and any other mixer of tokens is unknown.
+    """
+    for layer in backbone(model).language_model.layers:
+        for name, module in layer.named_children():
+            if isinstance(module, DELTA_NETS) or name in ("mlp", "feed_forward") or "norm" in name:
+                continue
+            is_attention = name == "self_attn" and hasattr(module, "is_causal")
+            if not is_attention or getattr(module, "sliding_window", None) is not None:
+                return type(module).__name__ + (" with a sliding window" if is_attention else "")
+    return None
+
+
+def has_recurrent_layers(model: Any) -> bool:
+    """Whether a layer of the language model carries a state from token to token."""
+    return any(isinstance(module, DELTA_NETS) for module in backbone(model).language_model.modules())
 
 
 def slice_arguments(model: Any, grids: torch.Tensor) -> dict[str, Any]:

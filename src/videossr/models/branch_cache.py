@@ -6,24 +6,40 @@ from typing import Any
 import torch
 from torch.nn.functional import pad
 from transformers import DynamicCache
-from transformers.cache_utils import Cache, CacheLayerMixin
+from transformers.cache_utils import Cache, CacheLayerMixin, LinearAttentionLayer
 
 
 class BranchCache(Cache):
     """Keys and values of B prompts and of the tokens of their branches, in the dtype that the model computes in."""
 
     @classmethod
-    def from_prefills(cls, prefills: Sequence[DynamicCache], width: int) -> "BranchCache":
-        """Join the caches of several prefill passes, of at most `width` tokens each, and empty them."""
-        layers = []
+    def from_prefills(cls, prefills: Sequence[DynamicCache], width: int, group_size: int) -> "BranchCache":
+        """Join the caches of several prefill passes, of at most `width` tokens each, and empty them.
+
+        Linear attention has a state in place of keys; each of the `group_size` branches of a prompt gets a copy of it.
+        """
+        layers: list[CacheLayerMixin] = []
         for parts in zip(*(prefill.layers for prefill in prefills), strict=True):
-            layers.append(_BranchLayer(*(_join([getattr(part, name) for part in parts], width) for name in _STATES)))
+            if isinstance(parts[0], LinearAttentionLayer):
+                layers.append(_repeat_states(parts, group_size))
+            else:
+                keys, values = (_join([getattr(part, name) for part in parts], width) for name in ("keys", "values"))
+                layers.append(_BranchLayer(keys, values))
             for part in parts:
                 part.reset()
         return cls(layers=layers)
 
 
-_STATES = ("keys", "values")
+def _repeat_states(parts: Sequence[LinearAttentionLayer], group_size: int) -> LinearAttentionLayer:
+    """A layer with the states of all prompts, each `group_size` times."""
+    convolution, recurrent = (
+        torch.cat([getattr(part, name)[0] for part in parts]).repeat_interleave(group_size, dim=0)
+        for name in ("conv_states", "recurrent_states")
+    )
+    layer = LinearAttentionLayer()
+    layer.update_conv_state(convolution)
+    layer.update_recurrent_state(recurrent)
+    return layer
 
 
 class _BranchLayer(CacheLayerMixin):

@@ -7,9 +7,11 @@ import torch
 from transformers import AutoModelForImageTextToText, AutoProcessor, PreTrainedModel, ProcessorMixin
 
 from videossr.errors import PolicyError
+from videossr.models.attention import use_branched_attention
 from videossr.models.qwen import QwenPolicy
 
 ADAPTER_CONFIG = "adapter_config.json"  # marks a folder of adapter weights for another checkpoint
+ANSWER_DTYPE = {"cuda": "bfloat16", "cpu": "float32"}
 POLICY_POINTER = "policy.json"  # in models/start, holds the name of a policy that is loaded from elsewhere
 
 
@@ -68,12 +70,15 @@ def _load_failure(name_or_path: str | Path, error: Exception) -> str:
     )
 
 
-def load_policy(name_or_path: str | Path, max_new_tokens: int = 32) -> QwenPolicy:
+def load_policy(name_or_path: str | Path, max_new_tokens: int = 32, dtype: str | None = None) -> QwenPolicy:
     """Load a checkpoint as a policy, on the GPU if there is one.
 
-    Raises PolicyError when it cannot be loaded, or when it does not accept videos.
+    `dtype` is the precision it answers in, whatever its weights are stored in: bfloat16 on a GPU and float32 on a CPU
+    where it is not given, so that a policy before and after training is judged alike. Raises PolicyError when it cannot
+    be loaded, or when it does not accept videos.
     """
     processor = load_processor(name_or_path)
-    model = load_model(name_or_path)
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    return QwenPolicy(model.to(device), processor, max_new_tokens)
+    model = load_model(name_or_path, dtype or ANSWER_DTYPE[device]).to(device)
+    use_branched_attention(model)
+    return QwenPolicy(model, processor, max_new_tokens)

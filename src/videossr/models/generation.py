@@ -16,6 +16,7 @@ import torch
 from torch.nn.functional import pad
 from transformers import DynamicCache, GenerationConfig, LogitsProcessor
 
+from videossr.models.attention import has_recurrent_layers
 from videossr.models.backbone import backbone, unwrap
 from videossr.models.branch_cache import BranchCache
 from videossr.models.encode_prompt import EncodedPrompt
@@ -48,7 +49,6 @@ def end_token_ids(model: Any, tokenizer: Any) -> tuple[int, ...]:
     return tuple(sorted({*ids, tokenizer.eos_token_id}))
 
 
-@torch.no_grad()
 def generate_branches(
     model: Any,
     prompts: Sequence[EncodedPrompt],
@@ -64,10 +64,40 @@ def generate_branches(
     that hold shards of one model in step until the last of them has ended.
     """
     choose = _TokenChoice(decoding, seeds, group_size, unwrap(model).device)
+    return _generate(model, prompts, group_size, decoding, choose, synced)
+
+
+def generate_scored_branches(
+    model: Any,
+    prompts: Sequence[EncodedPrompt],
+    group_size: int,
+    decoding: Decoding,
+    seeds: Sequence[int] | None = None,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """The completions of `generate_branches`, and the log-probability of each token when it was chosen.
+
+    The second is float [rows, C]: of the distribution at `decoding.temperature`, at 1 in greedy decoding.
+    """
+    choose = _ScoredTokenChoice(decoding, seeds, group_size, unwrap(model).device)
+    tokens = _generate(model, prompts, group_size, decoding, choose, synced=False)
+    return tokens, torch.stack(choose.logps, dim=-1).flatten(0, 1)
+
+
+@torch.no_grad()
+def _generate(
+    model: Any,
+    prompts: Sequence[EncodedPrompt],
+    group_size: int,
+    decoding: Decoding,
+    choose: "_TokenChoice",
+    synced: bool,
+) -> torch.Tensor:
     with _evaluation_mode(model):
-        cache, logits = _prefill(model, prompts, 1 if synced else _TOKENS_PER_PREFILL)
+        # Sharded models must run as many passes on every process, and a recurrent state must not read padding.
+        single = synced or has_recurrent_layers(model)
+        cache, logits = _prefill(model, prompts, group_size, 1 if single else _TOKENS_PER_PREFILL)
         columns = [choose(logits[:, None].expand(-1, group_size, -1))]
-        layout = _BranchLayout(model, prompts, group_size, cache.get_seq_length())
+        layout = _BranchLayout(model, prompts, group_size)
         while len(columns) < decoding.max_new_tokens and choose.is_running(synced):
             inputs = layout.inputs(columns[-1], step=len(columns) - 1)
             columns.append(choose(model(**inputs, past_key_values=cache, use_cache=True).logits))
@@ -133,13 +163,15 @@ def _without_generation_settings(model: Any) -> Iterator[None]:
         model.generation_config = settings
 
 
-def _prefill(model: Any, prompts: Sequence[EncodedPrompt], tokens_per_pass: int) -> tuple[BranchCache, torch.Tensor]:
+def _prefill(
+    model: Any, prompts: Sequence[EncodedPrompt], group_size: int, tokens_per_pass: int
+) -> tuple[BranchCache, torch.Tensor]:
     """The cache of all prompts, one row each, and the logits [prompts, V] after their last tokens."""
     width = max(len(prompt) for prompt in prompts)
     per_pass = max(1, tokens_per_pass // width)
     passes = [_prefill_pass(model, prompts[i : i + per_pass]) for i in range(0, len(prompts), per_pass)]
     caches, logits = zip(*passes, strict=True)
-    return BranchCache.from_prefills(caches, width), torch.cat(logits)
+    return BranchCache.from_prefills(caches, width, group_size), torch.cat(logits)
 
 
 def _prefill_pass(model: Any, prompts: Sequence[EncodedPrompt]) -> tuple[DynamicCache, torch.Tensor]:
@@ -163,12 +195,12 @@ def _prefill_pass(model: Any, prompts: Sequence[EncodedPrompt]) -> tuple[Dynamic
 class _BranchLayout:
     """Positions and mask of the branches' tokens: a branch sees its prompt and its own tokens."""
 
-    def __init__(self, model: Any, prompts: Sequence[EncodedPrompt], group_size: int, width: int) -> None:
+    def __init__(self, model: Any, prompts: Sequence[EncodedPrompt], group_size: int) -> None:
         device = unwrap(model).device
         ends = [int(prompt_positions(model, prompt)[1:, -1].max()) for prompt in prompts]
         self._next_position = torch.tensor(ends, device=device)[:, None].expand(-1, group_size) + 1
         lengths = torch.tensor([len(prompt) for prompt in prompts], device=device)
-        is_prompt = torch.arange(width, device=device) < lengths[:, None]
+        is_prompt = torch.arange(max(map(len, prompts)), device=device) < lengths[:, None]
         self._mask = is_prompt[:, None, None].expand(-1, 1, group_size, -1)
         self._own_token = torch.eye(group_size, dtype=torch.bool, device=device).expand(len(prompts), 1, -1, -1)
 
@@ -194,12 +226,15 @@ class _TokenChoice:
 
     def __call__(self, logits: torch.Tensor) -> torch.Tensor:
         """From logits [prompts, G, V] to token ids [prompts, G]."""
-        scores = logits.index_fill(-1, self._suppressed_ids, -torch.inf)
-        for noise in self._noise:
-            scores = noise(None, scores.flatten(0, 1)).view_as(scores)
-        tokens = scores.argmax(dim=-1).masked_fill(self._has_ended, self._pad_id)
+        tokens = self._choose(logits.index_fill(-1, self._suppressed_ids, -torch.inf))
+        tokens = tokens.masked_fill(self._has_ended, self._pad_id)
         self._has_ended = self._has_ended | torch.isin(tokens, self._end_ids)
         return tokens
+
+    def _choose(self, logits: torch.Tensor) -> torch.Tensor:
+        for noise in self._noise:
+            logits = noise(None, logits.flatten(0, 1)).view_as(logits)
+        return logits.argmax(dim=-1)
 
     def is_running(self, synced: bool) -> bool:
         """Whether a branch has not ended; with `synced`, a branch of any process."""
@@ -207,6 +242,21 @@ class _TokenChoice:
         if synced:
             torch.distributed.all_reduce(running)
         return bool(running)
+
+
+class _ScoredTokenChoice(_TokenChoice):
+    """Notes the log-probability of every token that it chooses."""
+
+    def __init__(self, decoding: Decoding, *args: Any) -> None:
+        super().__init__(decoding, *args)
+        self._temperature = decoding.temperature or 1.0
+        self.logps: list[torch.Tensor] = []  # float [prompts, G] a token
+
+    def _choose(self, logits: torch.Tensor) -> torch.Tensor:
+        tokens = super()._choose(logits)
+        logps = torch.log_softmax(logits.float() / self._temperature, dim=-1)
+        self.logps.append(logps.gather(-1, tokens[..., None])[..., 0])
+        return tokens
 
 
 def _noise(

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from videossr.errors import PolicyError
 from videossr.models.attention import slice_arguments
 from videossr.models.backbone import backbone, unwrap
 from videossr.models.encode_prompt import EncodedPrompt, VisionFeatures
@@ -114,6 +115,20 @@ def prompt_positions(model: Any, prompt: EncodedPrompt) -> torch.Tensor:
         **({} if prompt.second_per_grid_ts is None else {"second_per_grid_ts": prompt.second_per_grid_ts}),
     )
     return torch.cat([torch.arange(len(prompt))[None], rope[:, 0].cpu()])
+
+
+def mask_vision_tokens(model: Any) -> None:
+    """Give the vision tokens no probability, wherever the output layer is used: in sampling, loss and entropy alike.
+
+    The output layer of these families has no bias; it gets one that is not saved and not trained.
+    """
+    head = unwrap(model).get_output_embeddings()
+    bias = torch.zeros(head.out_features, dtype=head.weight.dtype, device=head.weight.device)
+    bias[vision_token_ids(model)] = -1e4  # far below any logit, and finite: its gradient is zero and not NaN
+    if head.bias is not None:
+        raise PolicyError("the output layer must have no bias, this one has: set train.policy to a Qwen-VL model")
+    del head.bias
+    head.register_buffer("bias", bias, persistent=False)
 
 
 def vision_token_ids(model: Any) -> list[int]:

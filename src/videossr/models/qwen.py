@@ -4,8 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from videossr.models.attention import unshareable_layer
 from videossr.models.encode_prompt import encode
-from videossr.models.generation import Decoding, end_token_ids, generate_branches
+from videossr.models.generation import Decoding, end_token_ids, generate_branches, generate_rows
 from videossr.models.model_inputs import vision_token_ids
 from videossr.models.policy import Prompt
 
@@ -29,5 +30,6 @@ class QwenPolicy:
             pad_id=tokenizer.pad_token_id,
         )
         encoded = [encode(self.processor, prompt) for prompt in prompts]
-        replies = generate_branches(self.model, encoded, 1, decoding)
+        generate = generate_branches if unshareable_layer(self.model) is None else generate_rows
+        replies = generate(self.model, encoded, 1, decoding)
         return tokenizer.batch_decode(replies, skip_special_tokens=True)

@@ -24,14 +24,14 @@ from trl import GRPOTrainer
 from trl.models.utils import unwrap_model_for_generation
 
 from videossr.errors import TrainingError
-from videossr.models.attention import use_branched_attention
-from videossr.models.backbone import backbone
+from videossr.models.attention import unshareable_layer, use_branched_attention
+from videossr.models.backbone import backbone, unwrap
 from videossr.models.encode_prompt import EncodedPrompt
 from videossr.models.generation import Completion, Decoding, generate_branches, generate_rows, truncate_at_end
-from videossr.models.model_inputs import encode_vision, vision_token_ids, with_positions
+from videossr.models.model_inputs import encode_vision, mask_vision_tokens, vision_token_ids, with_positions
 from videossr.records import Sample
 from videossr.train.batching import chunks, concatenate_padded, scatter_rows, split_groups
-from videossr.train.checks import check_shared_prefix, check_vision_sensitivity
+from videossr.train.checks import check_rollout, check_shared_prefix, check_vision_sensitivity
 from videossr.train.curriculum import TaskScale
 from videossr.train.dynamic_sampling import DynamicSampler, Position, position_seed
 from videossr.train.faults import explain_out_of_memory, has_finite_gradient, stop_with_batch
@@ -60,6 +60,13 @@ class StepRecord:
     has_gradient: Sequence[bool] | None = None
     logps: torch.Tensor | None = None
     entropies: torch.Tensor | None = None
+
+
+def _can_share(model: Any) -> bool:
+    layer = unshareable_layer(model)
+    if layer is not None:
+        log.warning("completions cannot share a prompt through %s: train.shared_prefix is off for this model", layer)
+    return layer is None
 
 
 class VideoGRPOTrainer(GRPOTrainer):
@@ -94,6 +101,8 @@ class VideoGRPOTrainer(GRPOTrainer):
         for model in (self.model, self.ref_model):
             if model is not None:
                 use_branched_attention(model)
+                if not self.is_fsdp_enabled:  # TRL's fused head gathers a bias as a shard, which this one is not
+                    mask_vision_tokens(model)
         self.prompt_builder = prompt_builder
         self.task_scale = TaskScale() if grpo.running_task_scale else None
         self._scorer = scorer
@@ -107,8 +116,8 @@ class VideoGRPOTrainer(GRPOTrainer):
             suppressed_ids=tuple(vision_token_ids(self.model)),
             pad_id=self._tokenizer.pad_token_id,
         )
-        self._has_shared_prefix = shared_prefix != "off"
-        self._must_verify = shared_prefix == "verify"
+        self._has_shared_prefix = shared_prefix != "off" and _can_share(self.model)
+        self._must_verify = shared_prefix == "verify" and self._has_shared_prefix
         vision_tower = backbone(self.model).visual.parameters()
         # A sharded tower runs inside the model's own forward pass only, so its features cannot be computed ahead.
         self._encodes_vision_once = not self.is_fsdp_enabled and not any(p.requires_grad for p in vision_tower)
@@ -351,11 +360,14 @@ class VideoGRPOTrainer(GRPOTrainer):
         return nats
 
     def _verify_shared_prefix(self, model: Any, groups: Sequence[Group]) -> None:
-        """Compare the packed forward pass with the repeated one on the first groups that were sampled."""
+        """Compare packed loss and rollout with rows that repeat the prompt, on the first groups that were sampled."""
         self._must_verify = False
         tolerance = 0.1 if self.args.bf16 else 1e-3
         with self.accelerator.autocast():
             check_shared_prefix(model, groups, self._tokenizer.pad_token_id, self.temperature, tolerance)
+            if not self.is_fsdp_enabled:  # one process at a time cannot sample from a sharded model
+                prompts = [group.prompt for group in groups]
+                check_rollout(unwrap(model), prompts, self.num_generations, self._decoding, tolerance)
 
     # Checkpoints
 

@@ -18,8 +18,9 @@ from typing import Any
 import torch
 from torch.nn.functional import pad
 
-from videossr.models.attention import uses_branched_attention
+from videossr.models.attention import has_recurrent_layers, uses_branched_attention
 from videossr.models.backbone import backbone, unwrap
+from videossr.models.branched_delta_net import BranchIndex, index_branches
 from videossr.models.encode_prompt import EncodedPrompt
 from videossr.models.model_inputs import pad_left, prompt_positions, sliced_video_inputs
 
@@ -41,6 +42,7 @@ class PackedBatch:
     `input_ids` int64 [B, N]; `labels` int64 [B, N], already shifted, `IGNORED` where nothing is scored;
     `positions` int64 [4, B, N] (text position, then temporal, height, width). The first `prefix_length` tokens of every
     row are causal text; `mask`, bool [B, 1, N - prefix_length, N], is true where one of the other tokens sees a key.
+    `branches` is what layers of linear attention need in place of a mask; None where the model has none.
     """
 
     input_ids: torch.Tensor
@@ -48,6 +50,7 @@ class PackedBatch:
     positions: torch.Tensor
     mask: torch.Tensor
     prefix_length: int
+    branches: BranchIndex | None
 
 
 def shared_logps(
@@ -70,6 +73,7 @@ def shared_logps(
         position_ids=packed.positions.to(device),
         attention_mask=packed.mask.to(device),
         prefix_length=packed.prefix_length,
+        **({} if packed.branches is None else {"branches": packed.branches.to(device)}),
         **sliced_video_inputs(model, [group.prompt for group in groups]),
     )
     lengths = [len(completion) for group in groups for completion in group.completions]
@@ -114,8 +118,15 @@ def pack(model: Any, groups: Sequence[Group], pad_token_id: int) -> PackedBatch:
 
     packed_positions = stack(positions, 0).transpose(0, 1)
     prefix_length = min(len(group.prompt) - 1 for group in groups) if uses_branched_attention(model) else 0
-    mask = _branch_mask(stack(segments, -1), prefix_length)
-    return PackedBatch(stack(ids, pad_token_id), stack(labels, IGNORED), packed_positions, mask, prefix_length)
+    row_segments = stack(segments, -1)
+    return PackedBatch(
+        stack(ids, pad_token_id),
+        stack(labels, IGNORED),
+        packed_positions,
+        _branch_mask(row_segments, prefix_length),
+        prefix_length,
+        index_branches(row_segments) if has_recurrent_layers(model) else None,
+    )
 
 
 def _packed_row(model: Any, group: Group) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
