@@ -8,8 +8,9 @@
 `fwd_bwd` is the forward and backward pass of the loss, against one padded row a completion. `attention` is the same
 pass, in two attention passes against one dense mask. `rollout` is against generating every row from its own copy of
 prompt and video, as TRL does. `step` is a whole optimizer step with KL divergence, against TRL's step with the video
-passed to the model. Both sides alternate; figures are medians over the pairs. Updates its rows in
-`reports/bench/grpo_step.json`: a list of {name, ours, theirs, ratio, unit}.
+passed to the model; `step_hybrid` is that of a policy with linear attention, in the shape of Qwen3.5. Both sides
+alternate; figures are medians over the pairs. Updates its rows in `reports/bench/grpo_step.json`: a list of {name,
+ours, theirs, ratio, unit}.
 """
 
 import argparse
@@ -29,18 +30,21 @@ from bench.step_parts import (
     GROUP,
     SIDE,
     Subject,
+    Work,
     forward_backward,
     forward_backward_dense,
     roll_out,
     time_pairs,
 )
 from bench.trainer_step import make_sample, make_step, render
+from videossr.clip import Clip
 from videossr.models.attention import use_branched_attention
 from videossr.models.checkpoint import load_model, load_processor
 from videossr.models.encode_prompt import encode
 from videossr.models.generation import generate_branches, generate_rows
 from videossr.models.tiny_random import TinyRandomParams, write_tiny_random
 from videossr.plan.architecture import meta_model
+from videossr.records import Sample
 from videossr.train.params import GrpoParams, TrainParams
 from videossr.train.prefix import repeated_logps, shared_logps
 
@@ -68,6 +72,20 @@ def compare_tiny(folder: Path, frames: int, side: int, repeats: int) -> list[Row
         lambda: forward_backward(subject, shared_logps), lambda: forward_backward_dense(subject), repeats
     )
     rows.append(Row("attention", *timing, unit))
+    return [*rows, Row("step", *time_pairs(*_step_pair(folder, sample, store), repeats), unit)]
+
+
+def compare_hybrid(folder: Path, frames: int, side: int, repeats: int) -> list[Row]:
+    """The row of a tiny random policy with linear attention, in the shape of Qwen3.5: a whole optimizer step."""
+    sample, store = make_sample(frames, side)
+    write_tiny_random(TinyRandomParams(linear_attention=True), [f"{sample.question} {sample.answer}"], 0, folder)
+    prompt = encode(load_processor(folder), render(sample, store))
+    unit = f"s, P = {len(prompt)}, G = {GROUP}, C = {COMPLETION}, CPU"
+    return [Row("step_hybrid", *time_pairs(*_step_pair(folder, sample, store), repeats), unit)]
+
+
+def _step_pair(folder: Path, sample: Sample, store: dict[str, Clip]) -> list[Work]:
+    """An optimizer step with KL divergence of the policy in `folder`, with a shared prefix and without."""
     grpo = GrpoParams(
         steps=1000,
         prompts_per_step=1,
@@ -77,11 +95,10 @@ def compare_tiny(folder: Path, frames: int, side: int, repeats: int) -> list[Row
         bf16=False,
         checkpoint_every=100_000,
     )
-    with_prefix, without = (
+    return [
         make_step(TrainParams(policy=str(folder), shared_prefix=shared, grpo=grpo), sample, store, folder / shared)
         for shared in ("on", "off")
-    )
-    return [*rows, Row("step", *time_pairs(with_prefix, without, repeats), unit)]
+    ]
 
 
 def report(rows: Sequence[Row]) -> None:
@@ -98,8 +115,9 @@ def main() -> None:
     arguments = parser.parse_args()
     if not torch.cuda.is_available():
         frames, side = (16, 64) if arguments.quick else (FRAMES, SIDE)
-        with tempfile.TemporaryDirectory() as folder:
-            report(compare_tiny(Path(folder), frames, side, arguments.repeats))
+        for compare in (compare_tiny, compare_hybrid):
+            with tempfile.TemporaryDirectory() as folder:
+                report(compare(Path(folder), frames, side, arguments.repeats))
         if arguments.gpu:
             print("no CUDA device: the rows gpu_* stay as they are")
         return

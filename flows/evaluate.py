@@ -11,7 +11,7 @@ from videossr.evaluation import baselines, viubench
 from videossr.evaluation.runner import EvaluateParams, evaluate, samples_digest, score_reply, write_scored_replies
 from videossr.frames.store import FrameStore
 from videossr.ingest.manifest import read_manifest
-from videossr.models.checkpoint import load_policy, resolve_checkpoint
+from videossr.models.checkpoint import answer_settings, load_policy, resolve_checkpoint
 from videossr.pretext import PretextTask
 from videossr.records import Sample, ScoredReply
 from videossr.storage.atomic import atomic_file
@@ -39,7 +39,7 @@ def main() -> None:
         gain_row = viubench.gain(scored["before"], scored["after"], **bootstrap)
         for name in scored:
             copy_to_output(WORK / f"{name}.jsonl", REPLIES / f"{name}.jsonl")
-        viubench.write_results(RESULTS, rows, gain_row)
+        viubench.write_results(RESULTS, rows, gain_row, answer_settings())
         for name, row in rows.items():
             run.log_metrics({f"{name}/{column}": row[column] for column in [*viubench.COLUMNS, "overall"]})
         run.log_metrics({"gain": gain_row["overall"]})

@@ -149,7 +149,9 @@ def test_results_hold_columns_rows_and_gain(tmp_path: Path) -> None:
         name: viubench.summarise(same_in_all_columns([0.2, 0.4]), **QUICK) for name in ("random", "before", "after")
     }
     path = tmp_path / "reports" / "viubench.json"
-    viubench.write_results(path, rows, viubench.gain(same_in_all_columns([0.2]), same_in_all_columns([0.4]), **QUICK))
+    viubench.write_results(
+        path, rows, viubench.gain(same_in_all_columns([0.2]), same_in_all_columns([0.4]), **QUICK), {"dtype": "float32"}
+    )
     written = json.loads(path.read_text())
     assert written["columns"] == list(viubench.COLUMNS)
     assert written["rows"] == rows

@@ -6,7 +6,7 @@ import pytest
 from tests.support import tiny_policy
 from videossr.clip import Clip
 from videossr.errors import PolicyError
-from videossr.models.checkpoint import load_model, load_policy, load_processor
+from videossr.models.checkpoint import answer_settings, load_model, load_policy, load_processor
 from videossr.models.encode_prompt import chat_messages, encode
 from videossr.models.model_inputs import vision_token_ids
 from videossr.models.policy import Prompt
@@ -96,3 +96,11 @@ def test_an_unknown_model_raises_one_sentence(monkeypatch):
         with pytest.raises(PolicyError, match="no model can be loaded from 'no/such-model'") as caught:
             load("no/such-model")
         assert "\n" not in str(caught.value)
+
+
+def test_a_policy_answers_in_one_precision_whatever_its_weights_are_stored_in(folder, tmp_path):
+    """Before training a checkpoint may be stored in bfloat16, and after it in float32."""
+    load_model(folder, "bfloat16").save_pretrained(tmp_path)
+    load_processor(folder).save_pretrained(tmp_path)
+    before, after = load_policy(tmp_path, 6), load_policy(folder, 6)
+    assert {str(policy.model.dtype) for policy in (before, after)} == {f"torch.{answer_settings()['dtype']}"}

@@ -169,7 +169,7 @@ def test_a_loss_that_ignores_the_video_stops_the_run(trained, tmp_path):
             parameter.data.zero_()
     blind.save_pretrained(tmp_path / "blind")
     load_policy(trained[0] / "start").processor.save_pretrained(tmp_path / "blind")
-    with pytest.raises(TrainingError, match="the loss must depend on the video"):
+    with pytest.raises(TrainingError, match="the loss must depend on every clip"):
         run(tmp_path, replace(PARAMS, policy=str(tmp_path / "blind")))
 
 

@@ -72,9 +72,12 @@ def gain(before: Sequence[ScoredReply], after: Sequence[ScoredReply], *, bootstr
     }
 
 
-def write_results(path: Path, rows: Mapping[str, Row], gain_row: Row) -> None:
-    """Write `reports/viubench.json`: the columns, one row per policy or baseline, and the gain of after over before."""
-    results = {"columns": list(COLUMNS), "rows": dict(rows), "gain": gain_row}
+def write_results(path: Path, rows: Mapping[str, Row], gain_row: Row, answers: Mapping[str, Any]) -> None:
+    """Write `reports/viubench.json`: the columns, one row per policy or baseline, and the gain of after over before.
+
+    `answers` says how every policy answered: its precision and its decoding.
+    """
+    results = {"columns": list(COLUMNS), "rows": dict(rows), "gain": gain_row, "answers": dict(answers)}
     write_text(path, json.dumps(results, indent=2) + "\n")
 
 

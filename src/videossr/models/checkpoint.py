@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import torch
 from transformers import AutoModelForImageTextToText, AutoProcessor, PreTrainedModel, ProcessorMixin
@@ -11,6 +12,7 @@ from videossr.models.attention import use_branched_attention
 from videossr.models.qwen import QwenPolicy
 
 ADAPTER_CONFIG = "adapter_config.json"  # marks a folder of adapter weights for another checkpoint
+MAX_NEW_TOKENS = 32  # an answer has 4 to 20 tokens
 ANSWER_DTYPE = {"cuda": "bfloat16", "cpu": "float32"}
 POLICY_POINTER = "policy.json"  # in models/start, holds the name of a policy that is loaded from elsewhere
 
@@ -70,7 +72,13 @@ def _load_failure(name_or_path: str | Path, error: Exception) -> str:
     )
 
 
-def load_policy(name_or_path: str | Path, max_new_tokens: int = 32, dtype: str | None = None) -> QwenPolicy:
+def answer_settings() -> dict[str, Any]:
+    """How a policy answers on this machine: the same for every policy, whatever its weights are stored in."""
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    return {"device": device, "dtype": ANSWER_DTYPE[device], "max_new_tokens": MAX_NEW_TOKENS, "temperature": 0.0}
+
+
+def load_policy(name_or_path: str | Path, max_new_tokens: int = MAX_NEW_TOKENS, dtype: str | None = None) -> QwenPolicy:
     """Load a checkpoint as a policy, on the GPU if there is one.
 
     `dtype` is the precision it answers in, whatever its weights are stored in: bfloat16 on a GPU and float32 on a CPU

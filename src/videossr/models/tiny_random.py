@@ -1,4 +1,4 @@
-"""The tiny random policy: a small untrained Qwen3-VL with its own small tokenizer.
+"""The tiny random policy: a small untrained Qwen3-VL or Qwen3.5 with its own small tokenizer.
 
 It is the policy of the default run. Classes, processor and files on disk are those of the published checkpoints; only
 the sizes differ.
@@ -7,14 +7,16 @@ the sizes differ.
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import (
+    AutoModelForImageTextToText,
     PreTrainedTokenizerFast,
     Qwen2VLImageProcessor,
+    Qwen3_5Config,
     Qwen3VLConfig,
-    Qwen3VLForConditionalGeneration,
     Qwen3VLProcessor,
     Qwen3VLVideoProcessor,
 )
@@ -22,6 +24,7 @@ from transformers import (
 from videossr.models.encode_prompt import SYSTEM_PROMPT
 
 END_TOKEN, BEGIN_TOKEN, PAD_TOKEN = "<|im_end|>", "<|im_start|>", "<|endoftext|>"
+_HEAD_WIDTH = 32
 VISION_TOKENS = ("<|vision_start|>", "<|vision_end|>", "<|image_pad|>", "<|video_pad|>")
 CHAT_TEMPLATE = (
     "{% for message in messages %}<|im_start|>{{ message.role }}\n"
@@ -34,13 +37,17 @@ CHAT_TEMPLATE = (
 
 @dataclass(frozen=True)
 class TinyRandomParams:
-    """Sizes of the tiny random policy. The defaults give about 1.5 million parameters."""
+    """Sizes of the tiny random policy. The defaults give about 1.5 million parameters.
+
+    With `linear_attention` it is a Qwen3.5: three of four layers are Gated DeltaNet.
+    """
 
     text_width: int = 128
     text_layers: int = 4
     vision_width: int = 96
     vision_layers: int = 2
     vocabulary: int = 512
+    linear_attention: bool = False
 
 
 def write_tiny_random(params: TinyRandomParams, texts: Iterable[str], seed: int, folder: Path) -> None:
@@ -50,7 +57,7 @@ def write_tiny_random(params: TinyRandomParams, texts: Iterable[str], seed: int,
     """
     tokenizer = train_tokenizer(texts, params.vocabulary)
     torch.manual_seed(seed)
-    model = Qwen3VLForConditionalGeneration(_model_config(params, tokenizer))
+    model = AutoModelForImageTextToText.from_config(_model_config(params, tokenizer))
     model.generation_config.eos_token_id = tokenizer.eos_token_id
     model.generation_config.pad_token_id = tokenizer.pad_token_id
     model.save_pretrained(folder)
@@ -95,41 +102,56 @@ def train_tokenizer(texts: Iterable[str], vocabulary: int) -> PreTrainedTokenize
     )
 
 
-def _model_config(params: TinyRandomParams, tokenizer: PreTrainedTokenizerFast) -> Qwen3VLConfig:
-    head_width = 32
+def _model_config(params: TinyRandomParams, tokenizer: PreTrainedTokenizerFast) -> Qwen3VLConfig | Qwen3_5Config:
+    text, vision = _text_fields(params, tokenizer), _vision_fields(params)
     start, end, image, video = (tokenizer.convert_tokens_to_ids(token) for token in VISION_TOKENS)
-    return Qwen3VLConfig(
-        text_config={
-            "vocab_size": len(tokenizer),
-            "hidden_size": params.text_width,
-            "intermediate_size": 3 * params.text_width,
-            "num_hidden_layers": params.text_layers,
-            "num_attention_heads": params.text_width // head_width,
-            "num_key_value_heads": params.text_width // head_width,
-            "head_dim": head_width,
-            "max_position_embeddings": 8192,
-            "rope_parameters": {
-                "rope_type": "default",
-                "rope_theta": 10000.0,
-                "mrope_section": [6, 5, 5],
-                "mrope_interleaved": True,
-            },
+    shared = {
+        "image_token_id": image,
+        "video_token_id": video,
+        "vision_start_token_id": start,
+        "vision_end_token_id": end,
+        "tie_word_embeddings": True,
+    }
+    if not params.linear_attention:
+        vision = {**vision, "deepstack_visual_indexes": [0]}
+        return Qwen3VLConfig(text_config=text, vision_config=vision, **shared)
+    heads = params.text_width // _HEAD_WIDTH
+    linear = {"linear_num_key_heads": heads, "linear_num_value_heads": heads}
+    widths = {"linear_key_head_dim": _HEAD_WIDTH, "linear_value_head_dim": _HEAD_WIDTH}
+    return Qwen3_5Config(text_config={**text, **linear, **widths}, vision_config=vision, **shared)
+
+
+def _text_fields(params: TinyRandomParams, tokenizer: PreTrainedTokenizerFast) -> dict[str, Any]:
+    # Qwen3.5 turns a quarter of each head by the position.
+    section, turned = ([2, 1, 1], {"partial_rotary_factor": 0.25}) if params.linear_attention else ([6, 5, 5], {})
+    return {
+        "vocab_size": len(tokenizer),
+        "hidden_size": params.text_width,
+        "intermediate_size": 3 * params.text_width,
+        "num_hidden_layers": params.text_layers,
+        "num_attention_heads": params.text_width // _HEAD_WIDTH,
+        "num_key_value_heads": params.text_width // _HEAD_WIDTH,
+        "head_dim": _HEAD_WIDTH,
+        "max_position_embeddings": 8192,
+        "rope_parameters": {
+            "rope_type": "default",
+            "rope_theta": 10000.0,
+            "mrope_section": section,
+            "mrope_interleaved": True,
+            **turned,
         },
-        vision_config={
-            "depth": params.vision_layers,
-            "hidden_size": params.vision_width,
-            "intermediate_size": 3 * params.vision_width,
-            "num_heads": params.vision_width // head_width,
-            "patch_size": 16,
-            "spatial_merge_size": 2,
-            "temporal_patch_size": 2,
-            "out_hidden_size": params.text_width,
-            "num_position_embeddings": 64,
-            "deepstack_visual_indexes": [0],
-        },
-        image_token_id=image,
-        video_token_id=video,
-        vision_start_token_id=start,
-        vision_end_token_id=end,
-        tie_word_embeddings=True,
-    )
+    }
+
+
+def _vision_fields(params: TinyRandomParams) -> dict[str, Any]:
+    return {
+        "depth": params.vision_layers,
+        "hidden_size": params.vision_width,
+        "intermediate_size": 3 * params.vision_width,
+        "num_heads": params.vision_width // _HEAD_WIDTH,
+        "patch_size": 16,
+        "spatial_merge_size": 2,
+        "temporal_patch_size": 2,
+        "out_hidden_size": params.text_width,
+        "num_position_embeddings": 64,
+    }
