@@ -168,12 +168,13 @@ def _persistent_memory(
     frozen = architecture.parameters - (0 if train.lora else load.trainable)
     embedding = 0 if train.lora else architecture.text.head  # the embedding is as large as the output layer
     has_reference = grpo.kl_coefficient > 0 and not train.lora
+    reference_bytes = FP32 if fsdp else precision.compute  # FSDP shards it as it was loaded (train/grpo.py)
     return {
         "weights": (load.trainable * precision.trainable + frozen * precision.frozen) / shards,
         "copies for autocast": load.trainable * precision.compute if precision.autocast else 0.0,
         "gradients": load.trainable * precision.trainable / shards * gradient_copies,
         "optimizer": optimizer_state_bytes(grpo.optimizer, load.trainable, precision.trainable, embedding) / shards,
-        "reference": architecture.parameters * precision.compute / shards if has_reference else 0.0,
+        "reference": architecture.parameters * reference_bytes / shards if has_reference else 0.0,
     }
 
 
