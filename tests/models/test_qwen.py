@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from transformers import CLIPVisionConfig, LlamaConfig, LlavaConfig, LlavaForConditionalGeneration
 
 from tests.support import tiny_policy
 from videossr.clip import Clip
@@ -88,6 +89,15 @@ def test_writing_the_tiny_random_policy_twice_gives_the_same_bytes(folder, tmp_p
 def test_the_tiny_random_policy_spells_numbers_digit_by_digit(folder):
     tokenizer = load_processor(folder).tokenizer
     assert [tokenizer.decode(i) for i in tokenizer("12.5-304").input_ids] == ["1", "2", ".", "5", "-", "3", "0", "4"]
+
+
+def test_a_model_of_another_family_raises_one_sentence(tmp_path):
+    sizes = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 1, "num_attention_heads": 2}
+    vision = CLIPVisionConfig(**sizes, image_size=32, patch_size=16)
+    text = LlamaConfig(**sizes, vocab_size=64, num_key_value_heads=2)
+    LlavaForConditionalGeneration(LlavaConfig(vision, text, image_token_index=5)).save_pretrained(tmp_path)
+    with pytest.raises(PolicyError, match="is a LlavaForConditionalGeneration, which has other parts than a Qwen-VL"):
+        load_model(tmp_path)
 
 
 def test_an_unknown_model_raises_one_sentence(monkeypatch):

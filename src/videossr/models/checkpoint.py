@@ -59,9 +59,21 @@ def load_model(name_or_path: str | Path, dtype: str = "auto") -> PreTrainedModel
         base_model = load_model(subfolder if subfolder.exists() else base, dtype)
         return PeftModel.from_pretrained(base_model, str(name_or_path))
     try:
-        return AutoModelForImageTextToText.from_pretrained(str(name_or_path), dtype=dtype, trust_remote_code=False)
+        model = AutoModelForImageTextToText.from_pretrained(str(name_or_path), dtype=dtype, trust_remote_code=False)
     except (OSError, ValueError) as error:
         raise PolicyError(_load_failure(name_or_path, error)) from None
+    _require_family(model, name_or_path)
+    return model
+
+
+def _require_family(model: PreTrainedModel, name_or_path: str | Path) -> None:
+    """Refuse a model without the parts that prompts and packed rows need, before any of them is missed."""
+    base = getattr(model, "model", None)
+    if not all(hasattr(base, part) for part in ("visual", "language_model", "get_rope_index", "get_video_features")):
+        raise PolicyError(
+            f"{name_or_path} is a {type(model).__name__}, which has other parts than a Qwen-VL model: choose a "
+            "checkpoint of Qwen2.5-VL, Qwen3-VL or Qwen3.5"
+        )
 
 
 def _load_failure(name_or_path: str | Path, error: Exception) -> str:
