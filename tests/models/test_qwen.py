@@ -95,7 +95,8 @@ def test_a_model_of_another_family_raises_one_sentence(tmp_path):
     sizes = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 1, "num_attention_heads": 2}
     vision = CLIPVisionConfig(**sizes, image_size=32, patch_size=16)
     text = LlamaConfig(**sizes, vocab_size=64, num_key_value_heads=2)
-    LlavaForConditionalGeneration(LlavaConfig(vision, text, image_token_index=5)).save_pretrained(tmp_path)
+    config = LlavaConfig(vision_config=vision, text_config=text, image_token_index=5)
+    LlavaForConditionalGeneration(config).save_pretrained(tmp_path)
     with pytest.raises(PolicyError, match="is a LlavaForConditionalGeneration, which has other parts than a Qwen-VL"):
         load_model(tmp_path)
 
