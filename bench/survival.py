@@ -9,7 +9,6 @@ compared step by step. A kill is `kill -9` to the whole process group, at a mome
 """
 
 import argparse
-import hashlib
 import json
 import os
 import random
@@ -31,6 +30,7 @@ from videossr.dataset.samples import read_samples
 from videossr.frames.sampling import FramesParams
 from videossr.frames.store import FrameStore
 from videossr.ingest.synthetic import SyntheticParams, make_videos
+from videossr.storage.fingerprint import folder_fingerprint
 from videossr.train.params import TrainParams
 from videossr.train.stage import train
 
@@ -77,15 +77,6 @@ def run_with_kills(function: str, arguments: Sequence[str | int], delays: Sequen
     return num_kills
 
 
-def hash_folder(folder: Path) -> str:
-    """SHA-256 over the names and bytes of all files below a folder."""
-    digest = hashlib.sha256()
-    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
-        digest.update(str(path.relative_to(folder)).encode())
-        digest.update(path.read_bytes())
-    return digest.hexdigest()
-
-
 def kill_data_path(work: Path, rng: random.Random) -> list[dict[str, Any]]:
     """One row for each number of workers: was the store the same after the kills?"""
     source = work / "source"
@@ -93,13 +84,13 @@ def kill_data_path(work: Path, rng: random.Random) -> list[dict[str, Any]]:
     start = time.monotonic()
     run_with_kills("build_store", [str(source), str(work / "whole"), 2], [])
     seconds = time.monotonic() - start
-    expected = hash_folder(work / "whole" / "frames")
+    expected = folder_fingerprint(work / "whole" / "frames")
     rows = []
     for workers in (1, 2, 4):
         out = work / f"workers-{workers}"
         delays = [rng.uniform(0.2, 0.6) * seconds for _ in range(5)]
         kills = run_with_kills("build_store", [str(source), str(out), workers], delays)
-        actual = hash_folder(out / "frames")
+        actual = folder_fingerprint(out / "frames")
         rows.append({"name": "store", "workers": workers, "kills": kills, "sha256": actual, "same": actual == expected})
     return rows
 
@@ -118,7 +109,7 @@ def kill_training(work: Path, rng: random.Random) -> dict[str, Any]:
     return {
         "name": "training",
         "kills": kills,
-        "same": hash_folder(work / "whole" / "policy") == hash_folder(work / "killed" / "policy"),
+        "same": folder_fingerprint(work / "whole" / "policy") == folder_fingerprint(work / "killed" / "policy"),
         "largest_difference_of_loss": max(abs(whole - killed) for whole, killed in zip(*losses.values(), strict=True)),
         "loss": losses,
     }

@@ -52,6 +52,11 @@ class FrameTimes:
     times: tuple[float, ...]
 
 
+def kind_name(task: str, variant: str) -> str:
+    """A task and one of its variants, such as `grounding/mirror`."""
+    return f"{task}/{variant}"
+
+
 @dataclass(frozen=True)
 class Sample:
     """One question about a video: the edit of its frames, the text, and the right answer.
@@ -70,8 +75,8 @@ class Sample:
 
     @property
     def kind(self) -> str:
-        """Task and variant, such as `grounding/mirror`."""
-        return f"{self.task}/{self.variant}"
+        """Its task and variant as one name (`kind_name`)."""
+        return kind_name(self.task, self.variant)
 
 
 @dataclass(frozen=True)
@@ -89,5 +94,5 @@ class ScoredReply:
 
     @property
     def kind(self) -> str:
-        """Task and variant, such as `grounding/mirror`."""
-        return f"{self.task}/{self.variant}"
+        """Its task and variant as one name (`kind_name`)."""
+        return kind_name(self.task, self.variant)

@@ -351,7 +351,7 @@ def test_a_run_without_some_curves_draws_the_others(inputs: ReportInputs) -> Non
 
 def test_the_report_states_by_how_much_the_loss_depends_on_the_video() -> None:
     assert any(
-        "up to 0.38 nats" in sentence
+        "at least 0.38 nats" in sentence
         for sentence in text.training_sentences({**CURVES, "vision_sensitivity_nats": 0.375})
     )
     assert not any("nats" in sentence for sentence in text.training_sentences(CURVES))

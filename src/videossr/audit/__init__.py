@@ -27,7 +27,7 @@ from videossr.dataset.build import build_train
 from videossr.dataset.params import PretextParams, TrainSet
 from videossr.errors import ConfigError, SourceError
 from videossr.pretext import TASKS
-from videossr.records import FrameTimes, Sample
+from videossr.records import FrameTimes, Sample, kind_name
 from videossr.storage.atomic import write_text
 
 __all__ = ["GATED_KINDS", "AuditParams", "run_audit", "write_audit"]
@@ -122,12 +122,12 @@ def _select_kinds(pretext: PretextParams, frame_times: list[FrameTimes]) -> tupl
             try:
                 fits = any(pretext.tasks[task].fits(item, variant) for item in frame_times)
             except ConfigError as error:
-                skipped_kinds[f"{task}/{variant}"] = str(error)
+                skipped_kinds[kind_name(task, variant)] = str(error)
                 continue
             if fits:
-                kinds.append(f"{task}/{variant}")
+                kinds.append(kind_name(task, variant))
             else:
-                skipped_kinds[f"{task}/{variant}"] = "no video is long enough"
+                skipped_kinds[kind_name(task, variant)] = "no video is long enough"
     return kinds, skipped_kinds
 
 

@@ -13,7 +13,7 @@ from rich.text import Text
 
 from videossr.cli.paths import FRAMES, PARAMS, QUARANTINE, REJECTED, REPORTS, TRAIN_SAMPLES, require_file
 from videossr.errors import ConfigError, GateError
-from videossr.records import RejectedFile
+from videossr.records import RejectedFile, kind_name
 from videossr.storage.atomic import write_bytes
 
 
@@ -83,7 +83,7 @@ def draw_samples(
     recipe, store = load_recipe(PARAMS), FrameStore(FRAMES)
     if task not in TASKS:
         raise ConfigError(f"task must be one of {', '.join(TASKS)}, got '{task}'")
-    kinds = [f"{task}/{name}" for name in ([variant] if variant else TASKS[task].variants)]
+    kinds = [kind_name(task, name) for name in ([variant] if variant else TASKS[task].variants)]
     train = TrainSet(count * len(kinds), dict.fromkeys(kinds, 1.0))
     built = build_train(replace(recipe.pretext, train=train, seed=seed), store.frame_times())
     samples = sorted(built, key=lambda sample: kinds.index(sample.kind))
@@ -91,7 +91,7 @@ def draw_samples(
     sheets = [draw_sheet(recipe.pretext.tasks[task], sample, store, {}, *sizes) for sample in samples]
     write_bytes(out, charts.png(charts.sample_sheets(sheets)))
     for sample in samples:
-        print(f"{sample.task}/{sample.variant} of {sample.video_id}: {sample.answer}")
+        print(f"{sample.kind} of {sample.video_id}: {sample.answer}")
     print(f"{len(samples)} samples drawn in {out}")
 
 

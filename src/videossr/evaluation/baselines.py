@@ -17,7 +17,7 @@ from videossr.evaluation.viubench import COLUMNS
 from videossr.pretext import PretextTask
 from videossr.pretext.baselines import best_constant, grid_intervals
 from videossr.pretext.grounding import format_interval, frame_edges
-from videossr.records import FrameTimes, Sample
+from videossr.records import FrameTimes, Sample, kind_name
 from videossr.rewards import Interval
 
 _LARGEST_COUNT = {"easy": 9, "hard": 16}
@@ -60,7 +60,7 @@ def training_examples(
     for task, variant in COLUMNS.values():
         present = [sample for sample in train if (sample.task, sample.variant) == (task, variant)]
         usable = [video for video in train_videos if tasks[task].fits(video, variant)]
-        rng = _rng(seed, f"{task}/{variant}")
+        rng = _rng(seed, kind_name(task, variant))
         missing = range(len(present), _NUM_EXAMPLES if usable else 0)
         examples += present
         examples += [tasks[task].generate(usable[index % len(usable)], variant, rng) for index in missing]

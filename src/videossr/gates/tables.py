@@ -17,7 +17,7 @@ import pandas as pd
 
 from videossr.clip import Clip
 from videossr.gates import edit_rules
-from videossr.records import VIDEO_MARKER, FrameTimes, RejectedFile, Sample, Video
+from videossr.records import VIDEO_MARKER, FrameTimes, RejectedFile, Sample, Video, kind_name
 
 SETS = {"train": "train", "viubench": "bench"}  # a set of samples -> the split whose videos it may use
 
@@ -47,8 +47,8 @@ class GateContext:
 
     @cached_property
     def kinds(self) -> frozenset[str]:
-        """Every known "task/variant"."""
-        return frozenset(f"{name}/{variant}" for name, task in self.tasks.items() for variant in task.variants)
+        """Every known kind of sample."""
+        return frozenset(kind_name(name, variant) for name, task in self.tasks.items() for variant in task.variants)
 
 
 def manifest_table(

@@ -15,7 +15,7 @@ from videossr.errors import ConfigError
 from videossr.pages import data_uri
 from videossr.pretext import PretextTask
 from videossr.pretext.grounding import frame_edges
-from videossr.records import VIDEO_MARKER, FrameTimes, Sample, ScoredReply
+from videossr.records import VIDEO_MARKER, FrameTimes, Sample, ScoredReply, kind_name
 
 Frame = NDArray[np.uint8]
 
@@ -146,7 +146,7 @@ def _choose_sample(
     name: str, task: PretextTask, variant: str, bench: Sequence[Sample], videos: Sequence[FrameTimes], seed: int
 ) -> Sample | MissingSheet:
     rng = np.random.default_rng(
-        [seed, int.from_bytes(hashlib.sha256(f"{name}/{variant}".encode()).digest()[:8], "big")]
+        [seed, int.from_bytes(hashlib.sha256(kind_name(name, variant).encode()).digest()[:8], "big")]
     )
     questions = [sample for sample in bench if (sample.task, sample.variant) == (name, variant)]
     if questions:
