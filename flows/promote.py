@@ -5,13 +5,14 @@ scores above the present champion on the same VIUBench questions and the 95 % in
 videos, excludes zero. The first candidate is compared with the best constant answer, which ignores the video (the row
 `constant`). A champion that was evaluated on other questions is first evaluated on the current ones: scores of
 different questions are not comparable.
+
+Nothing is registered unless policy, samples, replies and results belong together and to `dvc.lock` (`evidence`).
 """
 
 import argparse
 import json
 import os
 import sys
-from pathlib import Path
 from typing import Any
 
 from prefect import flow, get_run_logger
@@ -21,6 +22,7 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.states import Failed
 
 from flows import runtime
+from flows.evidence import PAGE, POLICY, REPLIES, RESULTS, header_of, require_evidence
 from flows.server import find_project_server
 from videossr import tracking
 from videossr.errors import VideoSSRError
@@ -30,18 +32,20 @@ from videossr.records import ScoredReply
 from videossr.tracking import RegisteredVersion
 from videossr.workspace import project_root
 
-RESULTS = Path("reports/viubench.json")
-REPLIES = Path("reports/evaluate")
 REPLIES_ARTIFACT = "evaluate/after.jsonl"
 
 
 def register_candidate() -> RegisteredVersion:
-    """Register `models/policy` with its results and replies. The same policy always gives the same version."""
+    """Register `models/policy` with its results and replies. The same policy always gives the same version.
+
+    Raises PolicyError, and registers nothing, where these are not the outputs of one run.
+    """
     project = project_root()
+    require_evidence(project)
     lineage, results = tracking.read_lineage(project), json.loads(RESULTS.read_text(encoding="utf-8"))
-    version = tracking.register_policy(project, Path("models/policy"), lineage, serving_frames(), results)
+    version = tracking.register_policy(project, POLICY, lineage, serving_frames(), results)
     if tracking.load_artifact(project, version, REPLIES_ARTIFACT) is None:
-        tracking.save_artifact(project, version, [RESULTS, Path("reports/index.html")], "reports")
+        tracking.save_artifact(project, version, [RESULTS, PAGE], "reports")
         tracking.save_artifact(project, version, [REPLIES / "after.jsonl"], "evaluate")
     return version
 
@@ -77,17 +81,11 @@ def _read_replies(version: RegisteredVersion) -> list[ScoredReply]:
     """The scored replies of a version to the present VIUBench questions, stored or evaluated now."""
     project = project_root()
     stored = tracking.load_artifact(project, version, REPLIES_ARTIFACT)
-    if stored is not None and _question_hash(stored) == _question_hash(REPLIES / "after.jsonl"):
+    if stored is not None and header_of(stored)["samples"] == header_of(REPLIES / "after.jsonl")["samples"]:
         return read_scored_replies(stored)
     from flows.evaluate import evaluate_on_viubench
 
     return evaluate_on_viubench(tracking.checkpoint_folder(project, version), f"version-{version.number}")
-
-
-def _question_hash(path: Path) -> str:
-    """The fingerprint of the samples that a file of scored replies answers."""
-    with path.open(encoding="utf-8") as file:
-        return str(json.loads(file.readline())["header"]["samples"])
 
 
 def promote_if_better() -> str:

@@ -5,67 +5,57 @@ import os
 import shutil
 import subprocess
 import sys
-from pathlib import Path
 
 import pandas as pd
 import pytest
-import yaml
+from dvc.repo import Repo
 
 from flows import promote, runtime
-from tests.support import ROOT, tiny_policy
+from tests.support import tiny_policy
+from tests.support.evaluated_project import (
+    bench_samples,
+    commit,
+    make_evaluated_project,
+    write_evaluation,
+    write_policy,
+    write_run,
+)
 from tests.support.videos import write_video
 from videossr import tracking
 from videossr.errors import PolicyError
-from videossr.evaluation.runner import write_scored_replies
-from videossr.evaluation.viubench import COLUMNS
-from videossr.records import ScoredReply
-
-NUM_VIDEOS = 12
+from videossr.storage.atomic import write_text
 
 
 @pytest.fixture(scope="module")
 def evaluated_project(tmp_path_factory):
-    """A project with a checkpoint and reports, as the stages write them. The tests of this module run in its order."""
-    folder = tmp_path_factory.mktemp("promoted") / "a 'quoted\" project"
-    folder.mkdir()
-    params = yaml.safe_load((ROOT / "params.yaml").read_text())
-    params["pretext"]["grounding"]["num_frames"] = 8
-    (folder / "params.yaml").write_text(yaml.safe_dump(params))
-    (folder / "models").mkdir()
-    tiny_policy.write_tiny(folder / "models" / "policy")
-    (folder / "reports" / "evaluate").mkdir(parents=True)
-    (folder / "reports" / "index.html").write_text("<p>page</p>")
-    return folder
+    """The tests of this module run in its order: each may find the versions that earlier ones registered."""
+    return make_evaluated_project(tmp_path_factory.mktemp("promoted") / "a 'quoted\" project")
 
 
 @pytest.fixture
 def project(evaluated_project, monkeypatch):
     """The evaluated project as the working directory."""
-    monkeypatch.chdir(evaluated_project)
-    monkeypatch.setenv("DVC_ROOT", str(evaluated_project))
+    return use_as_project(evaluated_project, monkeypatch)
+
+
+@pytest.fixture
+def evaluated(tmp_path, monkeypatch):
+    """A project of its own with one whole run."""
+    folder = use_as_project(make_evaluated_project(tmp_path / "project"), monkeypatch)
+    write_run(folder, "first", 0.75)
+    return folder
+
+
+def use_as_project(folder, monkeypatch):
+    monkeypatch.chdir(folder)
+    monkeypatch.setenv("DVC_ROOT", str(folder))
     monkeypatch.delenv(runtime.HANDOFF_VARIABLE, raising=False)
-    return evaluated_project
+    return folder
 
 
-def scored_replies(share_correct: float) -> list[ScoredReply]:
-    """Replies to every column for twelve videos: correct for a share of the videos, wrong for the others."""
-    replies = []
-    for video in range(NUM_VIDEOS):
-        for column, (task, variant) in COLUMNS.items():
-            score = float(video < share_correct * NUM_VIDEOS)
-            replies.append(ScoredReply(f"{column}-{video}", task, variant, f"video{video}", "a", "b", True, score))
-    return replies
-
-
-def write_evaluation(folder: Path, policy: str, share_correct: float) -> None:
-    """Write the files that training and evaluation of a policy with this hash would write."""
-    outs = [{"path": "models/policy", "md5": policy}, {"path": "data/samples/train.parquet", "md5": "5a3"}]
-    (folder / "dvc.lock").write_text(yaml.safe_dump({"stages": {"train": {"outs": outs}}}))
-    for name, share in (("constant", 0.25), ("after", share_correct)):
-        header = {"samples": "q", "policy": name}
-        write_scored_replies(folder / f"reports/evaluate/{name}.jsonl", scored_replies(share), header)
-    row = dict.fromkeys([*COLUMNS, "overall"], 100 * share_correct)
-    (folder / "reports/viubench.json").write_text(json.dumps({"columns": list(COLUMNS), "rows": {"after": row}}))
+def edit(path, old, new):
+    """Replace text in an output as an editor that writes a new file does."""
+    write_text(path, path.read_text().replace(old, new))
 
 
 def test_a_project_without_a_trained_policy_has_no_lineage(tmp_path):
@@ -79,37 +69,108 @@ def test_loading_the_champion_before_the_first_promotion_raises(tmp_path):
 
 
 def test_a_first_model_that_does_not_beat_the_constant_answer_is_registered_and_not_champion(project):
-    write_evaluation(project, "aaa", 0.25)
+    write_run(project, "first", 0.25)
     assert "version 1 is not significantly better" in promote.promote_if_better()
     assert tracking.champion(project) is None
-    assert [version.policy for version in tracking.versions(project)] == ["aaa"]
+    assert [version.policy for version in tracking.versions(project)] == [tracking.read_lineage(project).policy]
 
 
 def test_the_same_policy_is_registered_once(project):
-    write_evaluation(project, "aaa", 0.25)
     promote.promote_if_better()
     assert len(tracking.versions(project)) == 1
 
 
-def test_a_better_model_becomes_champion_with_its_lineage_and_the_reason(project):
-    write_evaluation(project, "bbb", 0.75)
+def test_a_better_model_becomes_champion_with_its_lineage_and_the_reason(project, tmp_path):
+    write_run(project, "second", 0.75, tiny_policy.write_tiny(tmp_path / "tiny"))
     assert "it is the champion now" in promote.promote_if_better()
-    champion = tracking.champion(project)
-    assert champion is not None and champion.policy == "bbb"
+    champion, hashes = tracking.champion(project), tracking.read_lineage(project).data
+    assert champion is not None and champion.policy == hashes["models/policy"]
     client = tracking.mlflow_client(project)
     tags = client.get_model_version(tracking.MLFLOW_NAME, str(champion.number)).tags
-    assert tags["md5:models/policy"] == "bbb" and len(tags["dvc.lock"]) == 64 and tags["git.commit"] == "not in git"
+    assert tags["md5:models/policy"] == hashes["models/policy"] and tags["git.commit"] == "not in git"
+    assert tags["md5:reports/evaluate"] == hashes["reports/evaluate"] and len(tags["dvc.lock"]) == 64
     assert "+50.0 points" in tags["videossr.crowned"]
     lineage = tracking.load_artifact(project, champion, "lineage.json")
-    assert lineage is not None and json.loads(lineage.read_text())["data"]["data/samples/train.parquet"] == "5a3"
+    assert lineage is not None and json.loads(lineage.read_text())["data"] == dict(hashes)
     assert "is the champion already" in promote.promote_if_better()
 
 
 def test_a_model_whose_gain_may_be_chance_does_not_become_champion(project):
-    write_evaluation(project, "ccc", 0.8)
+    before = tracking.champion(project)
+    write_run(project, "third", 0.8)
     assert "is not significantly better" in promote.promote_if_better()
-    champion = tracking.champion(project)
-    assert champion is not None and champion.policy == "bbb"
+    assert tracking.champion(project) == before
+
+
+def test_a_policy_that_was_trained_again_is_not_registered_with_the_replies_of_the_one_before(evaluated):
+    """`dvc repro train` alone: the new policy and its hash are in dvc.lock, the evaluation is of the old one."""
+    write_policy(evaluated, "another")
+    commit_of_train_alone(evaluated)
+    refused("the stage evaluate has not run on the present models/policy", evaluated)
+
+
+def commit_of_train_alone(project):
+    with Repo(str(project)) as repo:
+        repo.commit("train", force=True)
+
+
+def test_a_policy_that_dvc_does_not_know_is_not_registered(evaluated):
+    write_policy(evaluated, "another")
+    refused("models/policy is not what the stage train wrote", evaluated)
+
+
+@pytest.mark.parametrize(
+    ("path", "old", "new"),
+    [
+        ("reports/evaluate/after.jsonl", '"reply": "?"', '"reply": "21"'),
+        ("reports/evaluate/constant.jsonl", '"score": 1.0', '"score": 0.0'),
+        ("reports/viubench.json", "75.0", "85.0"),
+        ("reports/index.html", "0.75", "0.85"),
+        ("models/policy/notes.txt", "first", "other"),
+    ],
+)
+def test_an_output_that_was_edited_by_hand_is_not_registered(evaluated, path, old, new):
+    edit(evaluated / path, old, new)
+    refused("is not what the stage (train|evaluate|report) wrote", evaluated)
+
+
+@pytest.mark.parametrize(
+    ("path", "old", "new", "fault"),
+    [
+        ("reports/evaluate/after.jsonl", '"reply": "?"', '"reply": "21"', "other scores than its replies have"),
+        ("reports/evaluate/constant.jsonl", '"samples": "', '"samples": "0', "replies to other samples"),
+        ("reports/viubench.json", "75.0", "85.0", "other scores than the replies"),
+        ("models/policy/notes.txt", "first", "other", "replies of another policy"),
+    ],
+)
+def test_a_dvc_commit_after_an_edit_does_not_make_an_edited_output_valid(evaluated, path, old, new, fault):
+    edit(evaluated / path, old, new)
+    commit(evaluated)
+    refused(fault, evaluated)
+
+
+def test_parameters_that_were_changed_after_the_run_are_not_registered_with_it(evaluated):
+    edit(evaluated / "params.yaml", "steps: 350", "steps: 351")
+    refused("params.yaml has another 'train' than the last run of the stage train", evaluated)
+
+
+def test_replies_to_an_earlier_benchmark_are_not_registered(evaluated):
+    write_evaluation(evaluated, 0.75, bench_samples(set_name="b"))
+    with Repo(str(evaluated)) as repo:
+        repo.commit("pretext", force=True)
+    refused("has not run on the present data/samples", evaluated)
+
+
+def test_a_missing_output_is_named(evaluated):
+    (evaluated / "reports/viubench.json").unlink()
+    refused("reports/viubench.json is missing", evaluated)
+
+
+def refused(sentence, project):
+    """`promote` raises this sentence with the remedy, and registers no version."""
+    with pytest.raises(PolicyError, match=f"{sentence}.*run the pipeline"):
+        promote.promote_if_better()
+    assert not (project / "mlruns" / "mlflow.db").exists()
 
 
 def test_the_champion_loads_in_a_new_process_and_answers_questions_about_videos(project, tmp_path):
