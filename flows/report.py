@@ -4,7 +4,9 @@ from pathlib import Path
 
 from flows.runtime import params_of, run_stage, section
 from videossr.dataset.params import PretextParams
-from videossr.report import ReportParams, load_inputs, write_report
+from videossr.report.inputs import load_inputs
+from videossr.report.params import ReportParams
+from videossr.report.writing import write_report
 from videossr.tracking import stage_run
 from videossr.workspace import project_root
 

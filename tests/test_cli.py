@@ -1,6 +1,5 @@
 """The `videossr` command: commands have help, change one line of params.yaml, and report an error in one sentence."""
 
-import json
 import socket
 import subprocess
 import sys
@@ -15,6 +14,7 @@ from videossr.cli.results_table import gain_sentence
 from videossr.errors import ConfigError, SourceError
 from videossr.evaluation.viubench import COLUMNS
 from videossr.records import RejectedFile
+from videossr.storage.atomic import write_json
 from videossr.storage.quarantine import write_quarantine
 
 ROOT = Path(__file__).parents[1]
@@ -102,6 +102,22 @@ def test_a_mistake_prints_one_sentence_and_no_traceback(project, mistake):
     assert result.stderr.startswith("videossr: ") and "Traceback" not in result.stderr
 
 
+HEAVY = ("torch", "transformers", "trl", "mlflow", "pandas", "matplotlib", "great_expectations", "prefect")
+
+
+@pytest.mark.parametrize("arguments", [["check"], ["plan", "--help"], ["results"], ["use", "params.yaml"], ["--help"]])
+def test_a_command_that_only_reads_files_answers_without_importing_heavy_libraries(project, arguments):
+    """torch and transformers take ten seconds, MLflow and pandas two more; these commands need none of them."""
+    write_results(project)
+    program = (
+        "import sys\nfrom videossr.cli import main\ntry:\n    main()\nexcept SystemExit:\n    pass\n"
+        f"print('imported:', *(name for name in {HEAVY} if name in sys.modules), file=sys.stderr)"
+    )
+    command = [sys.executable, "-c", program, *arguments]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert result.stderr.splitlines()[-1] == "imported:"
+
+
 def test_a_port_in_use_raises_before_a_server_starts(project):
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
@@ -144,15 +160,15 @@ def row(score):
     return {**scores, "n": 9, "ci95": {name: interval for name in scores}}
 
 
-def test_the_table_shows_all_four_rows_with_their_intervals(project):
-    rows = {
-        name: row(score)
-        for name, score in zip(("random", "constant", "before", "after"), (16, 19, 30, 42), strict=True)
-    }
+def write_results(project):
+    scores = zip(("random", "constant", "before", "after"), (16, 19, 30, 42), strict=True)
     gain = {"overall": 12.0, "ci95": [8.0, 16.0], "significant": True}
-    (project / "reports").mkdir()
-    results = {"columns": list(COLUMNS), "rows": rows, "gain": gain}
-    (project / "reports" / "viubench.json").write_text(json.dumps(results))
+    results = {"columns": list(COLUMNS), "rows": {name: row(score) for name, score in scores}, "gain": gain}
+    write_json(project / "reports" / "viubench.json", results)
+
+
+def test_the_table_shows_all_four_rows_with_their_intervals(project):
+    write_results(project)
     output = invoke("results").output
     for expected in ("16.0 [15.0, 17.0]", "19.0", "30.0", "42.0 [41.0, 43.0]", "+12.0 points", "significant"):
         assert expected in output

@@ -10,7 +10,7 @@ from videossr.evaluation.runner import EvaluateParams
 from videossr.frames.sampling import FramesParams
 from videossr.gates import ValidateParams
 from videossr.ingest.params import IngestParams
-from videossr.report import ReportParams
+from videossr.report.params import ReportParams
 from videossr.train.params import TrainParams
 
 

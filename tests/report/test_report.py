@@ -26,18 +26,12 @@ from videossr.ingest.params import IngestParams
 from videossr.pretext import Counting, Grounding, Jigsaw
 from videossr.pretext.perturbations import PERTURBATIONS
 from videossr.records import FrameTimes, RejectedFile, Sample, ScoredReply, Video
-from videossr.report import (
-    ContactSheet,
-    MissingSheet,
-    ReportInputs,
-    ReportParams,
-    charts,
-    draw_sheets,
-    load_inputs,
-    text,
-    write_report,
-)
+from videossr.report import charts, text
+from videossr.report.contact_sheets import ContactSheet, MissingSheet, draw_sheets
+from videossr.report.inputs import ReportInputs, load_inputs
 from videossr.report.page import render_page
+from videossr.report.params import ReportParams
+from videossr.report.writing import write_report
 from videossr.storage.quarantine import write_quarantine
 
 HOSTILE = '<script>alert("x")</script> & <img src=x onerror=y>.mp4'

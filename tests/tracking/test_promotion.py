@@ -93,6 +93,7 @@ def test_a_better_model_becomes_champion_with_its_lineage_and_the_reason(project
     lineage = tracking.load_artifact(project, champion, "lineage.json")
     assert lineage is not None and json.loads(lineage.read_text())["data"] == dict(hashes)
     assert "is the champion already" in promote.promote_if_better()
+    assert tracking.registry_summary(project) == tracking.RegistrySummary(2, champion.number)
 
 
 def test_a_model_whose_gain_may_be_chance_does_not_become_champion(project):

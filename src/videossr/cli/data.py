@@ -78,7 +78,8 @@ def draw_samples(
     from videossr.frames.store import FrameStore
     from videossr.pretext import TASKS
     from videossr.recipe import load_recipe
-    from videossr.report import charts, draw_sheet
+    from videossr.report import charts
+    from videossr.report.contact_sheets import draw_sheet
 
     recipe, store = load_recipe(PARAMS), FrameStore(FRAMES)
     if task not in TASKS:

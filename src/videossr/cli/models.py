@@ -40,10 +40,10 @@ def show_results() -> None:
     console.print(results_table(results))
     console.print(gain_sentence(results["gain"]))
     project = project_root()
-    champion, versions = tracking.champion(project), tracking.versions(project)
-    if versions:
-        champion_name = f"version {champion.number}" if champion else "none yet"
-        console.print(f"registry: {len(versions)} version(s) of the model 'videossr', champion: {champion_name}")
+    registry = tracking.registry_summary(project)
+    if registry.num_versions:
+        name = f"version {registry.champion}" if registry.champion else "none yet"
+        console.print(f"registry: {registry.num_versions} version(s) of the model 'videossr', champion: {name}")
     console.print(
         f"\n  the report        file://{(project / 'reports' / 'index.html')}\n"
         f"  the gate          file://{(project / 'reports' / 'gate.html')}\n"

@@ -11,25 +11,28 @@ each table, with one sentence for each rule; the thresholds are `ValidateParams`
 - Some samples of each task and variant are rendered and compared with the unedited clip, because an edit can be
   invisible: a mirrored symmetric picture, swapped channels of a grey one. A few are warnings; many fail the gate.
 
-Importing great_expectations takes seconds: only this package does so, and only in `validate` and `write_gate`.
+Importing great_expectations takes seconds: only this package does so, and only in `validate` and `write_gate`. The
+parameters are read without it, and without pandas.
 """
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from videossr.gates import report
 from videossr.gates.results import Check, GateFailure, GateResult, ValidateParams
-from videossr.gates.tables import StoredFrames
 from videossr.pretext import PretextTask
 from videossr.records import RejectedFile, Sample, Video
 
-__all__ = ["Check", "GateFailure", "GateResult", "StoredFrames", "ValidateParams", "validate", "write_gate"]
+if TYPE_CHECKING:
+    from videossr.gates.tables import StoredFrames
+
+__all__ = ["Check", "GateFailure", "GateResult", "ValidateParams", "validate", "write_gate"]
 
 
 def validate(
     manifest: Sequence[Video],
     quarantine: Sequence[RejectedFile],
-    store: StoredFrames,
+    store: "StoredFrames",
     train: Sequence[Sample],
     viubench: Sequence[Sample],
     tasks: Mapping[str, PretextTask],
@@ -48,7 +51,7 @@ def validate(
 
 def write_gate(result: GateResult, reports_dir: Path) -> None:
     """Write `gate.json`, `gate.html` and the Data Docs (`data_docs/index.html`) into `reports_dir`."""
-    from videossr.gates import engine
+    from videossr.gates import engine, report
 
     report.write_json(result, reports_dir / "gate.json")
     report.write_html(result, reports_dir / "gate.html")

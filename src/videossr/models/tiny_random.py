@@ -5,7 +5,6 @@ the sizes differ.
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +21,7 @@ from transformers import (
 )
 
 from videossr.models.encode_prompt import SYSTEM_PROMPT
+from videossr.models.tiny_random_params import TinyRandomParams
 
 END_TOKEN, BEGIN_TOKEN, PAD_TOKEN = "<|im_end|>", "<|im_start|>", "<|endoftext|>"
 _HEAD_WIDTH = 32
@@ -33,21 +33,6 @@ CHAT_TEMPLATE = (
     "{% endfor %}<|im_end|>\n{% endfor %}"
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
-
-
-@dataclass(frozen=True)
-class TinyRandomParams:
-    """Sizes of the tiny random policy. The defaults give about 1.5 million parameters.
-
-    With `linear_attention` it is a Qwen3.5: three of four layers are Gated DeltaNet.
-    """
-
-    text_width: int = 128
-    text_layers: int = 4
-    vision_width: int = 96
-    vision_layers: int = 2
-    vocabulary: int = 512
-    linear_attention: bool = False
 
 
 def write_tiny_random(params: TinyRandomParams, texts: Iterable[str], seed: int, folder: Path) -> None:

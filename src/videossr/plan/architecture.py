@@ -14,7 +14,8 @@ from transformers import AutoConfig, AutoModelForImageTextToText
 
 from videossr.errors import PolicyError
 from videossr.models.backbone import backbone
-from videossr.models.tiny_random import TinyRandomParams, write_tiny_random
+from videossr.models.tiny_random import write_tiny_random
+from videossr.models.tiny_random_params import TinyRandomParams
 from videossr.train.params import TINY_RANDOM, LoraParams
 
 log = logging.getLogger(__name__)

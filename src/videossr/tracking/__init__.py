@@ -21,11 +21,13 @@ from videossr.tracking.registry import (
     versions,
 )
 from videossr.tracking.runs import Run, stage_run
+from videossr.tracking.summary import RegistrySummary, registry_summary
 
 __all__ = [
     "Lineage",
     "MLFLOW_NAME",
     "RegisteredVersion",
+    "RegistrySummary",
     "Run",
     "champion",
     "checkpoint_folder",
@@ -35,6 +37,7 @@ __all__ = [
     "mlflow_client",
     "read_lineage",
     "register_policy",
+    "registry_summary",
     "save_artifact",
     "set_champion",
     "stage_run",

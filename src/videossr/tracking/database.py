@@ -35,6 +35,11 @@ def _create_database(project: Path) -> None:
     SqlAlchemyStore(database_uri(project), "mlflow-artifacts:/")
 
 
+def database_file(project: Path) -> Path | None:
+    """The SQLite file of the project's MLflow database; it may not exist yet."""
+    return project / "mlruns" / "mlflow.db"
+
+
 def database_uri(project: Path) -> str:
     """The URI of the project's MLflow database."""
     return f"sqlite:///{project / 'mlruns' / 'mlflow.db'}"

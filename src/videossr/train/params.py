@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from videossr.errors import ConfigError
-from videossr.models.tiny_random import TinyRandomParams
+from videossr.models.tiny_random_params import TinyRandomParams
 from videossr.pretext import TASKS
 
 TINY_RANDOM = "tiny-random"
