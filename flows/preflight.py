@@ -6,21 +6,18 @@ from pathlib import Path
 from flows.list import MADE_VIDEOS
 from flows.runtime import PARAMS
 from videossr.errors import ConfigError
-from videossr.ingest.remote import is_url, require_reachable
-from videossr.ingest.sources import require_usable_source
 from videossr.recipe import Recipe, load_recipe
+from videossr.runnable import require_files_and_libraries, require_source
 
 
 def check(project: Path) -> Recipe:
-    """Check parameters, source and workspace; returns the run that `params.yaml` describes.
+    """Check parameters, source, files, libraries and workspace; returns the run that `params.yaml` describes.
 
-    Raises ConfigError or SourceError.
+    Raises VideoSSRError.
     """
     recipe = load_recipe(project / PARAMS)
-    if is_url(recipe.ingest.source):
-        require_reachable(recipe.ingest.source)
-    else:
-        require_usable_source(recipe.ingest.source, project / MADE_VIDEOS, below=project)
+    require_source(recipe, project, project / MADE_VIDEOS)
+    require_files_and_libraries(recipe, project)
     _repair_workspace(project)
     return recipe
 

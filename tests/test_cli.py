@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from videossr.cli import app
 from videossr.cli.results_table import gain_sentence
-from videossr.errors import ConfigError, SourceError
+from videossr.errors import ConfigError, PolicyError, SourceError
 from videossr.evaluation.viubench import COLUMNS
 from videossr.records import RejectedFile
 from videossr.storage.atomic import write_json
@@ -65,6 +65,32 @@ def test_a_folder_outside_the_project_becomes_an_absolute_path(project, tmp_path
     assert yaml.safe_load((project / "params.yaml").read_text())["ingest"]["source"] == str(outside)
 
 
+def test_setting_a_source_keeps_windows_line_ends(project):
+    params = project / "params.yaml"
+    params.write_bytes(params.read_bytes().replace(b"\n", b"\r\n"))
+    (project / "clips").mkdir()
+    lines = params.read_bytes().count(b"\r\n")
+    invoke("use", "clips")
+    assert params.read_bytes().count(b"\r\n") == params.read_bytes().count(b"\n") == lines
+
+
+def test_the_run_is_checked_with_its_source_and_a_recipe_without(project):
+    (project / "sources").mkdir()
+    (project / "sources" / "made.yaml").write_text((ROOT / "sources" / "made.yaml").read_text())
+    assert "is valid" in invoke("check").output
+    (project / "sources" / "made.yaml").unlink()
+    with pytest.raises(SourceError, match="does not exist"):
+        invoke("check")
+    (project / "recipe.yaml").write_text((project / "params.yaml").read_text())
+    assert "is valid" in invoke("check", "recipe.yaml").output
+
+
+def test_a_missing_policy_is_found_by_check(project):
+    (project / "recipe.yaml").write_text((project / "params.yaml").read_text().replace("tiny-random ", "/no/policy "))
+    with pytest.raises(PolicyError, match="there is no folder /no/policy"):
+        invoke("check", "recipe.yaml")
+
+
 def test_a_missing_source_leaves_the_parameters_unchanged(project):
     before = (project / "params.yaml").read_bytes()
     with pytest.raises(SourceError, match="'nowhere' does not"):
@@ -91,11 +117,14 @@ def test_an_invalid_recipe_leaves_the_parameters_unchanged(project):
         ["check", ""],
         ["check", "params.yaml/x"],
         ["check", "bytes.yaml"],
+        ["check", "twice.yaml"],
+        ["recipe", "twice.yaml"],
         ["recipe", "params.yaml"],
     ],
 )
 def test_a_mistake_prints_one_sentence_and_no_traceback(project, mistake):
     (project / "bytes.yaml").write_bytes(b"\xff\xfe\x00")
+    (project / "twice.yaml").write_text((project / "params.yaml").read_text() + "report: {}\n")
     command = [sys.executable, "-c", "from videossr.cli import main; main()", *mistake]
     result = subprocess.run(command, capture_output=True, text=True, check=False)
     assert result.returncode == 1
@@ -116,6 +145,15 @@ def test_a_command_that_only_reads_files_answers_without_importing_heavy_librari
     command = [sys.executable, "-c", program, *arguments]
     result = subprocess.run(command, capture_output=True, text=True, check=False)
     assert result.stderr.splitlines()[-1] == "imported:"
+
+
+@pytest.mark.parametrize("content", [b"report: {}\nreport: {}\n", b"ingest:\n\tseed: 0\n", b"\xff\xfe\x00"])
+def test_a_source_is_not_written_to_an_invalid_file(project, content):
+    (project / "params.yaml").write_bytes(content)
+    (project / "clips").mkdir()
+    with pytest.raises(ConfigError, match="is not valid YAML"):
+        invoke("use", "clips")
+    assert (project / "params.yaml").read_bytes() == content
 
 
 def test_a_port_in_use_raises_before_a_server_starts(project):

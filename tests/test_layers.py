@@ -17,7 +17,7 @@ LEVELS = (
     ("ingest", "dataset", "gates"),
     ("models", "train"),
     ("evaluation", "report", "audit", "plan"),
-    ("recipe", "tracking", "cli"),
+    ("recipe", "runnable", "tracking", "cli"),
 )
 LEVEL_OF = {name: level for level, names in enumerate(LEVELS) for name in names}
 OWNERS = {

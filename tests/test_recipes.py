@@ -47,7 +47,7 @@ def test_the_number_of_stored_frames_must_be_a_multiple_of_the_shown_ones(tmp_pa
     params["frames"]["num_frames"] = params["pretext"]["counting"]["num_frames"] * 3 + 1
     path = tmp_path / "params.yaml"
     path.write_text(yaml.safe_dump(params))
-    with pytest.raises(ConfigError, match="must be a multiple of pretext.grounding.num_frames"):
+    with pytest.raises(ConfigError, match="frames.num_frames must be a multiple"):
         load_recipe(path)
 
 

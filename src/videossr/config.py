@@ -8,7 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
-import yaml
+from ruamel.yaml import YAML
+from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
 from videossr.errors import ConfigError
 
@@ -22,12 +23,9 @@ def load(path: Path) -> dict[str, Any]:
 
     Raises ConfigError when the file is missing, is not YAML, or has other sections.
     """
-    try:
-        params = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ConfigError(f"no parameters at {path}: run from the project root, or name a recipe that exists") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
+    if not path.exists():
+        raise ConfigError(f"no parameters at {path}: run from the project root, or name a recipe that exists")
+    params = read_yaml(path)
     if not isinstance(params, dict):
         got = type(params).__name__
         raise ConfigError(f"{path} must be a mapping of the sections {', '.join(SECTIONS)}, got {got}")
@@ -36,6 +34,20 @@ def load(path: Path) -> dict[str, Any]:
         if name not in params:
             raise ConfigError(f"{path} lacks the section '{name}': it needs all of {', '.join(SECTIONS)}")
     return params
+
+
+def read_yaml(path: Path) -> Any:
+    """Read a YAML file as DVC reads it (YAML 1.2: `on` and `no` are words, `010` is ten, a key occurs once).
+
+    Raises ConfigError, with the line, where it is not valid.
+    """
+    try:
+        return YAML(typ="safe").load(path.read_text(encoding="utf-8"))
+    except MarkedYAMLError as error:
+        line = f" in line {error.problem_mark.line + 1}" if error.problem_mark else ""
+        raise ConfigError(f"{path} is not valid YAML{line}: {' '.join(str(error.problem).split())}") from None
+    except (YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is not valid YAML in UTF-8: {' '.join(str(error).split())}") from None
 
 
 def build(cls: type[T], section: Mapping[str, Any], where: str) -> T:
@@ -104,12 +116,14 @@ def _convert_tuple(args: tuple[Any, ...], value: Any, where: str) -> tuple[Any, 
 
 
 def _convert_scalar(hint: Any, value: Any, where: str) -> Any:
-    # YAML reads 1e-6 as a string and 1 as an int; both are good floats. A bool is never a number.
+    # YAML reads 1 as an int, which is a good float; so is a number in quotes. A bool is never a number.
     if hint is float and not isinstance(value, bool):
         try:
             return float(value)
         except (TypeError, ValueError):
             raise ConfigError(f"{where} must be a number, got {value!r}") from None
+    if hint is bool and not isinstance(value, bool):
+        raise ConfigError(f"{where} must be true or false, got {value!r}")
     if hint is int and isinstance(value, bool) or not isinstance(value, hint):
         raise ConfigError(f"{where} must be {hint.__name__}, got {value!r}")
     return value

@@ -6,7 +6,8 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from videossr.cli.paths import PARAMS, require_file
+from videossr import config
+from videossr.cli.paths import MADE_VIDEOS, PARAMS, require_file
 from videossr.errors import ConfigError, SourceError
 from videossr.storage.atomic import atomic_file, write_bytes
 from videossr.workspace import project_root
@@ -21,12 +22,14 @@ def set_source(
     from ruamel.yaml import YAML
 
     source_value = _source_value(source)
+    config.load(require_file(PARAMS))  # one sentence where the file is not valid
     yaml = YAML()  # keeps comments and order
     yaml.preserve_quotes = True
     yaml.width = 4096
-    params = yaml.load(require_file(PARAMS).read_text(encoding="utf-8"))
+    params = yaml.load(PARAMS.read_text(encoding="utf-8"))
     params["ingest"]["source"] = source_value
-    with atomic_file(PARAMS) as temporary, temporary.open("w", encoding="utf-8") as file:
+    newline = "\r\n" if b"\r\n" in PARAMS.read_bytes() else "\n"
+    with atomic_file(PARAMS) as temporary, temporary.open("w", encoding="utf-8", newline=newline) as file:
         yaml.dump(params, file)
     print(f"ingest.source is now {source_value}: `make run` uses it")
 
@@ -65,10 +68,17 @@ def apply_recipe(
 
 
 def check_params(path: Annotated[Path, typer.Argument(help="the params file")] = PARAMS) -> None:
-    """Check a params file: every section, every key, every range."""
-    from videossr.recipe import load_recipe
+    """Check a params file: every section, key and range, and whether this machine has the files and libraries it names.
 
-    load_recipe(path)
+    Of params.yaml, the run itself, the source is checked as well.
+    """
+    from videossr.recipe import load_recipe
+    from videossr.runnable import require_files_and_libraries, require_source
+
+    recipe = load_recipe(path)
+    if path.resolve() == PARAMS.resolve():
+        require_source(recipe, project_root(), project_root() / MADE_VIDEOS)
+    require_files_and_libraries(recipe, project_root())
     print(f"{path} is valid: all parameters are known and within their ranges")
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from videossr.errors import ConfigError
 
 PARAMS = Path("params.yaml")
+MADE_VIDEOS = Path("data/made_videos")
 FRAMES = Path("data/frames")
 TRAIN_SAMPLES = Path("data/samples/train.parquet")
 REJECTED, QUARANTINE = Path("data/rejected.parquet"), Path("data/quarantine.parquet")

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from videossr import config
 from videossr.errors import PolicyError
 
 
@@ -36,7 +35,7 @@ def read_lineage(project: Path) -> Lineage:
     data = read_output_hashes(project)
     if "models/policy" not in data:
         raise PolicyError("there is no trained policy to register: run the pipeline first (make run)")
-    params = yaml.safe_load((project / "params.yaml").read_text(encoding="utf-8"))
+    params = config.load(project / "params.yaml")
     return Lineage(git_commit(project), hashlib.sha256(lock.read_bytes()).hexdigest(), data, params)
 
 
@@ -45,7 +44,7 @@ def read_output_hashes(project: Path) -> dict[str, str]:
     lock = project / "dvc.lock"
     if not lock.exists():
         return {}
-    stages = yaml.safe_load(lock.read_text(encoding="utf-8")).get("stages") or {}
+    stages = config.read_yaml(lock).get("stages") or {}
     return {out["path"]: out["md5"] for stage in stages.values() for out in stage.get("outs", [])}
 
 

@@ -46,7 +46,7 @@ class Curriculum:
         self._donors = sorted(self._stored)
         self._tasks_by_level = {
             name: [
-                _task_at_level(tasks[name], level, f"train.curriculum.levels.{name}[{i}]")
+                task_at_level(tasks[name], level, f"train.curriculum.levels.{name}[{i}]")
                 for i, level in enumerate(levels)
             ]
             for name, levels in params.levels.items()
@@ -122,7 +122,8 @@ class Curriculum:
             self._success[name].clear()
 
 
-def _task_at_level(task: PretextTask, level: Level, where: str) -> PretextTask:
+def task_at_level(task: PretextTask, level: Level, where: str) -> PretextTask:
+    """The task with the settings of a level. Raises ConfigError for a field or a variant that it does not have."""
     if level.variant is not None and level.variant not in task.variants:
         raise ConfigError(f"{where} has no variant '{level.variant}': accepted are {', '.join(task.variants)}")
     return config.build(type(task), {**dataclasses.asdict(task), **level.settings}, where)  # type: ignore[call-overload]

@@ -1,0 +1,137 @@
+"""Whether a run can go to its end here: its source, policy, files and libraries, checked before the first frame.
+
+Nothing is imported that takes seconds: neither torch nor a model is needed to find these faults.
+"""
+
+import importlib.util
+import json
+import os
+import re
+from collections.abc import Mapping
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from videossr import config
+from videossr.errors import ConfigError, PolicyError
+from videossr.ingest.remote import is_url, require_reachable
+from videossr.ingest.sources import require_usable_source
+from videossr.recipe import Recipe
+from videossr.train.params import BITSANDBYTES, TINY_RANDOM, TrainParams
+
+_ATTENTION, _MLP = ("q_proj", "k_proj", "v_proj", "o_proj"), ("gate_proj", "up_proj", "down_proj")
+_LINEAR_ATTENTION = ("in_proj_qkv", "in_proj_z", "in_proj_a", "in_proj_b", "out_proj")
+# The linear layers of the language model by the `model_type` of config.json: what adapters can be put on.
+LINEAR_LAYERS = {
+    "qwen2_5_vl": (*_ATTENTION, *_MLP),
+    "qwen3_vl": (*_ATTENTION, *_MLP),
+    "qwen3_vl_moe": _ATTENTION,
+    "qwen3_5": (*_ATTENTION, *_MLP, *_LINEAR_ATTENTION),
+    "qwen3_5_moe": (*_ATTENTION, *_MLP, *_LINEAR_ATTENTION, "shared_expert_gate"),
+}
+
+
+def require_source(recipe: Recipe, project: Path, made_videos_dir: Path) -> None:
+    """Raise SourceError or ConfigError where the videos of the run cannot be found. Opens none of them.
+
+    `made_videos_dir` is where synthetic videos are written; it must not be the source.
+    """
+    if is_url(recipe.ingest.source):
+        require_reachable(recipe.ingest.source)
+    else:
+        require_usable_source(recipe.ingest.source, made_videos_dir, below=project)
+
+
+def require_files_and_libraries(recipe: Recipe, project: Path) -> None:
+    """Raise PolicyError or ConfigError, with the first fault, where training would stop for want of a file or library.
+
+    A model of a hub that is not on this machine is no fault, because the train stage downloads it, except with
+    HF_HUB_OFFLINE.
+    """
+    train = recipe.train
+    _require_accelerate_file(train, project)
+    _require_optimizer_library(train)
+    _require_lora_targets(train, _policy_config(train, project))
+
+
+def _require_accelerate_file(train: TrainParams, project: Path) -> None:
+    if train.accelerate is None:
+        return
+    path = project / train.accelerate
+    if not path.is_file():
+        raise ConfigError(f"train.accelerate must name a configuration of accelerate, there is no {train.accelerate}")
+    if not isinstance(config.read_yaml(path), Mapping):
+        raise ConfigError(f"train.accelerate must name a configuration of accelerate, {train.accelerate} is none")
+
+
+def _require_optimizer_library(train: TrainParams) -> None:
+    optimizer = train.grpo.optimizer
+    if optimizer in BITSANDBYTES and importlib.util.find_spec("bitsandbytes") is None:
+        raise ConfigError(
+            f"train.grpo.optimizer '{optimizer}' needs the library bitsandbytes, which is not installed: install it "
+            "(pip install -e '.[optimizers]'), or set adamw_torch_fused"
+        )
+
+
+def _require_lora_targets(train: TrainParams, policy_config: Mapping[str, Any]) -> None:
+    layers = LINEAR_LAYERS.get(policy_config.get("model_type", ""))
+    if train.lora is not None and layers and not set(train.lora.targets) & set(layers):
+        raise ConfigError(
+            f"train.lora.targets must name linear layers of {train.policy}, "
+            f"{', '.join(train.lora.targets)} match none: choose among {', '.join(layers)}"
+        )
+
+
+def _policy_config(train: TrainParams, project: Path) -> Mapping[str, Any]:
+    """What is known of the policy's config.json without loading it; empty where nothing is."""
+    if train.policy == TINY_RANDOM:
+        return {"model_type": "qwen3_5" if train.tiny_random.linear_attention else "qwen3_vl"}
+    folder = project / train.policy
+    if folder.is_dir():
+        return _folder_config(train.policy, folder)
+    cached = None if _is_path(train.policy, project) else _cached_config(train.policy)
+    if cached is None:
+        raise PolicyError(
+            f"train.policy must be a folder with a checkpoint, the name of a model, or '{TINY_RANDOM}': there is no "
+            f"folder {train.policy}"
+        )
+    return cached
+
+
+def _folder_config(policy: str, folder: Path) -> Mapping[str, Any]:
+    if (folder / "config.json").is_file():
+        return _read_json(folder / "config.json")
+    if (folder / "adapter_config.json").is_file():
+        return {}
+    raise PolicyError(f"train.policy must be a folder with a checkpoint, {policy or '.'} has no config.json")
+
+
+def _is_path(policy: str, project: Path) -> bool:
+    """Whether a policy that is no folder was meant as one: it has not the form of a name, or begins with a folder."""
+    has_form_of_name = re.fullmatch(r"\w[\w.-]*(/[\w.-]+)?", policy) is not None
+    return not has_form_of_name or (project / policy).parent != project and (project / policy).parent.is_dir()
+
+
+def _cached_config(name: str) -> Mapping[str, Any] | None:
+    """The configuration of a model in the local hub cache, or shipped with the package; else empty.
+
+    None where the name can neither be found on this machine nor downloaded.
+    """
+    from huggingface_hub import try_to_load_from_cache
+
+    path = try_to_load_from_cache(name, "config.json")
+    if isinstance(path, str):
+        return _read_json(Path(path))
+    if os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE"):
+        return None
+    # The package videossr.plan, which owns this file, imports torch.
+    with resources.as_file(resources.files("videossr").joinpath("plan/architectures.yaml")) as shipped:
+        return config.read_yaml(shipped).get(name, {})
+
+
+def _read_json(path: Path) -> Mapping[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise PolicyError(f"{path} is not valid JSON ({error}): replace the checkpoint") from None
+    return content if isinstance(content, dict) else {}
