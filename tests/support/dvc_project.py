@@ -12,7 +12,7 @@ from tests.support import ROOT
 
 
 def make_project(folder: Path, source: str) -> Path:
-    """Copy the project to `folder` without git, as from an archive, with `source` and 16 frames a video."""
+    """Copy the project to `folder` without git, as from an archive, with `source` and 24 frames a video."""
     folder.mkdir()
     for name in ("flows", "src", ".dvc"):
         ignored = shutil.ignore_patterns("tmp", "cache", "config.local", "__pycache__", "*.egg-info")
@@ -20,7 +20,10 @@ def make_project(folder: Path, source: str) -> Path:
     shutil.copyfile(ROOT / "dvc.yaml", folder / "dvc.yaml")
     params = yaml.safe_load((ROOT / "params.yaml").read_text())
     params["ingest"]["source"] = source
-    params["frames"] |= {"num_frames": 16}
+    params["frames"] |= {"num_frames": 24}
+    for task in ("grounding", "counting"):
+        params["pretext"][task] |= {"num_frames": 12}
+    params["pretext"]["jigsaw"] = {"frames_per_clip_4": 3, "frames_per_clip_6": 2, "frames_per_clip_8": 3}
     (folder / "params.yaml").write_text(yaml.safe_dump(params))
     (folder / ".dvc" / "config.local").write_text("[core]\n    no_scm = true\n")
     return folder
