@@ -27,8 +27,10 @@ from flows.server import find_project_server
 from videossr import tracking
 from videossr.errors import VideoSSRError
 from videossr.evaluation import viubench
+from videossr.evaluation.intervals import MIN_VIDEOS
 from videossr.evaluation.runner import EvaluateParams, read_scored_replies
 from videossr.records import ScoredReply
+from videossr.report.text import no_interval
 from videossr.tracking import RegisteredVersion
 from videossr.workspace import project_root
 
@@ -70,9 +72,11 @@ def compare(version: RegisteredVersion) -> tuple[bool, str]:
     candidate = read_scored_replies(REPLIES / "after.jsonl")
     params = runtime.params_of("evaluate", EvaluateParams)
     gain = viubench.gain(baseline, candidate, bootstrap_samples=params.bootstrap_samples, seed=params.seed)
+    points = f"{gain['overall']:+.1f} points against {name}"
+    if gain["videos"] < MIN_VIDEOS:
+        return False, f"version {version.number} is registered, not promoted: {points}; {no_interval(gain['videos'])}"
     low, high = gain["ci95"]
-    is_better = low > 0
-    points = f"{gain['overall']:+.1f} points against {name}, 95 % interval {low:+.1f} to {high:+.1f}"
+    is_better, points = low > 0, f"{points}, 95 % interval {low:+.1f} to {high:+.1f}"
     verdict = "is significantly better" if is_better else "is not significantly better"
     return is_better, f"version {version.number} {verdict}: {points}"
 

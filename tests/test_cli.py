@@ -192,16 +192,16 @@ def test_a_missing_quarantine_raises_one_sentence(project):
         invoke("quarantine")
 
 
-def row(score):
+def row(score, videos=20):
     interval = [score - 1, score + 1]
     scores = dict.fromkeys([*COLUMNS, "overall"], score)
-    return {**scores, "n": 9, "ci95": {name: interval for name in scores}}
+    return {**scores, "n": 9, "videos": videos, "ci95": {name: interval for name in scores}}
 
 
-def write_results(project):
+def write_results(project, videos=20):
     scores = zip(("random", "constant", "before", "after"), (16, 19, 30, 42), strict=True)
     gain = {"overall": 12.0, "ci95": [8.0, 16.0], "significant": True}
-    results = {"columns": list(COLUMNS), "rows": {name: row(score) for name, score in scores}, "gain": gain}
+    results = {"columns": list(COLUMNS), "rows": {name: row(score, videos) for name, score in scores}, "gain": gain}
     write_json(project / "reports" / "viubench.json", results)
 
 
@@ -213,10 +213,22 @@ def test_the_table_shows_all_four_rows_with_their_intervals(project):
     assert "reports/index.html" in output
 
 
+def test_one_or_two_benchmark_videos_show_no_interval(project):
+    write_results(project, videos=2)
+    output = invoke("results").output
+    assert "42.0" in output and "[" not in output and "interval" in output
+    assert "2 benchmark videos give no 95 % interval, which needs 6" in " ".join(output.split())
+
+
+def results_with(gain):
+    return {"rows": {"after": {"videos": 20}}, "gain": gain}
+
+
 def test_a_gain_whose_interval_includes_zero_is_not_significant():
-    sentence = gain_sentence({"overall": 1.5, "ci95": [-0.5, 3.5], "significant": False})
+    sentence = gain_sentence(results_with({"overall": 1.5, "ci95": [-0.5, 3.5], "significant": False}))
     assert "NOT significant" in sentence
 
 
 def test_a_significant_loss_is_called_worse():
-    assert "WORSE" in gain_sentence({"overall": -4.0, "ci95": [-6.0, -2.0], "significant": True})
+    loss = {"overall": -4.0, "ci95": [-6.0, -2.0], "significant": True}
+    assert "WORSE" in gain_sentence(results_with(loss))

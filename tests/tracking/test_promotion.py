@@ -103,6 +103,15 @@ def test_a_model_whose_gain_may_be_chance_does_not_become_champion(project):
     assert tracking.champion(project) == before
 
 
+def test_two_benchmark_videos_promote_nothing_and_show_no_interval(evaluated):
+    write_evaluation(evaluated, 1.0, bench_samples(num_videos=2))
+    commit(evaluated)
+    outcome = promote.promote_if_better()
+    assert "version 1 is registered, not promoted: +100.0 points" in outcome and "to +" not in outcome
+    assert "2 benchmark videos give no 95 % interval, which needs 6" in outcome
+    assert tracking.champion(evaluated) is None
+
+
 def test_a_policy_that_was_trained_again_is_not_registered_with_the_replies_of_the_one_before(evaluated):
     """`dvc repro train` alone: the new policy and its hash are in dvc.lock, the evaluation is of the old one."""
     write_policy(evaluated, "another")

@@ -38,7 +38,7 @@ def show_results() -> None:
     results = json.loads(require_file(RESULTS).read_text(encoding="utf-8"))
     console = Console()
     console.print(results_table(results))
-    console.print(gain_sentence(results["gain"]))
+    console.print(gain_sentence(results))
     project = project_root()
     registry = tracking.registry_summary(project)
     if registry.num_versions:

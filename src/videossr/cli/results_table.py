@@ -6,6 +6,7 @@ from typing import Any
 from rich.table import Table
 
 from videossr.evaluation.viubench import COLUMNS
+from videossr.report.text import no_interval, too_few
 
 _TASKS = ("counting", "grounding", "jigsaw")
 _ROW_LABELS = {
@@ -17,17 +18,23 @@ _ROW_LABELS = {
 
 
 def results_table(results: Mapping[str, Any]) -> Table:
-    """One row per policy and baseline: overall score with its 95 % interval, and the mean score of each task."""
+    """One row per policy and baseline: overall score with its 95 % interval, and the mean score of each task.
+
+    `results` is viubench.json. With too few benchmark videos there is no interval.
+    """
     rows = results["rows"]
-    table = Table(title=f"VIUBench, percent [95 % interval], {rows['after']['n']} questions per row")
+    has_intervals = not too_few(results)
+    unit = "percent [95 % interval]" if has_intervals else "percent"
+    table = Table(title=f"VIUBench, {unit}, {rows['after']['n']} questions per row")
     table.add_column("")
     for name in ("overall", *_TASKS):
         table.add_column(name, justify="right")
     for name, label in _ROW_LABELS.items():
         row = rows[name]
         low, high = row["ci95"]["overall"]
+        interval = f" [{low:.1f}, {high:.1f}]" if has_intervals else ""
         task_means = [f"{_task_mean(row, task):.1f}" for task in _TASKS]
-        table.add_row(label, f"{row['overall']:.1f} [{low:.1f}, {high:.1f}]", *task_means)
+        table.add_row(label, f"{row['overall']:.1f}{interval}", *task_means)
     return table
 
 
@@ -36,12 +43,14 @@ def _task_mean(row: Mapping[str, Any], task: str) -> float:
     return float(sum(scores) / len(scores))
 
 
-def gain_sentence(gain: Mapping[str, Any]) -> str:
+def gain_sentence(results: Mapping[str, Any]) -> str:
     """How much GRPO changed the overall score, and whether the change is significant."""
+    gain = results["gain"]
+    change = f"GRPO changed the overall score by {gain['overall']:+.1f} points"
+    if too_few(results):
+        return f"{change}; {no_interval(results['rows']['after']['videos'])}"
     low, high = gain["ci95"]
-    change = (
-        f"GRPO changed the overall score by {gain['overall']:+.1f} points (95 % interval {low:+.1f} to {high:+.1f})"
-    )
+    change = f"{change} (95 % interval {low:+.1f} to {high:+.1f})"
     if not gain["significant"]:
         return f"{change}: NOT significant, the interval includes zero"
     return f"{change}: significant" if gain["overall"] > 0 else f"{change}: significantly WORSE"

@@ -95,6 +95,14 @@ def too_few(results: Mapping[str, Any]) -> bool:
     return bool(results["rows"]["after"]["videos"] < MIN_VIDEOS)
 
 
+def no_interval(videos: int) -> str:
+    """Why a score from this number of benchmark videos has no interval, and what to do."""
+    return (
+        f"{videos} benchmark {'video gives' if videos == 1 else 'videos give'} no 95 % interval, which needs "
+        f"{MIN_VIDEOS}: add videos, or raise ingest.bench_fraction"
+    )
+
+
 def columns_moved(results: Mapping[str, Any]) -> str:
     """One sentence: for which columns the interval of the change excludes zero."""
     columns = results["gain"]["columns"]
