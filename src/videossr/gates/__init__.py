@@ -11,7 +11,7 @@ each table, with one sentence for each rule; the thresholds are `ValidateParams`
 - Some samples of each task and variant are rendered and compared with the unedited clip, because an edit can be
   invisible: a mirrored symmetric picture, swapped channels of a grey one. A few are warnings; many fail the gate.
 
-Importing great_expectations takes seconds: only this package does so, and only in `validate` and `write_gate`. The
+Importing great_expectations takes seconds: only this package does so, and only in `validate`. The
 parameters are read without it, and without pandas.
 """
 
@@ -50,9 +50,12 @@ def validate(
 
 
 def write_gate(result: GateResult, reports_dir: Path) -> None:
-    """Write `gate.json`, `gate.html` and the Data Docs (`data_docs/index.html`) into `reports_dir`."""
-    from videossr.gates import engine, report
+    """Write `gate.json` and `gate.html` into `reports_dir`.
+
+    The page takes the place of Great Expectations' Data Docs, which are empty without a network: they load their
+    styles and scripts from 16 addresses.
+    """
+    from videossr.gates import report
 
     report.write_json(result, reports_dir / "gate.json")
     report.write_html(result, reports_dir / "gate.html")
-    engine.write_data_docs(result.gx_context, reports_dir / "data_docs")

@@ -1,9 +1,7 @@
-"""The calls to Great Expectations: open a context in memory, run a suite on a table, write the Data Docs."""
+"""The calls to Great Expectations: open a context in memory, run a suite on a table."""
 
-import html
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import great_expectations as gx
@@ -18,7 +16,6 @@ from great_expectations.data_context.types.base import (
 
 from videossr.gates.results import Check, GateFailure
 from videossr.gates.suites import Suite
-from videossr.storage.atomic import atomic_folder
 
 
 @dataclass(frozen=True)
@@ -40,7 +37,7 @@ def open_context() -> Any:
 
 
 def run_suite(context: Any, table: str, rows: pd.DataFrame, suite: Suite, name_column: str) -> list[Outcome]:
-    """Check `rows` by `suite`; the result stays in `context` for the Data Docs.
+    """Check `rows` by `suite`.
 
     Failures name a row by its value of `name_column`. Raises RuntimeError where an expectation cannot be computed: that
     is a bug of the gate, not a fault of the data.
@@ -52,7 +49,7 @@ def run_suite(context: Any, table: str, rows: pd.DataFrame, suite: Suite, name_c
         suite=context.suites.add(ExpectationSuite(name=table, expectations=list(suite))),
     )
     result = context.validation_definitions.add(definition).run(
-        batch_parameters={"dataframe": _escaped(rows)},
+        batch_parameters={"dataframe": rows},
         result_format={
             "result_format": "COMPLETE",
             "unexpected_index_column_names": [name_column],
@@ -65,16 +62,6 @@ def run_suite(context: Any, table: str, rows: pd.DataFrame, suite: Suite, name_c
     return [_outcome(table, item, name_column) for item in results]
 
 
-def _escaped(rows: pd.DataFrame) -> pd.DataFrame:
-    # Data Docs do not escape values: a file name could run as a script in the browser.
-    texts = {name: column for name, column in rows.items() if not pd.api.types.is_numeric_dtype(column)}
-    return rows.assign(**{str(name): [_escape(value) for value in column] for name, column in texts.items()})
-
-
-def _escape(value: Any) -> Any:
-    return html.escape(value, quote=False) if isinstance(value, str) else value
-
-
 def _outcome(table: str, result: Any, name_column: str) -> Outcome:
     kind, rule = result.expectation_config.type, result.expectation_config.description
     if result.exception_info.get("raised_exception"):
@@ -84,7 +71,7 @@ def _outcome(table: str, result: Any, name_column: str) -> Outcome:
     check = Check(table, rule, kind, bool(result.success), num_rows, len(unexpected))
     if result.success and not unexpected:
         return Outcome(check, None)
-    names = tuple(dict.fromkeys(html.unescape(str(row[name_column])) for row in unexpected))
+    names = tuple(dict.fromkeys(str(row[name_column]) for row in unexpected))
     return Outcome(check, GateFailure(table, rule, names, _detail(result.result, unexpected, name_column)))
 
 
@@ -98,19 +85,5 @@ def _detail(result: Mapping[str, Any], unexpected: Sequence[Mapping[str, Any]], 
 
 
 def _truncate(value: Any, width: int = 80) -> str:
-    text = html.unescape(repr(value.item() if hasattr(value, "item") else value))
+    text = repr(value.item() if hasattr(value, "item") else value)
     return text if len(text) <= width else text[: width - 3] + "..."
-
-
-def write_data_docs(context: Any, folder: Path) -> None:
-    """Write the results in `context` as Data Docs to `folder`, atomically. Their styles come from the network."""
-    with atomic_folder(folder) as temporary:
-        store = {"class_name": "TupleFilesystemStoreBackend", "base_directory": str(temporary.resolve())}
-        site = {"class_name": "SiteBuilder", "store_backend": store, "show_how_to_buttons": False}
-        context.add_data_docs_site(
-            site_name=folder.name, site_config={**site, "site_index_builder": {"class_name": "DefaultSiteIndexBuilder"}}
-        )
-        try:
-            context.build_data_docs(site_names=[folder.name])
-        finally:
-            context.delete_data_docs_site(folder.name)

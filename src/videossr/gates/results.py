@@ -1,7 +1,7 @@
 """The gate's parameters and results: thresholds, checks, failures, and the whole result."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from videossr.errors import ConfigError
@@ -88,15 +88,13 @@ class GateFailure:
 class GateResult:
     """The result of the gate. Training may start only if `failures` is empty.
 
-    `warnings` are failing rows within the share that their rule allows. `gx_context` is the Great Expectations context
-    with the validation results, from which `write_gate` writes the Data Docs.
+    `warnings` are failing rows within the share that their rule allows.
     """
 
     failures: tuple[GateFailure, ...]
     warnings: tuple[GateFailure, ...]
     checks: tuple[Check, ...]
     statistics: Mapping[str, Any]
-    gx_context: Any = field(repr=False, compare=False, default=None)
 
     @property
     def success(self) -> bool:
@@ -110,7 +108,7 @@ class GateResult:
         return f"the data is not fit to train on: {len(self.failures)} of {len(self.checks)} rules failed: {first}"
 
     def to_json(self) -> dict[str, Any]:
-        """The result without `gx_context` as JSON data, in a stable order."""
+        """The result as JSON data, in a stable order."""
         return {
             "success": self.success,
             "summary": self.summary(),

@@ -53,7 +53,7 @@ def run_gate(
     gx_context = open_context()
     outcomes = [outcome for table in tables for outcome in run_suite(gx_context, *table)]
     statistics = _statistics({name: rows for name, rows, _, _ in tables})
-    return _result(outcomes, statistics, gx_context)
+    return _result(outcomes, statistics)
 
 
 def _sample_tables(
@@ -69,14 +69,13 @@ def _sample_tables(
         yield name, samples_table(samples, SETS[name], other_ids, context, num_clips), set_suites[name], "sample_id"
 
 
-def _result(outcomes: Sequence[Outcome], statistics: Mapping[str, Any], gx_context: Any) -> GateResult:
+def _result(outcomes: Sequence[Outcome], statistics: Mapping[str, Any]) -> GateResult:
     failures = [(outcome.check.success, outcome.failure) for outcome in outcomes if outcome.failure is not None]
     return GateResult(
         failures=tuple(failure for success, failure in failures if not success),
         warnings=tuple(failure for success, failure in failures if success),
         checks=tuple(outcome.check for outcome in outcomes),
         statistics=statistics,
-        gx_context=gx_context,
     )
 
 
