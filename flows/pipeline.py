@@ -25,6 +25,7 @@ from flows import preflight, runtime, stages
 from flows.promote import promote as promote_flow
 from flows.server import prefect_server
 from videossr.errors import VideoSSRError
+from videossr.terminal import configure_output, printable
 from videossr.workspace import project_root
 
 NO_RETRY = "Stopped"  # the name of a failed state that is not retried
@@ -72,7 +73,7 @@ def pipeline(
     try:
         preflight.check(project_root())
     except VideoSSRError as error:
-        return Failed(message=str(error))
+        return Failed(message=printable(str(error)))
     with _stop_stages_on_signal():
         futures: dict[str, Any] = {}
         for stage, dependencies in stages.read_dependencies(project_root()).items():
@@ -132,6 +133,7 @@ def main() -> None:
     )
     parser.add_argument("--retries", type=int, default=1, help="how many times to retry a stage that crashed")
     arguments = parser.parse_args()
+    configure_output()
     try:
         preflight.check(project_root())
         with prefect_server() as url, temporary_settings({PREFECT_API_URL: url}):
@@ -139,7 +141,7 @@ def main() -> None:
             state: Any = pipeline(**options, return_state=True)
             APILogHandler().flush()  # before the server ends
     except VideoSSRError as error:
-        sys.exit(str(error))
+        sys.exit(printable(str(error)))
     if not state.is_completed():
         sys.exit(str(state.message))
 

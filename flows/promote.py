@@ -31,6 +31,7 @@ from videossr.evaluation.intervals import MIN_VIDEOS
 from videossr.evaluation.runner import EvaluateParams, read_scored_replies
 from videossr.records import ScoredReply
 from videossr.report.text import no_interval
+from videossr.terminal import printable
 from videossr.tracking import RegisteredVersion
 from videossr.workspace import project_root
 
@@ -129,7 +130,7 @@ def promote(approval: bool = False) -> Any:
     try:
         outcome = promote_if_approved() if approval else promote_if_better()
     except VideoSSRError as error:
-        return Failed(message=str(error))
+        return Failed(message=printable(str(error)))
     get_run_logger().info(outcome)
     return outcome
 

@@ -20,6 +20,7 @@ from typing import Any, TypeVar
 from flows.server import is_healthy
 from videossr import config
 from videossr.errors import VideoSSRError
+from videossr.terminal import configure_output, printable
 
 T = TypeVar("T")
 
@@ -43,6 +44,7 @@ def params_of(name: str, cls: type[T]) -> T:
 
 def run_stage(stage: Callable[[], None], name: str) -> None:
     """Run a stage. On an error that the user can fix, print one sentence and exit with code 1."""
+    configure_output()
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     logging.getLogger("videossr").setLevel(logging.INFO)
     warnings.filterwarnings(
@@ -59,12 +61,12 @@ def run_stage(stage: Callable[[], None], name: str) -> None:
 def user_message(error: Exception) -> str | None:
     """One sentence for the user where the user can fix the cause of `error`, else None."""
     if isinstance(error, VideoSSRError):
-        return str(error)
+        return printable(str(error))
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
-        where = f" while writing {error.filename}" if error.filename else ""
+        where = f" while writing {printable(str(error.filename))}" if error.filename else ""
         return f"the disk is full{where}: free some space and run again; finished stages are kept"
     if isinstance(error, PermissionError) or (isinstance(error, OSError) and error.errno == errno.EROFS):
-        return f"permission denied at {error.filename}: make it accessible and run again"
+        return f"permission denied at {printable(str(error.filename))}: make it accessible and run again"
     return None
 
 

@@ -13,6 +13,8 @@ from pathlib import Path
 
 import networkx as nx
 
+from videossr.terminal import printable
+
 UP_TO_DATE_PHRASES = ("didn't change, skipping", "is cached - skipping run")
 # Lines for users of DVC, Prefect or transformers that do not apply to this pipeline.
 HIDDEN_PHRASES = (
@@ -162,5 +164,5 @@ async def _read_lines(process: Process) -> AsyncIterator[str]:
 
 
 def _last_state(line: str) -> str:
-    """What a terminal shows of a line after its last carriage return."""
-    return line.rsplit("\r", 1)[-1].rstrip()
+    """What a terminal shows of a line after its last carriage return, without codes that a terminal obeys."""
+    return printable(line.rsplit("\r", 1)[-1].rstrip().expandtabs())

@@ -11,7 +11,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 LEVELS = (
-    ("errors", "records", "rewards", "config", "clip", "storage", "parallel", "pages", "workspace"),
+    ("errors", "records", "rewards", "config", "clip", "storage", "parallel", "pages", "terminal", "workspace"),
     ("decode", "frames"),
     ("pretext",),
     ("ingest", "dataset", "gates"),

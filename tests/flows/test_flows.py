@@ -161,6 +161,16 @@ def test_only_the_last_state_of_a_progress_bar_is_shown(toy):
     assert asyncio.run(collect()) == ["100% ü", "after", "last"]
 
 
+def test_a_line_of_a_stage_reaches_the_log_without_codes_that_a_terminal_obeys(toy):
+    script = "print('a\\x1b]0;owned\\x07b\\tc')"
+
+    async def collect():
+        process = await asyncio.create_subprocess_exec(sys.executable, "-c", script, stdout=asyncio.subprocess.PIPE)
+        return [line async for line in stages._read_lines(process)]
+
+    assert asyncio.run(collect()) == [r"a\x1b]0;owned\x07b    c"]
+
+
 @pytest.mark.parametrize("stage", ["ingest", "validate", "report"])
 def test_a_stage_outside_a_project_stops_with_one_sentence(stage, tmp_path):
     command = [sys.executable, "-m", f"flows.{stage}"]

@@ -8,6 +8,7 @@ import typer
 
 from videossr.cli import data, models, params, ui
 from videossr.errors import VideoSSRError
+from videossr.terminal import configure_output, printable
 from videossr.workspace import configure_tools, project_root
 
 app = typer.Typer(
@@ -33,13 +34,15 @@ app.command("ui")(ui.serve_pages)
 def main() -> NoReturn:
     """Run a command. On an error that the user can fix, print one sentence and exit with code 1."""
     configure_tools(project_root())
+    configure_output()
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     try:
         app()
     except VideoSSRError as error:
-        sys.exit(f"videossr: {error}")
+        sys.exit(printable(f"videossr: {error}"))
     except OSError as error:
         if error.filename is None:
             raise
-        sys.exit(f"videossr: '{error.filename}' cannot be used ({error.strerror}): name another, or make it accessible")
+        reason = f"'{error.filename}' cannot be used ({error.strerror}): name another, or make it accessible"
+        sys.exit(printable(f"videossr: {reason}"))
     sys.exit(0)

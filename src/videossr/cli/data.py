@@ -15,6 +15,7 @@ from videossr.cli.paths import FRAMES, PARAMS, QUARANTINE, REJECTED, REPORTS, TR
 from videossr.errors import ConfigError, GateError
 from videossr.records import RejectedFile, kind_name
 from videossr.storage.atomic import write_bytes
+from videossr.terminal import printable
 
 
 def show_quarantine(
@@ -51,7 +52,7 @@ def _reason_table(rejected: Iterable[RejectedFile], title: str) -> Table:
     table.add_column("reason", overflow="fold")
     table.add_column("meaning", overflow="fold")
     for reason, count in Counter(item.reason for item in rejected).most_common():
-        table.add_row(str(count), reason, REASONS.get(reason, ""))
+        table.add_row(str(count), Text(printable(reason)), REASONS.get(reason, ""))
     return table
 
 
@@ -60,8 +61,7 @@ def _file_table(rejected: Iterable[RejectedFile], title: str) -> Table:
     for name in ("file", "reason", "detail"):
         table.add_column(name, overflow="fold")
     for item in rejected:
-        escaped_path = repr(item.path)[1:-1]  # a file name may hold line breaks
-        table.add_row(Text(escaped_path), item.reason, Text(item.detail))
+        table.add_row(*(Text(printable(value)) for value in (item.path, item.reason, item.detail)))
     return table
 
 

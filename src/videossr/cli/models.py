@@ -9,6 +9,7 @@ from rich.console import Console
 
 from videossr.cli.paths import RESULTS, require_file
 from videossr.errors import SourceError
+from videossr.terminal import printable
 from videossr.workspace import project_root
 
 
@@ -27,7 +28,7 @@ def answer_question(
         if not path.is_file():
             raise SourceError(f"a video must be a file, '{path}' is not one: give the path of a video file")
     questions = pd.DataFrame({"question": [question], "videos": [[str(path) for path in video]]})
-    print(tracking.load_champion(project_root()).predict(questions)["answer"][0])
+    print(printable(tracking.load_champion(project_root()).predict(questions)["answer"][0]))
 
 
 def show_results() -> None:

@@ -10,6 +10,7 @@ from videossr import config
 from videossr.cli.paths import MADE_VIDEOS, PARAMS, require_file
 from videossr.errors import ConfigError, SourceError
 from videossr.storage.atomic import atomic_file, write_bytes
+from videossr.terminal import printable
 from videossr.workspace import project_root
 
 
@@ -31,7 +32,7 @@ def set_source(
     newline = "\r\n" if b"\r\n" in PARAMS.read_bytes() else "\n"
     with atomic_file(PARAMS) as temporary, temporary.open("w", encoding="utf-8", newline=newline) as file:
         yaml.dump(params, file)
-    print(f"ingest.source is now {source_value}: `make run` uses it")
+    print(f"ingest.source is now {printable(source_value)}: `make run` uses it")
 
 
 def _source_value(source: str) -> str:
