@@ -35,7 +35,21 @@ def invoke(*arguments):
 
 @pytest.mark.parametrize(
     "command",
-    ["use", "recipe", "check", "plan", "quarantine", "samples", "audit", "export", "import", "answer", "results", "ui"],
+    [
+        "use",
+        "recipe",
+        "check",
+        "plan",
+        "quarantine",
+        "samples",
+        "audit",
+        "export",
+        "import",
+        "answer",
+        "serve",
+        "results",
+        "ui",
+    ],
 )
 def test_every_command_has_help(command):
     result = invoke(command, "--help")

@@ -27,6 +27,7 @@ app.command("audit")(data.audit_samples)
 app.command("export")(data.export_to_verl)
 app.command("import")(data.import_from_verl)
 app.command("answer")(models.answer_question)
+app.command("serve")(models.serve_champion)
 app.command("results")(models.show_results)
 app.command("ui")(ui.serve_pages)
 

@@ -1,6 +1,7 @@
 """Commands about trained models: ask the champion, show the results."""
 
 import json
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -8,6 +9,7 @@ import typer
 from rich.console import Console
 
 from videossr.cli.paths import RESULTS, require_file
+from videossr.cli.ui import require_free_port
 from videossr.errors import SourceError
 from videossr.terminal import printable
 from videossr.workspace import project_root
@@ -29,6 +31,25 @@ def answer_question(
             raise SourceError(f"a video must be a file, '{path}' is not one: give the path of a video file")
     questions = pd.DataFrame({"question": [question], "videos": [[str(path) for path in video]]})
     print(printable(tracking.load_champion(project_root()).predict(questions)["answer"][0]))
+
+
+def serve_champion(
+    videos: Annotated[
+        Path | None, typer.Option(help="the folder whose videos requests may name; without: none")
+    ] = None,
+    port: Annotated[int, typer.Option(min=1, max=65535, help="port on 127.0.0.1")] = 8080,
+) -> None:
+    """Answer questions over HTTP with the champion, on this machine only: POST /invocations, in MLflow's format."""
+    from videossr import tracking
+    from videossr.tracking.video_access import FOLDER_VARIABLE
+
+    if videos is not None:
+        if not videos.is_dir():
+            raise SourceError(f"the videos to serve must be a folder, '{videos}' is not one: name a folder")
+        os.environ[FOLDER_VARIABLE] = str(videos.resolve())
+    require_free_port(port, "serve")
+    print(f"champion at http://127.0.0.1:{port}/invocations (Ctrl-C stops it)", flush=True)
+    tracking.serve(project_root(), port)
 
 
 def show_results() -> None:

@@ -25,7 +25,7 @@ def serve_pages(
     if which not in _DEFAULT_PORTS:
         raise ConfigError(f"the pages to serve must be one of {', '.join(_DEFAULT_PORTS)}, got '{which}'")
     port = port or _DEFAULT_PORTS[which]
-    _require_free_port(port, which)
+    require_free_port(port, f"ui {which}")
     configure_tools(project_root())
     (project_root() / "mlruns").mkdir(exist_ok=True)
     commands = {
@@ -39,12 +39,13 @@ def serve_pages(
     os.execv(sys.executable, command)
 
 
-def _require_free_port(port: int, which: str) -> None:
+def require_free_port(port: int, command: str) -> None:
+    """Raise ConfigError where a server cannot listen on this port of 127.0.0.1; `command` is that of `videossr`."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind(("127.0.0.1", port))
         except OSError as error:
             raise ConfigError(
-                f"port {port} cannot be used ({error.strerror}): choose another (videossr ui {which} --port N)"
+                f"port {port} cannot be used ({error.strerror}): choose another (videossr {command} --port N)"
             ) from None

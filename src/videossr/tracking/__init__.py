@@ -21,6 +21,7 @@ from videossr.tracking.registry import (
     versions,
 )
 from videossr.tracking.runs import Run, stage_run
+from videossr.tracking.serving import serve
 from videossr.tracking.summary import RegistrySummary, registry_summary
 
 __all__ = [
@@ -39,6 +40,7 @@ __all__ = [
     "register_policy",
     "registry_summary",
     "save_artifact",
+    "serve",
     "set_champion",
     "stage_run",
     "versions",

@@ -52,7 +52,7 @@ def register_policy(
             name="policy",
             python_model=str(Path(__file__).with_name("served.py")),
             artifacts={"checkpoint": str(policy_dir)},
-            model_config=dict(serving),
+            model_config={**serving, "is_trusted": False},
             signature=_signature(),
             pip_requirements=[f"{name}=={importlib.metadata.version(name)}" for name in _SERVING_REQUIREMENTS],
             metadata={"dvc.lock": lineage.lock, "policy.md5": lineage.policy},
@@ -139,11 +139,14 @@ def checkpoint_folder(project: Path, version: RegisteredVersion) -> Path:
     return model / "artifacts" / "policy"
 
 
-def load_champion(project: Path) -> Any:
+def load_champion(project: Path, *, is_trusted: bool = True) -> Any:
     """Load `models:/videossr@champion` as an MLflow pyfunc model.
 
-    Its `predict` takes a table with the columns question and videos. Raises PolicyError before the first promotion.
+    Its `predict` takes a table with the columns question and videos. Unless `is_trusted`, it opens the files that a
+    server may open (`VideoAccess`). Raises PolicyError before the first promotion.
     """
     if champion(project) is None:
         raise PolicyError("the registry has no champion yet: run the pipeline and promote its model (make demo)")
-    return configured_mlflow(project).pyfunc.load_model(f"models:/{MLFLOW_NAME}@{CHAMPION}")
+    return configured_mlflow(project).pyfunc.load_model(
+        f"models:/{MLFLOW_NAME}@{CHAMPION}", model_config={"is_trusted": is_trusted}
+    )
