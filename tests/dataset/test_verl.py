@@ -314,7 +314,6 @@ def test_clips_of_different_lengths_are_an_error(tmp_path):
 def project(tmp_path, monkeypatch):
     """A project with a small frame store and a few samples, as the working directory."""
     params = yaml.safe_load((ROOT / "params.yaml").read_text())
-    params["frames"]["num_frames"] = tiny_policy.NUM_STORED
     params["pretext"] |= {name: dataclasses.asdict(task) for name, task in tiny_policy.TASKS.items()}
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(params))
     write_clips(tiny_policy.clips(12), tmp_path / "data" / "frames")
