@@ -23,6 +23,8 @@ def check(project: Path) -> Recipe:
 
 
 def _repair_workspace(project: Path) -> None:
+    if not (project / ".dvc" / "config").exists():
+        raise ConfigError(f"no pipeline at {project}: run from the project root, which contains dvc.yaml and .dvc")
     # A DVC process that was killed can leave an empty lock file, which blocks every later command.
     lock = project / ".dvc" / "tmp" / "rwlock"
     if lock.exists() and lock.stat().st_size == 0:
@@ -30,7 +32,16 @@ def _repair_workspace(project: Path) -> None:
     # Without git (a downloaded archive) DVC works only with this setting.
     inside = subprocess.run(["git", "-C", str(project), "rev-parse"], capture_output=True, check=False)
     if inside.returncode != 0:
-        config = project / ".dvc" / "config.local"
-        config.write_text("[core]\n    no_scm = true\n", encoding="utf-8")
-    if not (project / ".dvc" / "config").exists():
-        raise ConfigError(f"no pipeline at {project}: run from the project root, which contains dvc.yaml and .dvc")
+        _set_no_scm(project / ".dvc")
+
+
+def _set_no_scm(folder: Path) -> None:
+    """Set `core.no_scm` in .dvc/config.local, and keep what else the user has there (remotes, the cache's folder)."""
+    from dvc.config import Config
+    from dvc.config import ConfigError as DvcConfigError
+
+    try:
+        with Config(str(folder)).edit("local") as local:
+            local.setdefault("core", {})["no_scm"] = True
+    except DvcConfigError as error:
+        raise ConfigError(f"DVC cannot read {folder / 'config.local'} ({error}): correct it") from None

@@ -11,7 +11,6 @@ Nothing is registered unless policy, samples, replies and results belong togethe
 
 import argparse
 import json
-import os
 import sys
 from typing import Any
 
@@ -23,7 +22,7 @@ from prefect.states import Failed
 
 from flows import runtime
 from flows.evidence import PAGE, POLICY, REPLIES, RESULTS, header_of, require_evidence
-from flows.server import find_project_server
+from flows.server import configured_server, find_project_server
 from videossr import tracking
 from videossr.errors import VideoSSRError
 from videossr.evaluation import viubench
@@ -142,7 +141,7 @@ def main() -> None:
     if not arguments.approve:
         runtime.run_stage(lambda: print(promote_if_better()), "promote")
         return
-    url = os.environ.get("PREFECT_API_URL") or find_project_server()
+    url = configured_server() or find_project_server()
     if url is None:
         sys.exit("approval is given in the Prefect UI and needs its server: start it first (make prefect)")
     with temporary_settings({PREFECT_API_URL: url}):

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from videossr.errors import VideoSSRError
+from videossr.terminal import printable
 from videossr.workspace import project_root
 
 START_SECONDS = 120.0
@@ -23,9 +24,10 @@ STOP_SECONDS = 15.0
 def prefect_server() -> Iterator[str]:
     """Yield the URL of a Prefect API: `PREFECT_API_URL`, the server of `make prefect`, or a temporary one on loopback.
 
-    A temporary server ends with the context. Raises VideoSSRError where it does not start.
+    One that does not answer is passed over, with a sentence on standard error. A temporary server ends with the
+    context. Raises VideoSSRError where it does not start.
     """
-    url = os.environ.get("PREFECT_API_URL") or find_project_server()
+    url = configured_server() or find_project_server()
     if url:
         yield url
         return
@@ -44,10 +46,20 @@ def prefect_server() -> Iterator[str]:
         wrapper.wait()
 
 
+def configured_server() -> str | None:
+    """`PREFECT_API_URL`, where a server answers there; else None, after a sentence where it is set."""
+    url = os.environ.get("PREFECT_API_URL")
+    if not url or answers(url):
+        return url or None
+    sentence = f"no Prefect server answers at {url} (PREFECT_API_URL): going on without it"
+    print(printable(sentence), file=sys.stderr, flush=True)
+    return None
+
+
 def find_project_server() -> str | None:
     """The API URL of the server that `make prefect` started for this project, or None."""
     url = f"http://127.0.0.1:{os.environ.get('VIDEOSSR_PREFECT_PORT', '4200')}/api"
-    if not is_healthy(url):
+    if not answers(url):
         return None
     try:
         with urllib.request.urlopen(f"{url}/admin/settings", timeout=5) as reply:
@@ -60,8 +72,11 @@ def find_project_server() -> str | None:
 
 def is_healthy(url: str | None) -> bool:
     """Whether a Prefect API at `url` reports that it is healthy. False where VIDEOSSR_PREFECT is `off`."""
-    if not url or os.environ.get("VIDEOSSR_PREFECT") == "off":
-        return False
+    return bool(url) and os.environ.get("VIDEOSSR_PREFECT") != "off" and answers(str(url))
+
+
+def answers(url: str) -> bool:
+    """Whether a Prefect API at `url` reports that it is healthy."""
     try:
         with urllib.request.urlopen(f"{url.rstrip('/')}/health", timeout=2) as reply:
             return bool(reply.status == 200)
@@ -78,7 +93,7 @@ def _free_port() -> int:
 def _wait_until_healthy(wrapper: subprocess.Popen[bytes], url: str, log: Path) -> str:
     deadline = time.monotonic() + START_SECONDS
     while time.monotonic() < deadline:
-        if is_healthy(url):
+        if answers(url):
             return url
         if wrapper.poll() is not None:
             break

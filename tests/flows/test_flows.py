@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from flows import evaluate, preflight, runtime, stages
+from flows import evaluate, preflight, runtime, server, stages
 from tests.support import ROOT
 from videossr.ingest.manifest import write_manifest
 from videossr.records import RejectedFile, Video
@@ -49,7 +49,7 @@ run_stage(body, sys.argv[1])
 @pytest.fixture
 def toy(tmp_path, monkeypatch):
     """A project of two stages, `first` -> `second`, in a folder whose name needs quoting."""
-    folder = tmp_path / "a 'toy\" project"
+    folder = tmp_path / "a 'toy\" project?"
     folder.mkdir()
     (folder / "toy.py").write_text(TOY)
     (folder / "word.txt").write_text("kind")
@@ -249,6 +249,38 @@ def test_the_lock_file_of_a_killed_dvc_does_not_block_the_next_run(toy):
     lock.touch()
     preflight.check(toy)
     assert not lock.exists()
+
+
+def test_without_git_the_users_own_dvc_settings_are_kept(toy):
+    shutil.copyfile(ROOT / "params.yaml", toy / "params.yaml")
+    shutil.copytree(ROOT / "sources", toy / "sources")
+    local = toy / ".dvc" / "config.local"
+    local.write_text("[core]\n    remote = lab\n['remote \"lab\"']\n    url = ssh://lab/data\n    password = secret\n")
+    preflight.check(toy)
+    text = local.read_text()
+    assert "no_scm = true" in text.lower() and "password = secret" in text and "url = ssh://lab/data" in text
+    preflight.check(toy)
+    assert local.read_text() == text
+
+
+def test_a_prefect_server_that_does_not_answer_is_passed_over_with_one_sentence(monkeypatch, capsys):
+    monkeypatch.setenv("PREFECT_API_URL", "http://127.0.0.1:9/api")
+    assert server.configured_server() is None
+    assert capsys.readouterr().err.count("no Prefect server answers at http://127.0.0.1:9/api") == 1
+    monkeypatch.delenv("PREFECT_API_URL")
+    assert server.configured_server() is None and capsys.readouterr().err == ""
+
+
+@pytest.mark.slow
+def test_a_pipeline_whose_prefect_server_is_down_runs_with_a_temporary_one(toy):
+    shutil.copyfile(ROOT / "params.yaml", toy / "params.yaml")
+    shutil.copytree(ROOT / "sources", toy / "sources")
+    command = [sys.executable, "-m", "flows.pipeline"]
+    variables = environment(PREFECT_API_URL="http://127.0.0.1:9/api")
+    done = subprocess.run(command, cwd=toy, env=variables, capture_output=True, text=True, check=False)
+    assert done.returncode == 0 and "Traceback" not in done.stdout + done.stderr, done.stderr
+    assert done.stderr.count("no Prefect server answers") == 1
+    assert flow_runs(toy)["pipeline"] == ["COMPLETED"]
 
 
 @pytest.mark.slow
