@@ -1,5 +1,6 @@
 """The project's folder, the environment variables of its tools (no analytics, files in the project), the engine."""
 
+import getpass
 import os
 from pathlib import Path
 
@@ -39,7 +40,24 @@ def configure_tools(project: Path) -> None:
     """Switch every tool's analytics off and keep Prefect's files in the project. Call it before importing the tools."""
     for name, value in {**_ANALYTICS_OFF, **_THREADING, **_PLAIN_LOG}.items():
         os.environ.setdefault(name, value)
-    os.environ.setdefault("PREFECT_HOME", str(project / ".prefect"))
+    # The database in this folder is opened by a URL, whose path ends at a question mark.
+    prefect_home = project / ".prefect"
+    os.environ.setdefault("PREFECT_HOME", os.path.relpath(prefect_home) if "?" in str(project) else str(prefect_home))
+    _provide_user(project)
+
+
+def _provide_user(project: Path) -> None:
+    """Give libraries a home folder and a user name where there is none: in a container under a user id of its own."""
+    try:
+        Path.home()
+    except RuntimeError:
+        home = project / "work" / "home"
+        home.mkdir(parents=True, exist_ok=True)
+        os.environ["HOME"] = str(home)
+    try:
+        getpass.getuser()
+    except (KeyError, OSError):
+        os.environ["USER"] = f"uid{os.getuid()}"
 
 
 def selected_workers() -> Workers:

@@ -29,7 +29,7 @@ from videossr.storage.atomic import write_text
 @pytest.fixture(scope="module")
 def evaluated_project(tmp_path_factory):
     """The tests of this module run in its order: each may find the versions that earlier ones registered."""
-    return make_evaluated_project(tmp_path_factory.mktemp("promoted") / "a 'quoted\" project")
+    return make_evaluated_project(tmp_path_factory.mktemp("promoted") / "a 'quoted\" 100% project #1")
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ import json
 from contextlib import ExitStack, contextmanager
 
 import pytest
+from mlflow import MlflowClient
 
 from videossr import tracking
 
@@ -20,6 +21,39 @@ def project(tmp_path_factory):
 
 def read_run(project, run_id):
     return tracking.mlflow_client(project).get_run(run_id)
+
+
+@pytest.fixture
+def moved_to(tmp_path, monkeypatch):
+    """A project whose path has a question mark, as the working directory."""
+    folder = tmp_path / "which? #1"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    return folder
+
+
+def test_a_project_with_a_question_mark_in_its_path_keeps_its_runs_inside_it(moved_to, tmp_path):
+    report = moved_to / "train.json"
+    report.write_text("{}")
+    with tracking.stage_run(moved_to, "train", {}) as run:
+        run.log_metrics({"reward": 0.5}, 1)
+        run.log_artifacts([report])
+    assert reward_steps(moved_to, run.run_id) == [1]
+    assert [path.name for path in tmp_path.iterdir()] == [moved_to.name]
+    assert {path.name for path in moved_to.iterdir()} == {"mlruns", "train.json"}
+    assert len(list(moved_to.rglob("train.json"))) == 2
+
+
+def test_runs_go_to_the_address_in_mlflow_tracking_uri(tmp_path, monkeypatch):
+    elsewhere = tmp_path / "team" / "mlflow.db"
+    elsewhere.parent.mkdir()
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{elsewhere}")
+    with tracking.stage_run(tmp_path, "train", {}) as run:
+        run.log_metrics({"reward": 0.5}, 1)
+    client = MlflowClient(f"sqlite:///{elsewhere}")
+    assert client.get_run(run.run_id).data.metrics == {"reward": 0.5}
+    assert not (tmp_path / "mlruns").exists()
+    assert tracking.registry_summary(tmp_path) == tracking.RegistrySummary(0, None)
 
 
 def reward_steps(project, run_id):

@@ -27,6 +27,8 @@ def serve_pages(
     port = port or _DEFAULT_PORTS[which]
     require_free_port(port, f"ui {which}")
     configure_tools(project_root())
+    if which == "mlflow" and database_uri(project_root()).startswith("http"):
+        raise ConfigError(f"the runs are on a server of their own: open {database_uri(project_root())} in a browser")
     (project_root() / "mlruns").mkdir(exist_ok=True)
     commands = {
         "mlflow": ["-m", "mlflow", "server", "--backend-store-uri", database_uri(project_root()), "--workers", "1"],

@@ -1,6 +1,10 @@
-"""The project's MLflow database: its client, its one experiment, and the errors that it raises."""
+"""The project's MLflow database: its client, its one experiment, and the errors that it raises.
+
+`MLFLOW_TRACKING_URI` names another one, such as a team's server: runs and the registry are then there.
+"""
 
 import logging
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +24,8 @@ def mlflow_client(project: Path) -> "MlflowClient":
     # MLflow logs every table and every version that it creates.
     for name in ("mlflow", "alembic"):
         logging.getLogger(name).setLevel(logging.WARNING)
-    if not (project / "mlruns" / "mlflow.db").exists():
+    file = database_file(project)
+    if file is not None and not file.exists():
         _create_database(project)
     uri = database_uri(project)
     return MlflowClient(tracking_uri=uri, registry_uri=uri)
@@ -36,13 +41,21 @@ def _create_database(project: Path) -> None:
 
 
 def database_file(project: Path) -> Path | None:
-    """The SQLite file of the project's MLflow database; it may not exist yet."""
-    return project / "mlruns" / "mlflow.db"
+    """The SQLite file of the project's own MLflow database, which may not exist yet; None where another one is used."""
+    return None if _configured_uri() else project / "mlruns" / "mlflow.db"
 
 
 def database_uri(project: Path) -> str:
-    """The URI of the project's MLflow database."""
-    return f"sqlite:///{project / 'mlruns' / 'mlflow.db'}"
+    """The URI of the project's MLflow database: `MLFLOW_TRACKING_URI`, or its own file."""
+    file = database_file(project)
+    if file is None:
+        return _configured_uri()
+    # SQLAlchemy ends a path at a question mark, so there it must be relative to the working directory, the project.
+    return f"sqlite:///{os.path.relpath(file) if '?' in str(file) else file}"
+
+
+def _configured_uri() -> str:
+    return os.environ.get("MLFLOW_TRACKING_URI", "")
 
 
 def experiment_id(project: Path, client: "MlflowClient") -> str:
@@ -50,7 +63,10 @@ def experiment_id(project: Path, client: "MlflowClient") -> str:
     experiment = client.get_experiment_by_name(MLFLOW_NAME)
     if experiment is not None:
         return experiment.experiment_id
-    return client.create_experiment(MLFLOW_NAME, str(project / "mlruns" / "artifacts"))
+    if database_file(project) is None:
+        return client.create_experiment(MLFLOW_NAME)  # its server decides where artifacts are
+    folder = project / "mlruns" / "artifacts"
+    return client.create_experiment(MLFLOW_NAME, folder.as_uri() if set(str(folder)) & set("?#%") else str(folder))
 
 
 def configured_mlflow(project: Path) -> Any:
@@ -58,9 +74,13 @@ def configured_mlflow(project: Path) -> Any:
     client = mlflow_client(project)
     import mlflow
 
-    mlflow.set_tracking_uri(database_uri(project))
-    mlflow.set_registry_uri(database_uri(project))
+    uri, configured = database_uri(project), os.environ.get("MLFLOW_TRACKING_URI")
+    mlflow.set_tracking_uri(uri)
+    mlflow.set_registry_uri(uri)
     mlflow.set_experiment(experiment_id=experiment_id(project, client))
+    # MLflow also wrote the address to the environment, where it would look like the user's.
+    if configured is None:
+        os.environ.pop("MLFLOW_TRACKING_URI", None)
     return mlflow
 
 
