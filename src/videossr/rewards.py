@@ -1,4 +1,4 @@
-"""Parse a reply and score it, for the three tasks. Needs the standard library alone.
+"""Parse a reply and score it, for the three tasks. Needs the standard library alone: an export for verl holds a copy.
 
 Every scorer takes the model's reply, unchanged, and the right answer. A reply that does not parse is the model's
 mistake and scores 0.0. An answer that does not parse is a mistake of ours and raises ValueError.
@@ -46,10 +46,27 @@ def metric(task: str, completion: str, answer: str) -> float:
     return _scored(task, completion, answer, _rules(task).metric)
 
 
+def compute_score(
+    data_source: str, solution_str: str, ground_truth: str, extra_info: object = None, **options: object
+) -> float:
+    """`score` with the arguments that verl passes to a custom reward function: `data_source` is the task."""
+    return score(data_source, solution_str, ground_truth)
+
+
 def parsed(task: str, completion: str, answer: str) -> bool:
     """Whether the reply has the requested form. A wrong reply in the right form is parsed."""
     rules = _rules(task)
     return rules.parse(completion, len(rules.parse_answer(answer))) is not None
+
+
+def is_answer(task: str, answer: str) -> bool:
+    """Whether a text is a right answer in form: one that `score` accepts. Raises ValueError on an unknown task."""
+    rules = _rules(task)
+    try:
+        rules.parse_answer(answer)
+    except ValueError:
+        return False
+    return True
 
 
 def parse_interval(text: str) -> Interval | None:

@@ -1,7 +1,9 @@
 """Exports in verl's format: the columns, no loss, no trace of an edit, and an import that verifies every sample."""
 
 import dataclasses
+import importlib.util
 import json
+import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +13,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import torch
 import yaml
+from transformers import AutoProcessor
 from typer.testing import CliRunner
 
 from tests.support import ROOT, tiny_policy
@@ -97,7 +101,7 @@ def test_an_export_has_the_published_columns(exported):
             {"role": "system", "content": "Answer directly."},
             {"role": "user", "content": sample.question},
         ]
-        assert row["reward_model"] == {"style": "rule", "ground_truth": sample.answer}
+        assert row["reward_model"]["style"] == "rule" and row["extra_info"]["answer"] == sample.answer
         assert row["extra_info"]["index"] == SAMPLES.index(sample) and row["extra_info"]["split"] == "train"
 
 
@@ -118,6 +122,73 @@ def test_sample_fps_is_the_true_rate_and_the_pixel_bounds_are_the_frame_size(exp
         for video, times in zip(row["videos"], row["extra_info"]["times"], strict=True):
             assert video["sample_fps"] == pytest.approx((len(times) - 1) / (times[-1] - times[0]))
             assert video["min_pixels"] == video["max_pixels"] == 64 * 64
+
+
+def late_clips(uneven):
+    """Videos whose stored frames begin at 5 % of 40 s, as the frames stage stores them."""
+    rng = np.random.default_rng(0)
+    steps = rng.uniform(1.0, 4.0, tiny_policy.NUM_STORED) if uneven else np.full(tiny_policy.NUM_STORED, 2.4)
+    return {name: Clip(clip.frames, 2.0 + np.cumsum(steps)) for name, clip in tiny_policy.clips(12).items()}
+
+
+def prompt_of_verl(processor, row):
+    """The prompt of a row as verl (1dda039) makes it: its dataset, qwen-vl-utils 0.0.14, then the model's processor.
+
+    For a list of frames qwen-vl-utils gives the metadata `fps` = sample_fps and `frames_indices` = 0, 1, 2, ...
+    """
+    blocks = [{"type": "video"} if part == "<video>" else {"type": "text", "text": part}
+              for part in re.split("(<video>)", row["prompt"][-1]["content"]) if part]  # fmt: skip
+    text = processor.apply_chat_template([{"role": "user", "content": blocks}], tokenize=False)
+    videos = [torch.from_numpy(read_as_verl(video)).permute(0, 3, 1, 2) for video in row["videos"]]
+    metadata = [{"fps": video["sample_fps"], "frames_indices": list(range(len(video["video"]))),
+                 "total_num_frames": len(video["video"])} for video in row["videos"]]  # fmt: skip
+    out = processor(text=[text], videos=videos, video_metadata=metadata, do_sample_frames=False, return_tensors="pt")
+    return processor.tokenizer.decode(out["input_ids"][0])
+
+
+@pytest.fixture(scope="module")
+def processor(tmp_path_factory):
+    return AutoProcessor.from_pretrained(tiny_policy.write_tiny(tmp_path_factory.mktemp("policy")))
+
+
+@pytest.mark.parametrize("uneven", [False, True])
+def test_the_time_stamps_of_verls_prompt_agree_with_the_ground_truth(uneven, processor, tmp_path):
+    """The pairs of frames whose time stamp lies in the answer are the edited ones."""
+    store = late_clips(uneven)
+    videos = [FrameTimes(name, tuple(clip.times.tolist())) for name, clip in store.items()]
+    tasks = replace(PRETEXT, grounding=replace(PRETEXT.grounding, align=2))
+    kinds = ("grounding/mirror", "grounding/invert", "grounding/slow")
+    samples = build_train(replace(tasks, train=TrainSet(12, dict.fromkeys(kinds, 1.0))), videos)
+    path = export_samples(samples, store, tasks.tasks, tmp_path, "train")
+    for sample, row in zip(samples, pq.read_table(path).to_pylist(), strict=True):
+        prompt = prompt_of_verl(processor, row)
+        stamps = [float(stamp.replace(" ", "")) for stamp in re.findall(r"<\s*([0-9. ]+?)\s*seconds", prompt)]
+        start, end = (float(side) for side in row["reward_model"]["ground_truth"].split("-"))
+        edited = range(sample.edit["start"], sample.edit["start"] + sample.edit["length"])
+        assert [start <= stamp < end for stamp in stamps] == [2 * i in edited for i in range(len(stamps))]
+    samples_read, _ = read_export(path)
+    assert samples_read == samples
+
+
+def test_the_reward_file_beside_an_export_gives_verl_our_rewards(exported):
+    spec = importlib.util.spec_from_file_location("custom_module", exported.with_name("reward.py"))
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)  # as verl loads `custom_reward_function.path`
+    for row in pq.read_table(exported).to_pylist():
+        source, answer = row["data_source"], row["reward_model"]["ground_truth"]
+        assert module.compute_score(source, answer, answer, extra_info=row["extra_info"]) == 1.0
+        assert module.compute_score(data_source=source, solution_str="?", ground_truth=answer, extra_info=None) == 0.0
+
+
+def test_an_interval_that_verls_clock_cannot_show_is_left_out_with_a_warning(tmp_path, caplog):
+    """The edited frames last long, the others not: on an even clock the interval has no tenth of a second."""
+    clip = tiny_policy.clips(1)["video0"]
+    sample = next(s for s in SAMPLES if s.variant == "mirror")
+    edit = {**sample.edit, "stride": [1, 1], "offset": 0, "start": 4, "length": 2, "num_frames": 8}
+    times = np.cumsum(np.where(np.isin(np.arange(16), (5, 6)), 0.05, 0.0001))
+    sample = replace(sample, video_id="video0", edit=edit, answer="0.0-0.1")
+    path = export_samples([sample], {"video0": Clip(clip.frames, times)}, PRETEXT.tasks, tmp_path, "train")
+    assert len(pq.read_table(path)) == 0 and "1 of 1 samples left out" in caplog.text
 
 
 def test_every_distinct_frame_is_stored_once_under_a_hash(exported):

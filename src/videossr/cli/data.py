@@ -126,6 +126,7 @@ def export_to_verl(
     """Write samples in verl's format: a parquet file, and every frame once, without loss."""
     from videossr.dataset.samples import read_samples
     from videossr.dataset.verl_export import export_samples
+    from videossr.dataset.verl_format import REWARD_FILE
     from videossr.frames.store import FrameStore
     from videossr.models.encode_prompt import SYSTEM_PROMPT
     from videossr.recipe import load_recipe
@@ -133,20 +134,32 @@ def export_to_verl(
     exported, tasks = read_samples(require_file(samples)), load_recipe(PARAMS).pretext.tasks
     path = export_samples(exported, FrameStore(FRAMES), tasks, out, samples.stem, SYSTEM_PROMPT)
     print(f"{len(exported)} samples in {path}: `videossr import {path}` reads them back")
+    print(f"verl: data.train_files={path} custom_reward_function.path={path.with_name(REWARD_FILE)}")
 
 
 def import_from_verl(
     path: Annotated[Path, typer.Argument(help="the .parquet file of an export, its frames beside it")],
     out: Annotated[Path, typer.Option(help="the folder to write samples and frames to")] = Path("data/imported"),
 ) -> None:
-    """Read exported samples back into this project's own format. Every frame is checked."""
+    """Read exported samples back into this project's own format. Every frame is checked.
+
+    Of the published rows, which hold no edits, those are read whose edit can be undone; the others are counted.
+    """
+    from videossr.dataset import verl_published
     from videossr.dataset.samples import write_samples
-    from videossr.dataset.verl_import import import_samples
+    from videossr.dataset.verl_import import holds_edits, import_samples
 
     if out.exists():
         raise ConfigError(
             f"{out} must not exist before an import, but it does: remove it, or choose another folder with --out"
         )
-    imported = import_samples(path, out / "frames")
+    if holds_edits(path):
+        imported = import_samples(path, out / "frames")
+    else:
+        rows = verl_published.import_published(path, out / "frames")
+        imported = rows.samples
+        for reason, count in rows.left_out.most_common():
+            print(f"left out {count} rows of {printable(reason)}")
+        print(verl_published.LOST)
     write_samples(out / "samples" / path.name, imported)
     print(f"{len(imported)} samples in {out / 'samples' / path.name}, their frames in {out / 'frames'}")

@@ -1,6 +1,8 @@
 """Export samples and their rendered frames, without loss, in verl's format (see `verl_format`)."""
 
+import inspect
 import json
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,13 +11,25 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from tqdm import tqdm
 
+from videossr import rewards
 from videossr.clip import Clip, Pixels
-from videossr.dataset.verl_format import FRAMES_FOLDER, SCHEMA, VIDEOS_SCHEMA, frame_name, videos_path
+from videossr.dataset.verl_format import (
+    FRAMES_FOLDER,
+    REWARD_FILE,
+    SCHEMA,
+    VIDEOS_SCHEMA,
+    frame_name,
+    reader_answer,
+    sample_fps,
+    videos_path,
+)
 from videossr.frames.lossless import encode_png
 from videossr.pretext import PretextTask
 from videossr.records import Sample
 from videossr.storage.atomic import atomic_file, write_bytes
 from videossr.storage.tables import write_table
+
+log = logging.getLogger(__name__)
 
 _ROWS_PER_BATCH = 256
 
@@ -30,12 +44,12 @@ def export_samples(
 ) -> Path:
     """Write samples into the folder `out` as verl reads them; returns the path of `<name>.parquet`.
 
-    Frame paths are absolute, as verl needs them. An import reads the frames beside the parquet file instead, so that
-    the folder can be moved. `sample_fps` is the mean rate of the shown frames; `extra_info.times` are their times
-    in seconds.
+    A sample whose interval is empty on verl's even clock is left out, with a warning. Frame paths are absolute, as verl
+    needs them. An import reads the frames beside the parquet file instead, so that the folder can be moved.
     """
     (out / FRAMES_FOLDER).mkdir(parents=True, exist_ok=True)
-    recorder = _RecordingStore(store)
+    write_bytes(out / REWARD_FILE, inspect.getsource(rewards).encode())
+    recorder, num_left_out = _RecordingStore(store), 0
     path = out / f"{name}.parquet"
     with atomic_file(path) as temporary:
         progress = tqdm(total=len(samples), desc=f"export {name}", unit="sample")
@@ -43,13 +57,21 @@ def export_samples(
             for first in range(0, len(samples), _ROWS_PER_BATCH):
                 rows = []
                 for index, sample in enumerate(samples[first : first + _ROWS_PER_BATCH], first):
-                    clips = tasks[sample.task].render(sample, recorder)
-                    rows.append(_sample_row(sample, clips, out, name, index, system_prompt))
+                    task = tasks[sample.task]
+                    clips = task.render(sample, recorder)
+                    answer = reader_answer(task, sample, store[sample.video_id].times, clips)
+                    if rewards.is_answer(sample.task, answer):
+                        rows.append(_sample_row(sample, clips, answer, out, name, index, system_prompt))
+                    else:
+                        num_left_out += 1
                     progress.update()
                 writer.write_table(pa.Table.from_pylist(rows, SCHEMA))
         used = tqdm(sorted(recorder.used), desc="videos")
         videos = [_video_row(video_id, store[video_id], out) for video_id in used]
         write_table(videos_path(path), pa.Table.from_pylist(videos, VIDEOS_SCHEMA))
+    if num_left_out:
+        reason = "their interval lasts less than a tenth of a second on the even clock that verl shows"
+        log.warning("%s: %d of %d samples left out: %s", path, num_left_out, len(samples), reason)
     return path
 
 
@@ -72,7 +94,7 @@ class _RecordingStore(Mapping[str, Clip]):
 
 
 def _sample_row(
-    sample: Sample, clips: Sequence[Clip], out: Path, name: str, index: int, system_prompt: str
+    sample: Sample, clips: Sequence[Clip], answer: str, out: Path, name: str, index: int, system_prompt: str
 ) -> dict[str, Any]:
     system = [{"role": "system", "content": system_prompt}] if system_prompt else []
     return {
@@ -80,7 +102,7 @@ def _sample_row(
         "prompt": [*system, {"role": "user", "content": sample.question}],
         "videos": [_video_entry(clip, out) for clip in clips],
         "ability": "video",
-        "reward_model": {"style": "rule", "ground_truth": sample.answer},
+        "reward_model": {"style": "rule", "ground_truth": answer},
         "extra_info": {
             "split": name,
             "index": index,
@@ -99,7 +121,7 @@ def _video_entry(clip: Clip, out: Path) -> dict[str, Any]:
     return {
         "type": "video",
         "video": [str(out.resolve() / FRAMES_FOLDER / _write_frame(out, frame)) for frame in clip.frames],
-        "sample_fps": (len(clip) - 1) / float(clip.times[-1] - clip.times[0]),
+        "sample_fps": sample_fps(clip),
         # The frames already have the size that the model reads; equal bounds keep a reader from resizing them.
         "min_pixels": pixels,
         "max_pixels": pixels,

@@ -6,6 +6,10 @@ An export is a folder with these files:
   `ability`, `reward_model`, `extra_info`)
 - `<name>.videos.parquet`: names of the stored frames, and their times, of every video that a sample uses
 - `frames/`: each distinct frame once, as PNG, named by a hash of its pixels
+- `reward.py`: the reward function, a copy of `videossr/rewards.py`, for verl's `custom_reward_function.path`
+
+verl counts the times of a list of frames from zero, evenly at `sample_fps`. `reward_model.ground_truth` is the answer
+on this clock (`reader_answer`). `extra_info` has the answer and the frame times on the clock of the video.
 
 Edited and unedited frames are encoded in the same way, in one folder: neither name nor compression reveals an edit.
 
@@ -14,14 +18,18 @@ Differs: the published files hold JPEG, and their edited frames are compressed t
 
 import hashlib
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 
-from videossr.clip import Pixels
+from videossr.clip import Clip, Pixels, Times
+from videossr.pretext import PretextTask
+from videossr.records import Sample
 
 FRAMES_FOLDER = "frames"
+REWARD_FILE = "reward.py"
 
 _STRINGS = pa.list_(pa.string())
 _VIDEO = pa.struct(
@@ -64,3 +72,23 @@ def frame_name(frame: Pixels) -> str:
     digest = hashlib.sha256(json.dumps(frame.shape).encode())
     digest.update(np.ascontiguousarray(frame).tobytes())
     return f"{digest.hexdigest()[:40]}.png"
+
+
+def sample_fps(clip: Clip) -> float:
+    """The mean rate of the shown frames, in frames per second."""
+    return (len(clip) - 1) / float(clip.times[-1] - clip.times[0])
+
+
+def reader_answer(task: PretextTask, sample: Sample, stored: Times, clips: Sequence[Clip]) -> str:
+    """The answer on the clock that verl shows with the rendered `clips`.
+
+    qwen-vl-utils gives frame i of a list the time i / sample_fps, and verl's prompt shows these times. `stored` are the
+    stored times of the video in seconds [T]. Several clips have a clock each, from zero, as in this project.
+    """
+    if len(clips) != 1:
+        return task.answer(sample.edit, stored)
+    shown = clips[0].times
+    on_reader_clock = np.arange(len(shown)) / sample_fps(clips[0])
+    # Between the shown frames the stored times are interpolated, outside them both clocks run equally fast.
+    outside = np.minimum(stored - shown[0], 0) + np.maximum(stored - shown[-1], 0)
+    return task.answer(sample.edit, np.interp(stored, shown, on_reader_clock) + outside)

@@ -2,8 +2,8 @@
 
 Every sample is rendered again. It must give exactly the exported frames and the exported answer.
 
-Differs: rows without the edit in `extra_info`, such as those of the published files, hold only pixels. They cannot be
-rendered and raise SourceError.
+Rows without the edit in `extra_info`, such as those of the published files, hold only pixels and raise SourceError;
+`verl_published` reads those.
 """
 
 import json
@@ -19,7 +19,14 @@ import pyarrow.parquet as pq
 from tqdm import tqdm
 
 from videossr.clip import Clip, Pixels
-from videossr.dataset.verl_format import EXTRA_INFO, FRAMES_FOLDER, VIDEOS_SCHEMA, frame_name, videos_path
+from videossr.dataset.verl_format import (
+    EXTRA_INFO,
+    FRAMES_FOLDER,
+    VIDEOS_SCHEMA,
+    frame_name,
+    reader_answer,
+    videos_path,
+)
 from videossr.errors import SourceError
 from videossr.frames.lossless import decode_png, write_clips
 from videossr.pretext import TASKS
@@ -119,10 +126,21 @@ def _checked_id(video_id: object, index: Path) -> str:
     return video_id
 
 
-def _check_columns(schema: pa.Schema, path: Path) -> None:
+def holds_edits(path: Path) -> bool:
+    """Whether a parquet file has the columns of an export. Raises SourceError if there is no such file."""
+    if not path.is_file():
+        raise SourceError(f"there is no exported file {path}: name the .parquet file of an export")
+    return _has_columns(_open_parquet(path).schema_arrow)
+
+
+def _has_columns(schema: pa.Schema) -> bool:
     extra = schema.field("extra_info").type if "extra_info" in schema.names else None
     fields = {field.name for field in extra} if isinstance(extra, pa.StructType) else set()
-    if not {"videos", "reward_model"} <= set(schema.names) or not {field.name for field in EXTRA_INFO} <= fields:
+    return {"videos", "reward_model"} <= set(schema.names) and {field.name for field in EXTRA_INFO} <= fields
+
+
+def _check_columns(schema: pa.Schema, path: Path) -> None:
+    if not _has_columns(schema):
         raise SourceError(
             f"{path} holds no edits in extra_info, only pixels, so its samples cannot be rendered again: import files "
             "that 'videossr export' wrote"
@@ -142,13 +160,14 @@ def _verified_sample(row: Mapping[str, Any], frames: ExportedFrames, path: Path)
         clips = task.render(sample, frames)
         answer = task.answer(sample.edit, video.times)
         exported_frames = [[PurePosixPath(frame).name for frame in entry["video"]] for entry in row["videos"]]
-        exported_answers = {sample.answer, row["reward_model"]["ground_truth"]}
+        answers = {"answer": answer, "ground_truth": reader_answer(task, sample, video.times, clips)}
+        exported_answers = {"answer": sample.answer, "ground_truth": row["reward_model"]["ground_truth"]}
     except _ROW_ERRORS as error:
         raise SourceError(f"sample {extra['sample_id']} of {path} cannot be rendered: {error!r}") from None
     rendered_frames = [[frame_name(frame) for frame in clip.frames] for clip in clips]
     faults = {
         "no longer renders to the frames that were exported": rendered_frames != exported_frames,
-        f"has an answer that does not follow from its edit, which gives {answer}": exported_answers != {answer},
+        f"has an answer that does not follow from its edit, which gives {answers}": exported_answers != answers,
         "has a question without its clips": sample.question.count(VIDEO_MARKER) != len(clips),
     }
     for fault, is_present in faults.items():
