@@ -16,7 +16,7 @@ export GOMP_SPINCOUNT := 10000
 # Commands below find the programs of this environment first.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: help demo run promote results test fuzz gpu-check lint clean mlflow prefect
+.PHONY: help demo run promote results test fuzz gpu-check lint clean mlflow prefect up down status
 
 help:
 	@echo 'make demo [SOURCE=folder]  install, run everything, register the model, print the gain; folder, URL or list'
@@ -24,6 +24,7 @@ help:
 	@echo 'make promote               register the model, and make it the champion if it is better'
 	@echo 'make results               print the last scores and the addresses of the reports'
 	@echo 'make mlflow, make prefect  serve the pages of MLflow or Prefect for this project on 127.0.0.1'
+	@echo 'make up, down, status      start, stop or show all pages, with workers that run the deployments of prefect.yaml'
 	@echo 'make test, make lint       run the tests; run ruff and mypy'
 	@echo 'make fuzz                  run ingest and frames on 5,000 damaged containers: minutes'
 	@echo 'make gpu-check             on a machine with a GPU: tests, speed and profile, in under ten minutes'
@@ -46,6 +47,9 @@ results: $(STAMP)
 
 mlflow prefect: $(STAMP)
 	@videossr ui $@
+
+up down status: $(STAMP)
+	@videossr $@
 
 test: $(STAMP)
 	@python -m pytest

@@ -1,6 +1,6 @@
 """Run the graph of `dvc.yaml` with Prefect: one task per stage, with retries, hard timeouts and logs. DVC skips stages.
 
-`python -m flows.pipeline` uses the Prefect server that `make prefect` started, or a temporary one.
+`python -m flows.pipeline` uses the project's Prefect server, if it runs, or a temporary one.
 """
 
 import argparse

@@ -143,7 +143,7 @@ def main() -> None:
         return
     url = configured_server() or find_project_server()
     if url is None:
-        sys.exit("approval is given in the Prefect UI and needs its server: start it first (make prefect)")
+        sys.exit("approval is given in the Prefect UI and needs its server: start it first (make up)")
     with temporary_settings({PREFECT_API_URL: url}):
         state: Any = promote(approval=True, return_state=True)
     if not state.is_completed():

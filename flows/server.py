@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from videossr.errors import VideoSSRError
+from videossr.services.supervisor import running_ports
 from videossr.terminal import printable
 from videossr.workspace import project_root
 
@@ -22,7 +23,7 @@ STOP_SECONDS = 15.0
 
 @contextmanager
 def prefect_server() -> Iterator[str]:
-    """Yield the URL of a Prefect API: `PREFECT_API_URL`, the server of `make prefect`, or a temporary one on loopback.
+    """Yield the URL of a Prefect API: `PREFECT_API_URL`, the project's own server, or a temporary one.
 
     One that does not answer is passed over, with a sentence on standard error. A temporary server ends with the
     context. Raises VideoSSRError where it does not start.
@@ -57,8 +58,10 @@ def configured_server() -> str | None:
 
 
 def find_project_server() -> str | None:
-    """The API URL of the server that `make prefect` started for this project, or None."""
-    url = f"http://127.0.0.1:{os.environ.get('VIDEOSSR_PREFECT_PORT', '4200')}/api"
+    """The API URL of the server that `make up` or `make prefect` started for this project, or None."""
+    ports = running_ports(project_root())
+    port = ports.prefect if ports else os.environ.get("VIDEOSSR_PREFECT_PORT", "4200")
+    url = f"http://127.0.0.1:{port}/api"
     if not answers(url):
         return None
     try:

@@ -11,7 +11,19 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 LEVELS = (
-    ("errors", "records", "rewards", "config", "clip", "storage", "parallel", "pages", "terminal", "workspace"),
+    (
+        "errors",
+        "records",
+        "rewards",
+        "config",
+        "clip",
+        "storage",
+        "parallel",
+        "pages",
+        "services",
+        "terminal",
+        "workspace",
+    ),
     ("decode", "frames"),
     ("pretext",),
     ("ingest", "dataset", "gates"),

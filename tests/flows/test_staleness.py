@@ -14,13 +14,15 @@ from videossr.ingest import cache as inspection_cache
 
 GRAPH = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
 # Stages import these modules, but no output depends on them: the wording of errors, what is printed, what MLflow
-# records, the project's folder, whether Prefect shows the run. `tracking` only records what a stage passes to it.
+# records, the project's folder, the services, whether Prefect shows the run. `tracking` only records what a stage
+# passes to it.
 EXEMPT = (
     "flows/__init__.py",
     "flows/runtime.py",
     "flows/server.py",
     "src/videossr/__init__.py",
     "src/videossr/errors.py",
+    "src/videossr/services",
     "src/videossr/terminal.py",
     "src/videossr/tracking",
     "src/videossr/workspace.py",

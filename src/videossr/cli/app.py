@@ -6,7 +6,7 @@ from typing import NoReturn
 
 import typer
 
-from videossr.cli import data, models, params, ui
+from videossr.cli import data, models, params, services, ui
 from videossr.errors import VideoSSRError
 from videossr.terminal import configure_output, printable
 from videossr.workspace import configure_tools, project_root
@@ -30,6 +30,10 @@ app.command("answer")(models.answer_question)
 app.command("serve")(models.serve_champion)
 app.command("results")(models.show_results)
 app.command("ui")(ui.serve_pages)
+app.command("up")(services.start_services)
+app.command("down")(services.stop_services)
+app.command("status")(services.show_services)
+app.command("unit")(services.print_unit)
 
 
 def main() -> NoReturn:

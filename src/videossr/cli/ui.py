@@ -41,13 +41,16 @@ def serve_pages(
     os.execv(sys.executable, command)
 
 
-def require_free_port(port: int, command: str) -> None:
-    """Raise ConfigError where a server cannot listen on this port of 127.0.0.1; `command` is that of `videossr`."""
+def require_free_port(port: int, command: str, option: str = "port") -> None:
+    """Raise ConfigError where a server cannot listen on this port of 127.0.0.1.
+
+    `command` of `videossr` and its `option` are what the sentence names.
+    """
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind(("127.0.0.1", port))
         except OSError as error:
             raise ConfigError(
-                f"port {port} cannot be used ({error.strerror}): choose another (videossr {command} --port N)"
+                f"port {port} cannot be used ({error.strerror}): choose another (videossr {command} --{option} N)"
             ) from None
