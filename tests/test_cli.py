@@ -45,6 +45,7 @@ def invoke(*arguments):
         "audit",
         "export",
         "import",
+        "benchmarks",
         "answer",
         "serve",
         "results",

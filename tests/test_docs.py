@@ -104,7 +104,7 @@ def is_parameter(dotted: str) -> bool:
 
 def commands() -> set[str]:
     app = (ROOT / "src/videossr/cli/app.py").read_text(encoding="utf-8")
-    return set(re.findall(r'command\("(\w+)"\)', app))
+    return set(re.findall(r'(?:command\(|add_typer\(\w+, name=)"(\w+)"\)', app))
 
 
 def targets() -> set[str]:

@@ -1,4 +1,4 @@
-"""Made annotations of the sixteen benchmarks, three records a file, in the shape that each one is published in."""
+"""Made annotations of the benchmarks, three records a file, in the shape that each one is published in."""
 
 import csv
 import json
@@ -44,6 +44,27 @@ def write_document(path: Path, document: Document) -> None:
     else:
         text = document if isinstance(document, str) else json.dumps(document)
         path.write_text(text, encoding="utf-8")
+
+
+def _viubench(_: str) -> Document:
+    edits = {
+        "grounding": {"num_frames": 48, "start": 4, "length": 12},
+        "counting": {"num_frames": 48, "shapes": []},
+        "jigsaw": {"order": [1, 0, 2, 5, 4, 3], "frames_per_clip": 8},
+    }
+    rows = [("grounding", "mirror", "1.0-4.0"), ("counting", "easy", "1,2,1"), ("jigsaw", "6", "213654")]
+    return [
+        {
+            "sample_id": f"viubench/{task}/{variant}/000000",
+            "task": task,
+            "variant": variant,
+            "video_id": "0123456789abcdef",
+            "edit": json.dumps(edits[task]),
+            "question": "<video>\n" * (6 if task == "jigsaw" else 1) + "What was done to the video?",
+            "answer": answer,
+        }
+        for task, variant, answer in rows
+    ]
 
 
 def _mvbench(task: str) -> Document:
@@ -249,6 +270,7 @@ def _cvbench(_: str) -> Document:
 
 
 MADE: dict[str, Callable[[str], Document]] = {
+    "viubench": _viubench,
     "mvbench": _mvbench,
     "tempcompass": _tempcompass,
     "aotbench": _aotbench,

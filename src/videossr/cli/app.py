@@ -7,6 +7,7 @@ from typing import NoReturn
 import typer
 
 from videossr.cli import data, models, params, services, ui
+from videossr.cli.benchmarks import benchmarks
 from videossr.errors import VideoSSRError
 from videossr.terminal import configure_output, printable
 from videossr.workspace import configure_tools, project_root
@@ -26,6 +27,7 @@ app.command("samples")(data.draw_samples)
 app.command("audit")(data.audit_samples)
 app.command("export")(data.export_to_verl)
 app.command("import")(data.import_from_verl)
+app.add_typer(benchmarks, name="benchmarks")
 app.command("answer")(models.answer_question)
 app.command("serve")(models.serve_champion)
 app.command("results")(models.show_results)

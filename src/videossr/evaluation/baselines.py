@@ -20,7 +20,7 @@ from videossr.pretext.grounding import format_interval, frame_edges
 from videossr.records import FrameTimes, Sample, kind_name
 from videossr.rewards import Interval
 
-_LARGEST_COUNT = {"easy": 9, "hard": 16}
+LARGEST_COUNT = {"easy": 9, "hard": 16}
 _WHOLE_CLIP: Interval = (0.0, 1.0)
 _GRID_STEPS = 48  # a constant interval starts and ends on a 48th of the clip: the paper's frame grid
 _NUM_EXAMPLES = 300  # as many as a column of the paper's VIUBench has questions
@@ -79,7 +79,7 @@ def _random_answer(sample: Sample, times: Times, rng: np.random.Generator) -> st
     if sample.task == "grounding":
         return _format_answer(_WHOLE_CLIP, sample, times)
     if sample.task == "counting":
-        counts = rng.integers(1, _LARGEST_COUNT[sample.variant] + 1, size=rewards.NUM_SHAPES)
+        counts = rng.integers(1, LARGEST_COUNT[sample.variant] + 1, size=rewards.NUM_SHAPES)
         return ",".join(map(str, counts))
     return "".join(map(str, rng.permutation(len(sample.answer)) + 1))
 

@@ -11,22 +11,33 @@ from videossr.errors import ConfigError
 from videossr.evaluation import BENCHMARKS
 from videossr.evaluation.benchmarks.checks import RULES
 from videossr.evaluation.benchmarks.entries import parse_table
+from videossr.evaluation.viubench import paper_table
 
 TEXT = resources.files("videossr.evaluation.benchmarks").joinpath("benchmarks.toml").read_text(encoding="utf-8")
-KEYS = ["mvbench", "tempcompass", "aotbench", "vinoground", "videomme", "lvbench", "longvideobench", "cgbench"]
+KEYS = [
+    "viubench",
+    "mvbench",
+    "tempcompass",
+    "aotbench",
+    "vinoground",
+    "videomme",
+    "lvbench",
+    "longvideobench",
+    "cgbench",
+]
 KEYS += ["qvhighlights", "activitynet", "charadessta", "tacos", "videommmu", "videott", "vcrbench", "cvbench"]
 
 
-def test_the_table_has_the_sixteen_benchmarks_in_the_order_of_the_paper():
+def test_the_table_has_viubench_and_the_sixteen_in_the_order_of_the_paper():
     assert list(BENCHMARKS) == KEYS
-    assert [entry.paper_group for entry in BENCHMARKS.values()] == [
-        group for group in ("general", "long", "grounding", "reasoning") for _ in range(4)
-    ]
+    groups = [group for group in ("general", "long", "grounding", "reasoning") for _ in range(4)]
+    assert [entry.paper_group for entry in BENCHMARKS.values()] == ["viubench", *groups]
 
 
 @pytest.mark.parametrize(
     ("key", "count"),
     [
+        ("viubench", 2700),
         ("mvbench", 4000),
         ("tempcompass", 5536),
         ("aotbench", None),
@@ -52,11 +63,14 @@ def test_the_expected_number_of_questions_is_the_published_one(key: str, count: 
 @pytest.mark.parametrize("key", KEYS)
 def test_every_entry_has_the_papers_figures_of_its_metric(key: str):
     published = BENCHMARKS[key].published
-    assert list(published) == ["base_32", "base_48", "base_64", "videossr_32"]
+    frames = ["base_48", "videossr_48"] if key == "viubench" else ["base_32", "base_48", "base_64", "videossr_32"]
+    assert list(BENCHMARKS[key].published) == frames
     assert all(0 < row[BENCHMARKS[key].metric] < 100 for row in published.values())
 
 
 def test_published_figures_are_those_of_the_papers_tables():
+    assert BENCHMARKS["viubench"].published["base_48"] == {"score": paper_table()["rows"]["Qwen3-VL-8B"]["overall"]}
+    assert BENCHMARKS["viubench"].published["videossr_48"] == {"score": paper_table()["rows"]["VideoSSR-8B"]["overall"]}
     assert BENCHMARKS["qvhighlights"].published["base_64"] == {
         "mIoU": 48.6,
         "R1@0.3": 64.5,

@@ -164,7 +164,7 @@ def test_a_missing_part_is_named(tmp_path: Path):
 
 
 def test_an_unknown_name_lists_the_benchmarks(tmp_path: Path):
-    with pytest.raises(ConfigError, match="must be one of mvbench, tempcompass.* got 'mvbensh'"):
+    with pytest.raises(ConfigError, match="must be one of viubench, mvbench.* got 'mvbensh'"):
         load("mvbensh", tmp_path)
 
 

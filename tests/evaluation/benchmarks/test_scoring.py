@@ -171,3 +171,16 @@ def test_scoring_is_a_pure_function():
     items = items_of("cgbench", choices(12))
     replies = {item.id: "A" if int(item.id) % 3 else "B" for item in items}
     assert score(items, replies) == score(items, replies)
+
+
+def test_viubench_is_scored_as_in_training_and_its_chance_is_the_papers_random_guess(tmp_path: Path):
+    write_made_records("viubench", tmp_path)
+    items = load("viubench", tmp_path, counts=False)
+    grounding, counting, jigsaw = items
+    result = score(items, {grounding.id: "1.0-2.5", counting.id: "1,3,1", jigsaw.id: "I do not know"})
+    assert result.number.mean == pytest.approx(100 * (1.5 / 3 + 2 / 3 + 0) / 3)
+    assert (result.counts.answered, result.counts.parsed) == (3, 2)
+    assert result.chance == {"score": pytest.approx(100 * (12 / 48 + 1 / 9 + 1 / 720) / 3)}
+    assert result.groups["task"]["jigsaw"]["score"].mean == 0
+    assert [len(item.videos) for item in items] == [1, 1, 6]
+    assert {item.cluster for item in items} == {"0123456789abcdef"}

@@ -1,4 +1,4 @@
-"""The sixteen public benchmarks of the paper's evaluation: entries, loading, prompts, replies, scores.
+"""VIUBench and the sixteen public benchmarks of the paper's evaluation: entries, loading, prompts, replies, scores.
 
 One table (`benchmarks.toml`) describes them all. `load` makes items of a published file, `render_prompt_text` asks them
 in the words of a protocol, `score` turns replies into the number of the benchmark.
@@ -7,6 +7,7 @@ in the words of a protocol, `score` turns replies into the number of the benchma
 from videossr.evaluation.benchmarks.entries import PROTOCOLS, Benchmark, shipped_table
 from videossr.evaluation.benchmarks.items import Fault, Item, Items, VideoRef
 from videossr.evaluation.benchmarks.loading import load
+from videossr.evaluation.benchmarks.local_copy import LocalCopy, copy_faults, examine_copy
 from videossr.evaluation.benchmarks.prompts import render_prompt_text
 from videossr.evaluation.benchmarks.replies import parse_reply
 from videossr.evaluation.benchmarks.scoring import Column, Counts, ItemScore, Score, chance, item_scores, score
@@ -23,9 +24,12 @@ __all__ = [
     "Item",
     "ItemScore",
     "Items",
+    "LocalCopy",
     "Score",
     "VideoRef",
     "chance",
+    "copy_faults",
+    "examine_copy",
     "find_videos",
     "item_scores",
     "load",

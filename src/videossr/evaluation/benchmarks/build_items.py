@@ -8,6 +8,8 @@ from typing import Any
 from videossr.evaluation.benchmarks.entries import Fields, Layout, Part
 from videossr.evaluation.benchmarks.items import Fault, Item, VideoRef
 from videossr.evaluation.benchmarks.options import Options, read_answer, read_options
+from videossr.pretext import TASKS
+from videossr.records import VIDEO_MARKER
 from videossr.rewards import Interval
 
 Row = Mapping[str, Any]
@@ -55,6 +57,8 @@ def build_item(row: Row, layout: Layout, part: Part) -> tuple[Item, list[Fault]]
     options, windows = Options((), ()), _NO_WINDOWS
     if layout.answer == "order":
         answer = _order(_value(row, fields.answer))
+    elif layout.answer == "pretext":
+        answer = str(_value(row, fields.answer))
     elif layout.answer == "windows":
         windows = _windows(_value(row, fields.answer))
         answer = "; ".join(f"{start:g}-{end:g}" for start, end in windows)
@@ -67,6 +71,8 @@ def build_item(row: Row, layout: Layout, part: Part) -> tuple[Item, list[Fault]]
         except ValueError as error:
             faults.append(Fault("answer_not_a_label", item_id, str(error)))
     videos = _videos(row, fields)
+    if fields.task:
+        videos *= question.count(VIDEO_MARKER)  # a jigsaw shows several clips of its video
     item = Item(
         id=item_id,
         videos=videos,
@@ -81,6 +87,7 @@ def build_item(row: Row, layout: Layout, part: Part) -> tuple[Item, list[Fault]]
         pair=_filled(fields.pair, row) if fields.pair else "",
         kind=part.kind or ("yes_no" if {label.lower() for label in options.labels} == {"yes", "no"} else ""),
         prompt_values={name: str(_value(row, name)) for name in fields.prompt_values},
+        task=_task(row, fields.task),
     )
     return item, faults
 
@@ -141,6 +148,15 @@ def _group(row: Row, name: str, split: tuple[str, ...]) -> tuple[str, ...]:
     if isinstance(value, list):
         return tuple(map(str, value))
     return tuple(str(value).split(";")) if name in split else (str(value),)
+
+
+def _task(row: Row, name: str) -> str:
+    if not name:
+        return ""
+    task = str(_value(row, name))
+    if task not in TASKS:
+        raise RecordError(f"'{name}' must be one of {', '.join(TASKS)}, got {task!r:.60}")
+    return task
 
 
 def _order(published: Any) -> str:

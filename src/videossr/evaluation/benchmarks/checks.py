@@ -66,7 +66,7 @@ def _check_text(item: Item) -> Iterator[Fault]:
         yield Fault(
             "empty_question", item.id, f"its text is {item.question!r:.40} and it has {len(item.videos)} videos"
         )
-    if VIDEO_MARKER in item.question or any(VIDEO_MARKER in text for text in item.options):
+    if not item.task and VIDEO_MARKER in item.question or any(VIDEO_MARKER in text for text in item.options):
         yield Fault("marker_in_question", item.id, "it would ask for one video more")
 
 
@@ -91,4 +91,4 @@ def _repeated(items: Sequence[Item], rule: str, key: Callable[[Item], object]) -
 
 
 def _identity(item: Item) -> object:
-    return item.videos, item.question, item.options, item.answer, item.windows
+    return item.videos, item.question, item.options, item.answer, item.windows, tuple(item.prompt_values.items())

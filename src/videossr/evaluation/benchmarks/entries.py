@@ -14,11 +14,11 @@ from typing import Literal
 from videossr import config
 from videossr.errors import ConfigError
 
-Family = Literal["choice", "several_videos", "paired", "ordering", "grounding"]
-PaperGroup = Literal["general", "long", "grounding", "reasoning"]
+Family = Literal["choice", "several_videos", "paired", "ordering", "grounding", "pretext"]
+PaperGroup = Literal["general", "long", "grounding", "reasoning", "viubench"]
 Reader = Literal["records", "keyed", "nested", "children", "dense", "dense_frames", "charades"]
 OptionForm = Literal["none", "bare", "lettered", "in_question", "yes_no"]
-AnswerForm = Literal["label", "position", "text", "line", "order", "windows"]
+AnswerForm = Literal["label", "position", "text", "line", "order", "windows", "pretext"]
 
 PROTOCOLS = ("videossr", "official")
 
@@ -59,7 +59,7 @@ class Fields:
 
     Templates: `id`, `videos` (one for each video; left out where a field in it is null), `question`, `cluster` (the
     source video, by which intervals are clustered; default: the videos), `pair`. Names: all others. `groups` maps the
-    name of a group to a field, whose text is split at ";" where it is in `split`.
+    name of a group to a field, whose text is split at ";" where where it is in `split`. `task` is for VIUBench.
     """
 
     id: str
@@ -76,6 +76,7 @@ class Fields:
     prompt_values: tuple[str, ...] = ()
     groups: Mapping[str, str] = field(default_factory=dict)
     split: tuple[str, ...] = ()
+    task: str = ""
 
 
 @dataclass(frozen=True)
@@ -190,6 +191,6 @@ def parse_table(text: str) -> dict[str, Benchmark]:
 
 @cache
 def shipped_table() -> Mapping[str, Benchmark]:
-    """The sixteen public benchmarks of the paper's evaluation, in its order."""
+    """VIUBench and the sixteen public benchmarks of the paper's evaluation, in its order."""
     folder = resources.files("videossr.evaluation.benchmarks")
     return parse_table(folder.joinpath("benchmarks.toml").read_text(encoding="utf-8"))

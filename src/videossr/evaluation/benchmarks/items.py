@@ -34,7 +34,8 @@ class Item:
     ordering the clip numbers from 1 in the right order, `2,1,3`; for grounding the windows as text, with the numbers
     in `windows`, seconds. `groups` maps a name to the values that the item belongs to. `cluster` is the source video:
     items of one cluster are not independent. Items of one `pair` are scored together. `kind` selects the prompt and
-    `prompt_values` fills it.
+    `prompt_values` fills it. `task` is the pretext task of a question of VIUBench, whose text holds its own markers of
+    videos and whose `edit` is among the prompt values; empty elsewhere.
     """
 
     id: str
@@ -50,6 +51,7 @@ class Item:
     pair: str = ""
     kind: str = ""
     prompt_values: Mapping[str, str] = field(default_factory=dict)
+    task: str = ""
 
     @property
     def order(self) -> tuple[int, ...]:

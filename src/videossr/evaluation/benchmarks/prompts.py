@@ -15,6 +15,8 @@ def render_prompt_text(benchmark: Benchmark, item: Item, protocol: str) -> str:
     """
     if protocol not in benchmark.prompts:
         raise ConfigError(f"a protocol must be one of {', '.join(PROTOCOLS)}, got {protocol!r}")
+    if item.task:
+        return item.question  # of VIUBench: the markers of its clips are in it, for training and evaluation alike
     prompts = benchmark.prompts[protocol]
     template = prompts.kinds.get(item.kind, prompts.default)
     lines = zip(item.labels, item.options, strict=True)

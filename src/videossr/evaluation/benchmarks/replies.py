@@ -35,8 +35,12 @@ _QUOTED = re.compile(r"(?<!\w)'[^'\n]*'(?!\w)|\"[^\"\n]*\"")
 def parse_reply(item: Item, reply: str) -> Parsed | None:
     """The answer that a reply gives to an item: a label, clip numbers from 1, or start and end in seconds; else None.
 
+    Of VIUBench it is the reply itself, which `rewards.metric` reads as in training.
+
     Never raises: a reply that cannot be read is the model's mistake.
     """
+    if item.task:
+        return reply if rewards.parsed(item.task, reply, item.answer) else None
     text = strip_reply(reply)
     if item.windows:
         return parse_interval(text)

@@ -5,6 +5,7 @@ decode, an endpoint that gives up). An item without an entry was not asked: its 
 denominator: the number of a benchmark is its mean over all questions.
 """
 
+import json
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,6 +14,8 @@ from typing import Any
 
 import numpy as np
 
+from videossr import rewards
+from videossr.evaluation.baselines import LARGEST_COUNT
 from videossr.evaluation.benchmarks.items import Item, Items
 from videossr.evaluation.benchmarks.replies import Parsed, parse_reply
 from videossr.evaluation.intervals import MIN_VIDEOS, VideoScores, bootstrap_intervals
@@ -129,6 +132,8 @@ def chance(items: Items) -> dict[str, float]:
 
     For grounding it is the score of the whole video as interval; empty where the durations are not known.
     """
+    if items[0].task:
+        return _mean_values({"score": _blind_score(item)} for item in items)
     if items[0].windows:
         durations = [item.duration_seconds for item in items]
         if None in durations:
@@ -143,8 +148,22 @@ def chance(items: Items) -> dict[str, float]:
     return _mean_values([*(each.values for each in guesses), *(pair.values for pair in pairs)])
 
 
+def _blind_score(item: Item) -> float:
+    """The expected score of the paper's random guess at a question of VIUBench (`baselines.random_answers`)."""
+    if item.task == "grounding":
+        edit = json.loads(item.prompt_values["edit"])
+        return float(edit["length"] / edit["num_frames"])  # the whole video as interval
+    if item.task == "counting":
+        return 1 / LARGEST_COUNT[item.groups["variant"][0]]
+    return 1 / factorial(len(item.answer))
+
+
 def _values(item: Item, parsed: Parsed | None) -> dict[str, float]:
-    """The metrics of one item: of a choice `accuracy`, of an order `exact` and `step`, else those of intervals."""
+    """The metrics of one item: of VIUBench `score`, of a choice `accuracy`, of an order `exact` and `step`, else those
+    of intervals.
+    """
+    if item.task:
+        return {"score": rewards.metric(item.task, parsed, item.answer) if isinstance(parsed, str) else 0.0}
     if item.windows:
         return _interval_values(item.windows, parsed)
     if item.labels:
