@@ -21,7 +21,7 @@ from prefect.logging.handlers import APILogHandler
 from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.states import Failed
 
-from flows import preflight, runtime, stages
+from flows import artifacts, preflight, runtime, stages
 from flows.promote import promote as promote_flow
 from flows.server import prefect_server
 from videossr.errors import VideoSSRError
@@ -81,6 +81,7 @@ def pipeline(
             futures[stage] = stage_task.submit(stage, force, wait_for=[futures[name] for name in dependencies])
         for future in futures.values():
             future.wait()
+    artifacts.publish(project_root())
     failed = {stage: future.state for stage, future in futures.items() if not future.state.is_completed()}
     for stage, state in failed.items():
         return Failed(message=f"{stage} stopped: {state.message}")

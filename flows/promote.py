@@ -15,12 +15,13 @@ import sys
 from typing import Any
 
 from prefect import flow, get_run_logger
+from prefect.exceptions import FlowPauseTimeout
 from prefect.flow_runs import pause_flow_run
 from prefect.input import RunInput
 from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.states import Failed
 
-from flows import runtime
+from flows import artifacts, runtime
 from flows.evidence import PAGE, POLICY, REPLIES, RESULTS, header_of, require_evidence
 from flows.server import configured_server, find_project_server
 from videossr import tracking
@@ -109,25 +110,35 @@ class Approval(RunInput):
     reason: str = ""
 
 
-def promote_if_approved() -> str:
-    """As `promote_if_better`, but the flow run first waits up to a day for a person's approval in the Prefect UI."""
+def promote_if_approved(timeout_seconds: int) -> str:
+    """As `promote_if_better`, but the flow run first waits for a person's approval in the Prefect UI.
+
+    No answer within `timeout_seconds` means no.
+    """
     version = register_candidate()
     is_better, reason = compare(version)
     if not is_better:
         return reason
     form = Approval.with_initial_data(description=f"Make it the champion? {reason}", approve=False)
-    answer = pause_flow_run(wait_for_input=form, timeout=24 * 3600, poll_interval=5)
+    try:
+        answer = pause_flow_run(wait_for_input=form, timeout=timeout_seconds, poll_interval=5)
+    except FlowPauseTimeout:
+        return f"{reason}; nobody approved it in time"
     if not answer.approve:
-        return f"{reason}; it was not approved"
+        return f"{reason}; it was not approved{f': {answer.reason}' if answer.reason else ''}"
     tracking.set_champion(project_root(), version, f"{reason}; approved: {answer.reason}")
     return f"{reason}; it was approved and is the champion now"
 
 
 @flow(name="promote")
-def promote(approval: bool = False) -> Any:
-    """Register the policy, and make it the champion if it is better; with `approval`, a person approves it first."""
+def promote(approval: bool = False, timeout_seconds: int = 24 * 3600) -> Any:
+    """Register the policy, and make it the champion if it is better.
+
+    With `approval`, a person approves it first, within `timeout_seconds`.
+    """
+    artifacts.publish(project_root())
     try:
-        outcome = promote_if_approved() if approval else promote_if_better()
+        outcome = promote_if_approved(timeout_seconds) if approval else promote_if_better()
     except VideoSSRError as error:
         return Failed(message=printable(str(error)))
     get_run_logger().info(outcome)

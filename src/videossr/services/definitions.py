@@ -60,6 +60,11 @@ def prefect_api(ports: Ports) -> str:
     return f"http://{HOST}:{ports.prefect}/api"
 
 
+def page_address(ports: Ports) -> str:
+    """The URL of the folder `reports/`."""
+    return f"http://{HOST}:{ports.pages}"
+
+
 def _prefect_server(ports: Ports) -> Service:
     command = ("-m", "prefect", "server", "start", "--host", HOST, "--port", str(ports.prefect))
     return Service("prefect", command, f"http://{HOST}:{ports.prefect}", f"{prefect_api(ports)}/health")
@@ -79,7 +84,7 @@ def _mlflow_server(ports: Ports) -> Service:
 
 
 def _page_server(ports: Ports) -> Service:
-    address = f"http://{HOST}:{ports.pages}"
+    address = page_address(ports)
     command = ("-m", "http.server", "--bind", HOST, "--directory", "reports", str(ports.pages))
     return Service("pages", command, address, address)
 
