@@ -71,7 +71,7 @@ def make_videos(params: SyntheticParams, seed: int, out: Path, workers: Workers)
 
 def _make_video(job: tuple[int, Path], params: SyntheticParams, seed: int) -> None:
     number, path = job
-    _encode(path, draw_video(params, seed, number), params.fps)
+    write_video(path, draw_video(params, seed, number), params.fps)
 
 
 def draw_video(params: SyntheticParams, seed: int, number: int) -> npt.NDArray[np.uint8]:
@@ -82,7 +82,8 @@ def draw_video(params: SyntheticParams, seed: int, number: int) -> npt.NDArray[n
     return np.stack([scene.draw_frame(progress) for progress in np.linspace(0, 1, num_frames)])
 
 
-def _encode(path: Path, frames: npt.NDArray[np.uint8], fps: int) -> None:
+def write_video(path: Path, frames: npt.NDArray[np.uint8], fps: int) -> None:
+    """Write frames, uint8 [T, S, S, 3] RGB, as an H.264 file; the same frames give the same bytes."""
     # Without lookahead: on small pictures, x264's lookahead gives other bytes from run to run.
     x264_params = (
         "qp=20:keyint=48:min-keyint=48:scenecut=0:bframes=2:b-adapt=0:rc-lookahead=0:mbtree=0:aq-mode=0:weightp=0"
