@@ -56,6 +56,7 @@ def test_the_recipe_of_the_paper_has_its_published_parameters():
     grpo, tasks = run.train.grpo, run.pretext
     assert run.train.policy == "Qwen/Qwen3-VL-8B-Instruct"
     assert (run.frames.num_frames, run.frames.max_pixels, run.frames.min_pixels) == (48, 256 * 256, 128 * 128)
+    assert run.frames.bench_max_pixels == 512 * 512
     assert run.frames.span == (0.05, 0.95)
     assert (tasks.train.num_samples, sum(tasks.train.mixture.values())) == (30_000, 30_000)
     assert (tasks.grounding.min_length, tasks.grounding.max_length, tasks.grounding.num_frames) == (8, 16, 48)

@@ -298,3 +298,22 @@ def test_without_a_work_folder_only_the_store_and_the_table_of_readers_remain(
     write_store(videos, tmp_path / "frames", PARAMS, workers=0, videos_per_shard=2)
     assert read_files(tmp_path / "frames") == expected
     assert {path.name for path in tmp_path.iterdir()} == {"frames", "frames.readers.parquet", "source"}
+
+
+def test_videos_of_the_benchmark_have_their_own_size_also_after_they_changed_their_split(
+    videos: list[Video], tmp_path: Path
+) -> None:
+    params = replace(PARAMS, max_pixels=32 * 64, bench_max_pixels=64 * 96)
+    for bench in (0, 1):
+        of_split = [replace(v, split="bench" if n == bench else "train") for n, v in enumerate(videos)]
+        store(of_split, tmp_path, params)
+        frames = FrameStore(tmp_path / "frames")
+        sizes = [frames[v.video_id].frames.shape[1:3] for v in videos]
+        assert sizes == [(64, 96) if n == bench else (32, 32) for n in range(len(videos))]
+    whole = replace(PARAMS, max_pixels=64 * 96, bench_max_pixels=None)
+    store([videos[1]], tmp_path / "whole", whole)
+    expected = FrameStore(tmp_path / "whole" / "frames")[videos[1].video_id]
+    assert (frames[videos[1].video_id].frames == expected.frames).all()
+    delete_sources(videos)  # nothing changed: no video is read again
+    shutil.rmtree(tmp_path / "frames")
+    assert store(of_split, tmp_path, params) == []

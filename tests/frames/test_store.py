@@ -267,6 +267,7 @@ def test_parameters_out_of_range_raise_a_config_error() -> None:
         {"span": (0.9, 0.1)},
         {"min_pixels": 10},
         {"min_pixels": 9000, "max_pixels": 4096},
+        {"bench_max_pixels": 4096},
     ):
         with pytest.raises(ConfigError):
             FramesParams(**wrong)

@@ -8,6 +8,7 @@ import typer
 
 from videossr.cli import data, models, params, services, ui
 from videossr.cli.benchmarks import benchmarks
+from videossr.cli.viubench import viubench
 from videossr.errors import VideoSSRError
 from videossr.terminal import configure_output, printable
 from videossr.workspace import configure_tools, project_root
@@ -28,6 +29,7 @@ app.command("audit")(data.audit_samples)
 app.command("export")(data.export_to_verl)
 app.command("import")(data.import_from_verl)
 app.add_typer(benchmarks, name="benchmarks")
+app.add_typer(viubench, name="viubench")
 app.command("answer")(models.answer_question)
 app.command("serve")(models.serve_champion)
 app.command("results")(models.show_results)

@@ -13,7 +13,7 @@ from videossr.clip import Pixels
 from videossr.decode import ReaderChoice, probe_video, read_frames
 from videossr.decode.file_guard import require_unchanged
 from videossr.errors import DecodeError
-from videossr.frames.sampling import FramesParams, choose_frames, fitted_size, move_to_keyframes
+from videossr.frames.sampling import FramesParams, choose_frames, move_to_keyframes
 from videossr.records import RejectedFile, Video
 
 # Chroma subsampling would cost 3 dB at this frame size. simplejpeg decodes faster, but encodes with a coarser transform
@@ -56,7 +56,7 @@ def _read_and_encode(video: Video, params: FramesParams) -> EncodedVideo:
     frame_numbers = choose_frames(info.times, params.num_frames, params.span)
     if frame_numbers is None:
         raise DecodeError("too_short", f"{params.num_frames} frames are needed within {params.span}")
-    size = fitted_size(info.height, info.width, params.min_pixels, params.max_pixels)
+    size = params.stored_size(info.height, info.width, video.split)
     if params.sampling == "keyframes":
         frame_numbers = move_to_keyframes(frame_numbers, info.times, info.keyframes)
     check = int(video.video_id[:8], 16) < params.verify_fraction * 2**32

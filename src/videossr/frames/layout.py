@@ -21,9 +21,15 @@ INDEX_SCHEMA = pa.schema(
         ("times", pa.list_(pa.float64())),
     ]
 )
-# The rows of one shard: the index rows of its videos, and the `ReaderChoice` of each.
+# The rows of one shard: the index rows of its videos, the split and the `ReaderChoice` of each.
 ROWS_SCHEMA = pa.schema(
-    [*INDEX_SCHEMA, ("reader", pa.string()), ("why", pa.string()), ("wrong", pa.list_(pa.string()))]
+    [
+        *INDEX_SCHEMA,
+        ("split", pa.string()),
+        ("reader", pa.string()),
+        ("why", pa.string()),
+        ("wrong", pa.list_(pa.string())),
+    ]
 )
 
 

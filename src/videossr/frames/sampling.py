@@ -10,6 +10,7 @@ from videossr.clip import FrameNumbers, Times
 from videossr.decode import Decoder
 from videossr.errors import ConfigError
 from videossr.parallel import Limits
+from videossr.records import Split
 
 SIZE_FACTOR = 32  # sides are multiples of it: Qwen3-VL merges 2x2 patches of 16 pixels into one token
 
@@ -17,6 +18,8 @@ SIZE_FACTOR = 32  # sides are multiples of it: Qwen3-VL merges 2x2 patches of 16
 @dataclass(frozen=True)
 class FramesParams:
     """Which frames are stored, and at which size (paper section 4.1: 48 frames of the middle 90 %, at most 256x256).
+
+    `bench_max_pixels` is the bound for videos of the benchmark (the paper: 512x512); None: `max_pixels` holds for all.
 
     With `sampling` = keyframes, each frame is replaced by a keyframe within half a step, which makes long videos cheap;
     the stored times are those of the keyframes. A second reader checks `verify_fraction` of the videos.
@@ -26,6 +29,7 @@ class FramesParams:
     span: tuple[float, float] = (0.05, 0.95)
     max_pixels: int = 65536
     min_pixels: int = 16384
+    bench_max_pixels: int | None = None
     decoder: Decoder = "auto"
     sampling: Literal["uniform", "keyframes"] = "uniform"
     verify_fraction: float = 0.05
@@ -42,6 +46,15 @@ class FramesParams:
             raise ConfigError(
                 f"{SIZE_FACTOR**2} <= min_pixels <= max_pixels must hold, got {self.min_pixels} and {self.max_pixels}"
             )
+        if self.bench_max_pixels is not None and self.bench_max_pixels < self.min_pixels:
+            raise ConfigError(
+                f"bench_max_pixels must be at least min_pixels, {self.min_pixels}, got {self.bench_max_pixels}"
+            )
+
+    def stored_size(self, height: int, width: int, split: Split) -> tuple[int, int]:
+        """The stored (height, width) of a video of this size, in pixels as displayed, and split (`fitted_size`)."""
+        largest = self.bench_max_pixels if split == "bench" else None
+        return fitted_size(height, width, self.min_pixels, largest or self.max_pixels)
 
 
 def choose_frames(times: Times, num_frames: int, span: tuple[float, float]) -> FrameNumbers | None:

@@ -59,10 +59,18 @@ def open_build(work_dir: Path, params: FramesParams, groups: Sequence[Sequence[V
         path = folder / _SETTINGS_NAME
         if not path.exists() or path.read_bytes() != settings.encode():
             shutil.rmtree(folder)
-    build = [settings, asdict(params.limits), [[(video.video_id, video.path) for video in group] for group in groups]]
+    videos = [
+        [(video.video_id, video.path, *_split_of_size(params, video.split)) for video in group] for group in groups
+    ]
+    build = [settings, asdict(params.limits), videos]
     folder = work_dir / hashlib.sha256(json.dumps(build).encode()).hexdigest()[:16]
     write_text(folder / _SETTINGS_NAME, settings)
     return folder
+
+
+def _split_of_size(params: FramesParams, split: str) -> tuple[str, ...]:
+    """The split of a video where its stored size depends on it; else nothing."""
+    return () if params.bench_max_pixels is None else (split,)
 
 
 def remove_other_builds(folder: Path) -> None:
@@ -117,11 +125,14 @@ def _is_intact(folder: Path, shard: int) -> bool:
 class EarlierShards:
     """Videos that can be copied from intact shards: of other builds, and of the shards of `folder` to write again.
 
-    `missing` maps each shard to write to its videos. Only the ids of these videos are kept in memory.
+    `missing` maps each shard to write to its videos. Only the ids of these videos are kept in memory. A video that
+    moved to the other split is not copied where its size depends on the split.
     """
 
-    def __init__(self, folder: Path, missing: Mapping[int, Sequence[Video]]) -> None:
-        wanted = {video.video_id for group in missing.values() for video in group}
+    def __init__(self, folder: Path, missing: Mapping[int, Sequence[Video]], params: FramesParams) -> None:
+        wanted = {
+            (video.video_id, *_split_of_size(params, video.split)) for group in missing.values() for video in group
+        }
         own = [folder / rows_name(shard) for shard in missing]
         other_builds = [other for other in _list_builds(folder.parent) if other != folder]
         others = [path for other in other_builds for path in sorted(other.glob(_ALL_ROWS))]
@@ -130,8 +141,12 @@ class EarlierShards:
         for path in _with_progress([*others, *(path for path in own if path.exists())]):
             shard = int(path.name.split(".")[0].removeprefix("shard-"))
             if _is_intact(path.parent, shard):
-                stored = pq.read_table(path, columns=["video_id"])["video_id"].to_pylist()
-                self._shard_of_video |= {video_id: (path.parent, shard) for video_id in stored if video_id in wanted}
+                stored = pq.read_table(path, columns=["video_id", "split"]).to_pylist()
+                self._shard_of_video |= {
+                    row["video_id"]: (path.parent, shard)
+                    for row in stored
+                    if (row["video_id"], *_split_of_size(params, row["split"])) in wanted
+                }
 
     def __contains__(self, video_id: object) -> bool:
         return video_id in self._shard_of_video

@@ -82,7 +82,7 @@ def write_store(
 def _write_shards(folder: Path, groups: Sequence[Sequence[Video]], params: FramesParams, workers: Workers) -> None:
     finished = find_finished_shards(folder, len(groups))
     missing = {shard: group for shard, group in enumerate(groups) if shard not in finished}
-    earlier = EarlierShards(folder, missing)
+    earlier = EarlierShards(folder, missing, params)
     to_decode = [video for group in missing.values() for video in group if video.video_id not in earlier]
     total = sum(map(len, groups))
     encode = partial(encode_video, params=params)
@@ -112,6 +112,7 @@ def _to_entry(video: Video, encoded: EncodedVideo) -> ShardEntry:
         "height": encoded.size[0],
         "width": encoded.size[1],
         "times": encoded.times,
+        "split": video.split,
         **asdict(encoded.reader_choice),
     }
     return ShardEntry(row, to_tar_members(video.video_id, "jpg", encoded.jpegs))
