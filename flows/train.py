@@ -24,18 +24,20 @@ def main() -> None:
         launch.relaunch(params, "flows.train", os.environ)
     elif launch.is_first(os.environ):
         with stage_run(project_root(), "train", {"train": section("train")}, resume=WORK / "mlflow_run.json") as run:
-            run_grpo(params, run.log_metrics)
+            run_grpo(params, run.log_metrics, run.set_warning)
             run.log_artifacts([REPORT])
     else:
-        run_grpo(params, lambda metrics, step: None)
+        run_grpo(params, lambda metrics, step: None, lambda kind, sentence: None)
 
 
-def run_grpo(params: TrainParams, log_metrics: Callable[[dict[str, float], int], None]) -> None:
+def run_grpo(
+    params: TrainParams, log_metrics: Callable[[dict[str, float], int], None], warn: Callable[[str, str], None]
+) -> None:
     """Train on the outputs of the earlier stages: the warm start if there is one, then GRPO."""
     samples = read_samples(Path("data/samples/train.parquet"))
     tasks = params_of("pretext", PretextParams).tasks
     store, start, policy = FrameStore(Path("data/frames")), Path("models/start"), Path("models/policy")
-    train(params, samples, store, start, policy, WORK, REPORT, log_metrics, tasks)
+    train(params, samples, store, start, policy, WORK, REPORT, log_metrics, tasks, warn)
 
 
 if __name__ == "__main__":

@@ -41,7 +41,7 @@ def outputs() -> dict[str, dict[str, object]]:
 
 
 def test_every_output_is_in_the_cache_or_in_git():
-    """`dvc push` and `dvc pull` carry what is in the cache, git the rest: an output in neither misses on a second clone."""
+    """`dvc pull` brings what is in the cache, git the rest: a second clone lacks an output that is in neither."""
     uncached = [path for path, options in outputs().items() if options.get("cache") is False]
     ignored = subprocess.run(["git", "check-ignore", *uncached], cwd=ROOT, capture_output=True, text=True, check=False)
     assert ignored.stdout.split() == []

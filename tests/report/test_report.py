@@ -314,6 +314,13 @@ def test_curves_that_were_not_logged_are_not_drawn(inputs: ReportInputs, curves:
     assert 'alt="How the replies changed' not in html and "can go wrong" not in html
 
 
+def test_steps_that_taught_nothing_are_marked_on_the_page(inputs: ReportInputs) -> None:
+    sentence = "steps 1 to 9 taught nothing: <b>raise</b> it"
+    html = render_page("t", replace(inputs, curves={**CURVES, "warnings": [sentence]}), [])
+    assert "Training went nowhere:</b> steps 1 to 9 taught nothing: &lt;b&gt;raise" in html
+    assert "Training went nowhere" not in render_page("t", inputs, [])
+
+
 def drawn_panels(curves: dict[str, Any]) -> list[tuple[str, list[str], int]]:
     """Title, legend and number of lines of each drawn panel of `REPLY_PANELS`."""
     draw = charts.small_multiples(charts.REPLY_PANELS, curves)

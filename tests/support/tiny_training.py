@@ -49,11 +49,12 @@ def run(
     samples: Sequence[Sample] = COUNTING,
     store: Mapping[str, Clip] | None = None,
     log_metrics: Callable[[dict[str, float], int], None] = lambda metrics, step: None,
+    warn: Callable[[str, str], None] = lambda kind, sentence: None,
 ) -> TrainReport:
     """Train in `folder`: start/ and policy/, work/ and train.json."""
     paths = [folder / name for name in ("start", "policy", "work", "train.json")]
     return train(
-        params, samples, tiny_policy.clips() if store is None else store, *paths, log_metrics, tiny_policy.TASKS
+        params, samples, tiny_policy.clips() if store is None else store, *paths, log_metrics, tiny_policy.TASKS, warn
     )
 
 

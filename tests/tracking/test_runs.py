@@ -56,6 +56,12 @@ def test_runs_go_to_the_address_in_mlflow_tracking_uri(tmp_path, monkeypatch):
     assert tracking.registry_summary(tmp_path) == tracking.RegistrySummary(0, None)
 
 
+def test_a_warning_is_a_tag_of_the_run(project):
+    with tracking.stage_run(project, "train", {}) as run:
+        run.set_warning("flat_groups", "steps 1 to 10 taught nothing")
+    assert read_run(project, run.run_id).data.tags["warning.flat_groups"] == "steps 1 to 10 taught nothing"
+
+
 def reward_steps(project, run_id):
     """The steps at which a run has recorded the metric `reward`."""
     history = tracking.mlflow_client(project).get_metric_history(run_id, "reward")

@@ -51,6 +51,7 @@ def render_page(title: str, inputs: ReportInputs, sheets: Sequence[ContactSheet 
         sample_counts=sample_counts(inputs.train, inputs.bench),
         gate=inputs.gate,
         training=text.training_sentences(inputs.curves),
+        training_warnings=inputs.curves.get("warnings", []),
         curves_chart=_curves_chart("Loss and reward", charts.REWARD_PANELS, inputs.curves),
         replies_chart=_curves_chart("How the replies changed", charts.REPLY_PANELS, inputs.curves),
         warning_signs=charts.warning_signs(charts.REPLY_PANELS, inputs.curves),

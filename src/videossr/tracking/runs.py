@@ -56,6 +56,10 @@ class Run:
         for path in paths:
             self._record(partial(copy_artifact, run_id=self.run_id, path=path, folder=folder))
 
+    def set_warning(self, kind: str, sentence: str) -> None:
+        """Mark the run with a tag `warning.<kind>`."""
+        self._record(lambda client: client.set_tag(self.run_id, f"warning.{kind}", sentence))
+
     def end(self, status: str) -> None:
         """Close the run as FINISHED, FAILED or KILLED."""
         if not self._record(lambda client: client.set_terminated(self.run_id, status)):

@@ -38,11 +38,13 @@ def build_trainer(
     key: str,
     curriculum: Curriculum | None,
     log_metrics: Callable[[dict[str, float], int], None],
+    warn: Callable[[str, str], None] = lambda kind, sentence: None,
 ) -> VideoGRPOTrainer:
     """The trainer of one run.
 
     `policy` is the checkpoint that it starts from, `work` the folder for its checkpoints and its log, `key` the run's
-    key. `log_metrics(metrics, step)` is called with every logged step. Raises PolicyError and TrainingError.
+    key. `log_metrics(metrics, step)` is called with every logged step, `warn(kind, sentence)` once for each kind of
+    stall. Raises PolicyError and TrainingError.
     """
     _require_optimizer(params.grpo)
     model = load_model(policy, _dtype(params))
@@ -66,7 +68,7 @@ def build_trainer(
     )
     for callback in (PrinterCallback, ProgressCallback):
         trainer.remove_callback(callback)
-    trainer.add_callback(Progress(RunLog(work / "grpo.jsonl"), log_metrics))
+    trainer.add_callback(Progress(RunLog(work / "grpo.jsonl"), log_metrics, warn, params.grpo.max_completion_tokens))
     trainer.add_callback(WholeCheckpoints(key))
     return trainer
 

@@ -1,6 +1,7 @@
 """Checks on real prompts before training relies on its loss: it depends on the video, and both forward passes agree."""
 
 import logging
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
@@ -31,6 +32,11 @@ def check_vision_sensitivity(groups: Sequence[Group], logps: Callable[[Sequence[
         for clip in range(len(group.prompt.video_grid_thw)):
             (after,) = logps([_with_other_pixels(group, clip)])[:1]
             moves.append((before - after).abs().max().item())
+            if not math.isfinite(moves[-1]):
+                raise TrainingError(
+                    "the policy computes log-probabilities that are not finite, so its weights are damaged: check "
+                    "train.policy, or copy the checkpoint again"
+                )
             if not moves[-1] > VISION_TOLERANCE:
                 raise TrainingError(
                     f"the loss must depend on every clip, but other pixels of clip {clip + 1} of "

@@ -33,6 +33,11 @@ def has_finite_gradient(model: Any) -> bool:
     return not gradients or bool(torch.isfinite(torch.nn.utils.get_total_norm(gradients)))
 
 
+def has_finite_weights(model: Any) -> bool:
+    """Whether every weight of this process is finite."""
+    return all(bool(torch.isfinite(parameter).all()) for parameter in model.parameters())
+
+
 def stop_with_batch(path: Path, fault: str, step: int, sample_ids: Sequence[str], batch: Mapping[str, Any]) -> NoReturn:
     """Write the tensors of the batch that broke training to `path`, as JSON, and raise TrainingError.
 

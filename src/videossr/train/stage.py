@@ -35,6 +35,7 @@ from videossr.train.params import TINY_RANDOM, TrainParams
 from videossr.train.progress import RunLog
 from videossr.train.prompt_builder import PromptBuilder
 from videossr.train.run_keys import run_key, start_key
+from videossr.train.stalls import describe, find_stalls
 from videossr.train.warmup import warm_up
 
 log = logging.getLogger(__name__)
@@ -47,14 +48,15 @@ class TrainReport:
     """The results of training.
 
     `warmup` and `grpo` are curves, one row of metrics a step. `vision_sensitivity_nats` is how far other pixels move
-    the loss's log-probabilities. `skipped` maps the id of each sample that could not be used to the reason. `work` is
-    the folder of the run's checkpoints.
+    the loss's log-probabilities. `skipped` maps the id of each sample that could not be used to the reason. `warnings`
+    say which steps taught nothing, and why. `work` is the folder of the run's checkpoints.
     """
 
     warmup: list[dict[str, float]]
     grpo: list[dict[str, float]]
     vision_sensitivity_nats: float
     skipped: dict[str, str]
+    warnings: list[str]
     work: Path
 
 
@@ -69,11 +71,13 @@ def train(
     report_path: Path,
     log_metrics: Callable[[dict[str, float], int], None],
     tasks: Mapping[str, PretextTask] | None = None,
+    warn: Callable[[str, str], None] = lambda kind, sentence: None,
 ) -> TrainReport:
     """Train on `samples` and write the policy before (`start_dir`) and after GRPO (`policy_dir`).
 
-    `log_metrics(metrics, step)` is called with every logged step. `tasks` are the tasks with the parameters that the
-    samples were made with; a curriculum changes these. A run that was stopped continues from its last checkpoint, on
+    `log_metrics(metrics, step)` is called with every logged step, and `warn(kind, sentence)` once for each kind of
+    stall, which is logged too. `tasks` are the tasks with the parameters that the samples were made with; a curriculum
+    changes these. A run that was stopped continues from its last checkpoint, on
     the same course. Under `accelerate launch` every process calls this, and the first one writes. Raises ConfigError,
     PolicyError and TrainingError.
     """
@@ -91,14 +95,16 @@ def train(
         start, warmup_curve = _prepare_start(params, samples, render, start_work)
     policy = resolve_checkpoint(start)
     curriculum = _curriculum(params, samples, store, tasks)
-    trainer = build_trainer(params, samples, render, policy, work, key, curriculum, log_metrics)
+    trainer = build_trainer(params, samples, render, policy, work, key, curriculum, log_metrics, warn)
     nats = trainer.check_vision_sensitivity(samples[:VISION_CHECK_SAMPLES])
     if trainer.is_world_process_zero():
         log.info("the loss depends on the video: other pixels move its log-probabilities by up to %.2g nats", nats)
     trainer.train(resume_from_checkpoint=last_whole_checkpoint(work / "grpo", key, before=params.grpo.steps))
     _save_trained(trainer, params, policy, work / "policy")
     grpo_curve, skipped = RunLog(work / "grpo.jsonl").read(), trainer.prompt_builder.skipped
-    report = TrainReport(warmup_curve, grpo_curve, nats, skipped, work)
+    stalls = find_stalls(grpo_curve, params.grpo.steps)
+    warnings = [describe(stall, grpo_curve, params.grpo.max_completion_tokens) for stall in stalls]
+    report = TrainReport(warmup_curve, grpo_curve, nats, skipped, warnings, work)
     if trainer.is_world_process_zero():
         publish(start, start_dir)
         publish(work / "policy", policy_dir)
@@ -182,6 +188,10 @@ def _save_trained(trainer: Any, params: TrainParams, base: str, folder: Path) ->
     state = trainer.accelerator.get_state_dict(trainer.model)
     if not trainer.is_world_process_zero():
         return
+    if not all(bool(torch.isfinite(weight).all()) for weight in state.values() if weight.is_floating_point()):
+        raise TrainingError(
+            "the last step left weights that are not finite: lower train.grpo.learning_rate and run again"
+        )
     model = trainer.accelerator.unwrap_model(trainer.model)
     with atomic_folder(folder) as temporary:
         if params.lora is not None:
