@@ -79,11 +79,18 @@ def _forward(
     cache_params: Any = None,
     attention_mask: torch.Tensor | None = None,
     branches: BranchIndex | None = None,
+    tail_lengths: torch.Tensor | None = None,
     **options: Any,
 ) -> torch.Tensor:
-    """The layer's own forward pass, for packed rows [B, N, D] and for the newest tokens [B, G, D] of branches too."""
+    """The layer's own forward pass, for packed rows [B, N, D] and for the newest tokens [B, G, D] of branches too.
+
+    With `tail_lengths`, int64 [G], the newest tokens are G branches of T tokens each in one row, [1, G * T, D].
+    """
     if branches is not None:
         return _packed_rows(module, hidden_states, branches)
+    if tail_lengths is not None:
+        tails = hidden_states.reshape(len(tail_lengths), -1, hidden_states.shape[-1])
+        return _read_tails(module, tails, tail_lengths, cache_params).view_as(hidden_states)
     if not isinstance(cache_params, BranchCache):
         return whole_rows(hidden_states, cache_params=cache_params, attention_mask=attention_mask, **options)
     out = whole_rows(hidden_states.flatten(0, 1)[:, None], cache_params=cache_params, attention_mask=None, **options)
@@ -92,12 +99,38 @@ def _forward(
 
 def _packed_rows(module: Any, hidden_states: torch.Tensor, index: BranchIndex) -> torch.Tensor:
     """Each branch reads its own tokens, starting from the state that the prefix left."""
-    inputs = module.in_proj_qkv(hidden_states)
-    beta = module.in_proj_b(hidden_states).sigmoid()
-    decay = -module.A_log.float().exp() * softplus(module.in_proj_a(hidden_states).float() + module.dt_bias)
+    inputs, beta, decay = _project(module, hidden_states)
     prefix_out, states = _read_prefix(module, inputs, beta, decay, index)
     branch_out = _read_branches(module, inputs, beta, decay, states, index)
     out = _gather(torch.cat([prefix_out, branch_out], dim=1), index.outputs)
+    return _gated_output(module, hidden_states, out)
+
+
+def _read_tails(module: Any, tails: torch.Tensor, lengths: torch.Tensor, cache: BranchCache) -> torch.Tensor:
+    """Outputs [G, T, D] of tails [G, T, D] of different `lengths` [G]; each continues from its own cached state."""
+    inputs, beta, decay = _project(module, tails)
+    layer: Any = cache.layers[module.layer_idx]
+    history = layer.conv_states[0].transpose(1, 2)  # the inputs before the tails
+    reach = history.shape[1]
+    inputs = torch.cat([history, inputs], dim=1)
+    # Behind the end of a shorter tail nothing is written and nothing decays, so that its state stays.
+    is_tail = (torch.arange(tails.shape[1], device=tails.device) < lengths[:, None])[..., None]
+    convolved = _convolve(module, inputs)[:, reach:]
+    out, state = _delta_rule(module, convolved, beta * is_tail, decay * is_tail, layer.recurrent_states[0])
+    last_inputs = torch.arange(reach, device=tails.device) + lengths[:, None]
+    layer.conv_states[0].copy_(_gather(inputs, last_inputs).transpose(1, 2))
+    layer.recurrent_states[0].copy_(state)
+    return _gated_output(module, tails, out)
+
+
+def _project(module: Any, hidden_states: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """The inputs of the convolution [B, N, channels], and write strength and decay [B, N, heads]."""
+    beta = module.in_proj_b(hidden_states).sigmoid()
+    decay = -module.A_log.float().exp() * softplus(module.in_proj_a(hidden_states).float() + module.dt_bias)
+    return module.in_proj_qkv(hidden_states), beta, decay
+
+
+def _gated_output(module: Any, hidden_states: torch.Tensor, out: torch.Tensor) -> torch.Tensor:
     gate = module.in_proj_z(hidden_states).unflatten(-1, (-1, module.head_v_dim))
     return module.out_proj(module.norm(out.flatten(0, 2), gate.flatten(0, 2)).view(*hidden_states.shape[:2], -1))
 

@@ -5,7 +5,7 @@ code path that `Qwen/Qwen3-VL-8B-Instruct` runs.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -19,6 +19,7 @@ SYSTEM_PROMPT = "Answer directly, in the format asked for."
 # The processor computes the time of a frame as index / fps. At 1000 fps an index is a whole number of milliseconds, so
 # that uneven presentation times stay true.
 _METADATA_FPS = 1000
+_VIDEO_END = "<|vision_end|>"
 
 
 @dataclass(frozen=True)
@@ -56,14 +57,14 @@ class EncodedPrompt:
         return len(self.input_ids)
 
 
-def chat_messages(text: str) -> list[dict[str, Any]]:
+def chat_messages(text: str, system: str = "") -> list[dict[str, Any]]:
     """The system prompt and one user turn, with a video block at each `<video>` marker and text blocks between."""
     blocks: list[dict[str, str]] = []
     for i, piece in enumerate(text.split(VIDEO_MARKER)):
         blocks += [{"type": "video"}] if i else []
         blocks += [{"type": "text", "text": piece}] if piece else []
     return [
-        {"role": "system", "content": [{"type": "text", "text": SYSTEM_PROMPT}]},
+        {"role": "system", "content": [{"type": "text", "text": system or SYSTEM_PROMPT}]},
         {"role": "user", "content": blocks},
     ]
 
@@ -74,9 +75,8 @@ def encode(processor: Any, prompt: Prompt) -> EncodedPrompt:
     Frames are not resampled in time. They keep their size where both sides fit the model's grid (multiples of 32 for
     Qwen3-VL); otherwise they are resized to the nearest sides that fit.
     """
-    text = processor.apply_chat_template(chat_messages(prompt.text), add_generation_prompt=True, tokenize=False)
     out = processor(
-        text=[text],
+        text=[_chat_text(processor, prompt)],
         videos=[torch.from_numpy(clip.frames).permute(0, 3, 1, 2) for clip in prompt.clips],
         video_metadata=[_metadata(clip) for clip in prompt.clips],
         do_sample_frames=False,
@@ -90,6 +90,31 @@ def encode(processor: Any, prompt: Prompt) -> EncodedPrompt:
         out["video_grid_thw"],
         _seconds_per_temporal_patch(processor, prompt.clips) if "second_per_grid_ts" in out else None,
     )
+
+
+def encode_about_same_videos(processor: Any, prompts: Sequence[Prompt]) -> list[EncodedPrompt]:
+    """The same as `encode` of each prompt, with one pass of the video processor and one set of pixels for all of them.
+
+    The prompts must hold the same clips and the same text up to the last video. The tokenizer cuts text at the special
+    token that ends a video, so what follows it can be tokenized alone.
+    """
+    first = encode(processor, prompts[0])
+    end_id = processor.tokenizer.convert_tokens_to_ids(_VIDEO_END)
+    head_length = int((first.input_ids == end_id).nonzero()[-1]) + 1
+    tails = [_chat_text(processor, prompt).rpartition(_VIDEO_END)[2] for prompt in prompts]
+    ids = processor.tokenizer(tails, add_special_tokens=False)["input_ids"]
+    return [_with_tail(first, head_length, torch.tensor(tail)) for tail in ids]
+
+
+def _with_tail(prompt: EncodedPrompt, head_length: int, tail: torch.Tensor) -> EncodedPrompt:
+    ids = torch.cat([prompt.input_ids[:head_length], tail])
+    types = torch.cat([prompt.mm_token_type_ids[:head_length], torch.zeros_like(tail)])
+    return replace(prompt, input_ids=ids, mm_token_type_ids=types)
+
+
+def _chat_text(processor: Any, prompt: Prompt) -> str:
+    messages = chat_messages(prompt.text, prompt.system)
+    return str(processor.apply_chat_template(messages, add_generation_prompt=True, tokenize=False))
 
 
 def _resize_options(video_processor: Any, clips: Sequence[Clip]) -> dict[str, Any]:

@@ -9,7 +9,7 @@ Nothing of a checkpoint's own generation settings is used except its end tokens:
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -96,11 +96,41 @@ def _generate(
         # Sharded models must run as many passes on every process, and a recurrent state must not read padding.
         single = synced or has_recurrent_layers(model)
         cache, logits = _prefill(model, prompts, group_size, 1 if single else _TOKENS_PER_PREFILL)
-        columns = [choose(logits[:, None].expand(-1, group_size, -1))]
-        layout = _BranchLayout(model, prompts, group_size)
-        while len(columns) < decoding.max_new_tokens and choose.is_running(synced):
-            inputs = layout.inputs(columns[-1], step=len(columns) - 1)
-            columns.append(choose(model(**inputs, past_key_values=cache, use_cache=True).logits))
+        first_logits = logits[:, None].expand(-1, group_size, -1)
+        layout = _BranchLayout.after_prompts(model, prompts, group_size)
+        return _decode(model, cache, first_logits, layout, decoding, choose, synced)
+
+
+@torch.no_grad()
+def generate_about_same_videos(model: Any, prompts: Sequence[EncodedPrompt], decoding: Decoding) -> torch.Tensor:
+    """Greedy completions of prompts that begin alike, int64 [prompts, C]: what they share is read once.
+
+    The shared prefix, at least all tokens of the videos, is one row of the cache. The rest of each prompt is a branch
+    of it, and its completion goes on from there. Equal to `generate_branches` of each prompt alone.
+    """
+    size, prefix = len(prompts), _shared_prefix(prompts)
+    choose = _TokenChoice(decoding, None, size, unwrap(model).device)
+    with _evaluation_mode(model):
+        cache, _ = _prefill(model, [prefix], size, _TOKENS_PER_PREFILL)
+        tails = _Tails(model, prompts, len(prefix))
+        out = model(**tails.inputs, past_key_values=cache, use_cache=True, logits_to_keep=tails.last_tokens)
+        return _decode(model, cache, out.logits, tails.layout, decoding, choose, synced=False)
+
+
+def _decode(
+    model: Any,
+    cache: BranchCache,
+    logits: torch.Tensor,
+    layout: "_BranchLayout",
+    decoding: Decoding,
+    choose: "_TokenChoice",
+    synced: bool,
+) -> torch.Tensor:
+    """Completions int64 [prompts * G, C], from the logits [prompts, G, V] of their first tokens."""
+    columns = [choose(logits)]
+    while len(columns) < decoding.max_new_tokens and choose.is_running(synced):
+        inputs = layout.inputs(columns[-1], step=len(columns) - 1)
+        columns.append(choose(model(**inputs, past_key_values=cache, use_cache=True).logits))
     return torch.stack(columns, dim=-1).flatten(0, 1)
 
 
@@ -192,17 +222,71 @@ def _prefill_pass(model: Any, prompts: Sequence[EncodedPrompt]) -> tuple[Dynamic
     return cache, out.logits.diagonal(dim1=0, dim2=1).T  # row i: the logits after its own last token
 
 
+def _shared_prefix(prompts: Sequence[EncodedPrompt]) -> EncodedPrompt:
+    """The tokens that all prompts begin with; at least one token of each is left over.
+
+    Raises ValueError where a video is not among them.
+    """
+    shortest = min(map(len, prompts)) - 1
+    ids = torch.stack([prompt.input_ids[:shortest] for prompt in prompts])
+    length = int((ids == ids[0]).all(dim=0).long().cumprod(dim=0).sum())
+    if any((prompt.mm_token_type_ids[length:] > 0).any() for prompt in prompts):
+        raise ValueError("the prompts must begin with the same videos")
+    first = prompts[0]
+    positions = None if first.positions is None else first.positions[:, :length]
+    types = first.mm_token_type_ids[:length]
+    return replace(first, input_ids=first.input_ids[:length], mm_token_type_ids=types, positions=positions)
+
+
+class _Tails:
+    """What follows the shared prefix of G prompts, as G branches of T tokens in one row; shorter ones are padded."""
+
+    def __init__(self, model: Any, prompts: Sequence[EncodedPrompt], prefix_length: int) -> None:
+        device, size = unwrap(model).device, len(prompts)
+        lengths = torch.tensor([len(prompt) - prefix_length for prompt in prompts])
+        width = int(lengths.max())
+        room = [(0, width - length) for length in lengths.tolist()]
+        ids = [pad(p.input_ids[prefix_length:], extra) for p, extra in zip(prompts, room, strict=True)]
+        whole_positions = [prompt_positions(model, prompt) for prompt in prompts]
+        positions = [pad(p[:, prefix_length:], extra) for p, extra in zip(whole_positions, room, strict=True)]
+        branch = torch.arange(size).repeat_interleave(width)
+        is_same_branch = branch[:, None] == branch
+        place = torch.arange(width).repeat(size)
+        sees = torch.cat([torch.ones(size * width, prefix_length), is_same_branch & (place <= place[:, None])], dim=1)
+        self.last_tokens = (torch.arange(size) * width + lengths - 1).to(device)
+        self.inputs = {
+            "input_ids": torch.stack(ids).reshape(1, -1).to(device),
+            "position_ids": torch.cat(positions, dim=1)[:, None].to(device),
+            "attention_mask": sees.bool()[None, None].to(device),
+        }
+        if has_recurrent_layers(model):
+            self.inputs["tail_lengths"] = lengths.to(device)
+        # A token that is generated sees the prefix and the tokens of its own prompt, not their padding.
+        own = (torch.arange(size)[:, None] == branch) & (place < lengths[:, None])
+        visible = torch.cat([torch.ones(size, prefix_length), own], dim=1).bool()
+        ends = torch.tensor([int(p[1:, -1].max()) for p in whole_positions])
+        self.layout = _BranchLayout(ends[None].to(device) + 1, visible[None, None].to(device))
+
+
 class _BranchLayout:
     """Positions and mask of the branches' tokens: a branch sees its prompt and its own tokens."""
 
-    def __init__(self, model: Any, prompts: Sequence[EncodedPrompt], group_size: int) -> None:
+    def __init__(self, next_position: torch.Tensor, visible: torch.Tensor) -> None:
+        """`next_position` int64 [B, G]; `visible` bool [B, 1, G, N]: which of the N cached tokens a branch sees."""
+        self._next_position, self._mask = next_position, visible
+        size = next_position.shape[1]
+        own_token = torch.eye(size, dtype=torch.bool, device=visible.device)
+        self._own_token = own_token.expand(len(next_position), 1, -1, -1)
+
+    @classmethod
+    def after_prompts(cls, model: Any, prompts: Sequence[EncodedPrompt], group_size: int) -> "_BranchLayout":
+        """The layout after a prefill: the branches of a prompt see all of it."""
         device = unwrap(model).device
         ends = [int(prompt_positions(model, prompt)[1:, -1].max()) for prompt in prompts]
-        self._next_position = torch.tensor(ends, device=device)[:, None].expand(-1, group_size) + 1
+        next_position = torch.tensor(ends, device=device)[:, None].expand(-1, group_size) + 1
         lengths = torch.tensor([len(prompt) for prompt in prompts], device=device)
         is_prompt = torch.arange(max(map(len, prompts)), device=device) < lengths[:, None]
-        self._mask = is_prompt[:, None, None].expand(-1, 1, group_size, -1)
-        self._own_token = torch.eye(group_size, dtype=torch.bool, device=device).expand(len(prompts), 1, -1, -1)
+        return cls(next_position, is_prompt[:, None, None].expand(-1, 1, group_size, -1))
 
     def inputs(self, tokens: torch.Tensor, step: int) -> dict[str, torch.Tensor]:
         """Keyword arguments of the model for the `step`-th token of every branch, int64 [prompts, G]."""

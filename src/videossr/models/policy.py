@@ -12,10 +12,15 @@ from videossr.records import VIDEO_MARKER, Sample
 
 @dataclass(frozen=True)
 class Prompt:
-    """One question about videos: `text` holds one `<video>` marker per clip, in the order of `clips`."""
+    """One question about videos: `text` holds one `<video>` marker per clip, in the order of `clips`.
+
+    `system` replaces the system prompt of training where it is not empty. Prompts that hold the same `Clip` objects
+    ask about the same videos, which a policy may then read once.
+    """
 
     text: str
     clips: tuple[Clip, ...]
+    system: str = ""
 
     def __post_init__(self) -> None:
         markers = self.text.count(VIDEO_MARKER)

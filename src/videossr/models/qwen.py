@@ -1,14 +1,22 @@
 """A Qwen-VL model and its processor as a policy that answers prompts."""
 
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from videossr.models.attention import unshareable_layer
-from videossr.models.encode_prompt import encode
-from videossr.models.generation import Decoding, end_token_ids, generate_branches, generate_rows
+from videossr.models.encode_prompt import encode, encode_about_same_videos
+from videossr.models.generation import (
+    Decoding,
+    end_token_ids,
+    generate_about_same_videos,
+    generate_branches,
+    generate_rows,
+)
 from videossr.models.model_inputs import vision_token_ids
 from videossr.models.policy import Prompt
+from videossr.records import VIDEO_MARKER
 
 
 @dataclass(frozen=True)
@@ -20,16 +28,40 @@ class QwenPolicy:
     max_new_tokens: int = 32
 
     def respond(self, prompts: Sequence[Prompt]) -> list[str]:
-        """One reply per prompt, in order."""
-        tokenizer = self.processor.tokenizer
-        decoding = Decoding(
+        """One reply per prompt, in order. Prompts about the same clips share one reading of them."""
+        replies: dict[int, str] = {}
+        alone: list[int] = []
+        can_share = unshareable_layer(self.model) is None
+        for places in _same_videos(prompts):
+            if can_share and len(places) > 1:
+                encoded = encode_about_same_videos(self.processor, [prompts[place] for place in places])
+                rows = generate_about_same_videos(self.model, encoded, self._decoding())
+                replies |= zip(places, self._texts(rows), strict=True)
+            else:
+                alone += places
+        if alone:
+            generate = generate_branches if can_share else generate_rows
+            encoded = [encode(self.processor, prompts[place]) for place in alone]
+            replies |= zip(alone, self._texts(generate(self.model, encoded, 1, self._decoding())), strict=True)
+        return [replies[place] for place in range(len(prompts))]
+
+    def _decoding(self) -> Decoding:
+        return Decoding(
             max_new_tokens=self.max_new_tokens,
             temperature=0.0,
-            end_ids=end_token_ids(self.model, tokenizer),
+            end_ids=end_token_ids(self.model, self.processor.tokenizer),
             suppressed_ids=tuple(vision_token_ids(self.model)),
-            pad_id=tokenizer.pad_token_id,
+            pad_id=self.processor.tokenizer.pad_token_id,
         )
-        encoded = [encode(self.processor, prompt) for prompt in prompts]
-        generate = generate_branches if unshareable_layer(self.model) is None else generate_rows
-        replies = generate(self.model, encoded, 1, decoding)
-        return tokenizer.batch_decode(replies, skip_special_tokens=True)
+
+    def _texts(self, rows: Any) -> list[str]:
+        return list(self.processor.tokenizer.batch_decode(rows, skip_special_tokens=True))
+
+
+def _same_videos(prompts: Sequence[Prompt]) -> list[list[int]]:
+    """Places of the prompts that begin alike: the same clips, system prompt, and text up to the last video."""
+    places = defaultdict(list)
+    for place, prompt in enumerate(prompts):
+        head = prompt.text.rpartition(VIDEO_MARKER)[0]
+        places[prompt.system, head, tuple(map(id, prompt.clips))].append(place)
+    return list(places.values())
