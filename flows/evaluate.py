@@ -1,4 +1,4 @@
-"""Stage evaluate: VIUBench scores of the policy before and after training, and of the two blind baselines."""
+"""Stage evaluate: VIUBench of the policy before and after training, of the latter without the video, and of guesses."""
 
 import shutil
 from collections.abc import Mapping, Sequence
@@ -12,6 +12,7 @@ from videossr.evaluation.runner import EvaluateParams, evaluate, samples_digest,
 from videossr.frames.store import FrameStore
 from videossr.ingest.manifest import read_manifest
 from videossr.models.checkpoint import answer_settings, load_policy, resolve_checkpoint
+from videossr.models.policy import BlindPolicy
 from videossr.pretext import PretextTask
 from videossr.records import Sample, ScoredReply
 from videossr.storage.atomic import atomic_file
@@ -31,11 +32,12 @@ def main() -> None:
     tasks = params_of("pretext", PretextParams).tasks
     bench, store = read_samples(Path("data/samples/viubench.parquet")), FrameStore(Path("data/frames"))
     with stage_run(project_root(), "evaluate", {"evaluate": section("evaluate")}) as run:
-        scored = _score_blind_baselines(bench, store, tasks, params.seed)
+        scored = _score_guesses(bench, store, tasks, params.seed)
         for name, folder in POLICIES.items():
             scored[name] = evaluate_checkpoint(folder, bench, store, tasks, WORK / f"{name}.jsonl", params.batch_size)
+        scored["blind"] = _evaluate_blind(POLICIES["after"], bench, store, tasks, params.batch_size)
         bootstrap = {"bootstrap_samples": params.bootstrap_samples, "seed": params.seed}
-        rows = {name: viubench.summarise(items, **bootstrap) for name, items in scored.items()}
+        rows = {name: viubench.summarise(scored[name], **bootstrap) for name in viubench.ROWS}
         gain_row = viubench.gain(scored["before"], scored["after"], **bootstrap)
         for name in scored:
             copy_to_output(WORK / f"{name}.jsonl", REPLIES / f"{name}.jsonl")
@@ -44,6 +46,15 @@ def main() -> None:
             run.log_metrics({f"{name}/{column}": row[column] for column in [*viubench.COLUMNS, "overall"]})
         run.log_metrics({"gain": gain_row["overall"]})
         run.log_artifacts([RESULTS, REPLIES])
+
+
+def _evaluate_blind(
+    folder: Path, samples: Sequence[Sample], store: FrameStore, tasks: Mapping[str, PretextTask], batch_size: int
+) -> list[ScoredReply]:
+    """Score the checkpoint in `folder` without the video: it sees grey frames."""
+    policy = BlindPolicy(load_policy(resolve_checkpoint(folder)))
+    policy_id = f"blind {folder_fingerprint(folder)}"
+    return evaluate(policy, samples, store, tasks, WORK / "blind.jsonl", batch_size=batch_size, policy_id=policy_id)
 
 
 def copy_to_output(source: Path, target: Path) -> None:
@@ -79,10 +90,10 @@ def evaluate_checkpoint(
     return evaluate(policy, samples, store, tasks, out, batch_size=batch_size, policy_id=folder_fingerprint(folder))
 
 
-def _score_blind_baselines(
+def _score_guesses(
     bench: Sequence[Sample], store: FrameStore, tasks: Mapping[str, PretextTask], seed: int
 ) -> dict[str, list[ScoredReply]]:
-    """Score the blind baselines: a random guess, and the constant answer that is best on the training videos."""
+    """Score the guesses: a random one, and the constant answer that is best on the training videos."""
     train_ids = {video.video_id for video in read_manifest(Path("data/manifest.parquet")) if video.split == "train"}
     frame_times = store.frame_times()
     examples = baselines.training_examples(

@@ -214,16 +214,16 @@ def row(score, videos=20):
 
 
 def write_results(project, videos=20):
-    scores = zip(("random", "constant", "before", "after"), (16, 19, 30, 42), strict=True)
+    scores = zip(("random", "constant", "blind", "before", "after"), (16, 19, 21, 30, 42), strict=True)
     gain = {"overall": 12.0, "ci95": [8.0, 16.0], "significant": True}
     results = {"columns": list(COLUMNS), "rows": {name: row(score, videos) for name, score in scores}, "gain": gain}
     write_json(project / "reports" / "viubench.json", results)
 
 
-def test_the_table_shows_all_four_rows_with_their_intervals(project):
+def test_the_table_shows_all_five_rows_with_their_intervals(project):
     write_results(project)
     output = invoke("results").output
-    for expected in ("16.0 [15.0, 17.0]", "19.0", "30.0", "42.0 [41.0, 43.0]", "+12.0 points", "significant"):
+    for expected in ("16.0 [15.0, 17.0]", "19.0", "21.0", "30.0", "42.0 [41.0, 43.0]", "+12.0 points", "significant"):
         assert expected in output
     assert "reports/index.html" in output
 

@@ -19,7 +19,7 @@ from videossr.evaluation.runner import (
     score_reply,
     write_scored_replies,
 )
-from videossr.models.policy import Prompt, ScriptedPolicy
+from videossr.models.policy import BlindPolicy, Prompt, ScriptedPolicy
 from videossr.pretext import TASKS, Counting, Grounding, Jigsaw, PretextTask
 from videossr.records import FrameTimes, Sample
 from videossr.storage.fingerprint import folder_fingerprint
@@ -232,3 +232,16 @@ def test_a_parameter_out_of_range_is_an_error(bad: dict[str, int]) -> None:
 
 def test_these_tests_cover_every_task() -> None:
     assert TASKS.keys() == TASK_PARAMS.keys()
+
+
+def test_the_blind_policy_gets_the_same_question_and_times_and_no_pixel_of_the_video(tmp_path: Path) -> None:
+    samples = make_samples(6)
+    seeing, asked = ReplayPolicy(["?"] * 6), ReplayPolicy(["?"] * 6)
+    run(seeing, samples, tmp_path / "seeing.jsonl")
+    run(BlindPolicy(asked), samples, tmp_path / "blind.jsonl")
+    pairs = zip(sum(seeing.batches, []), sum(asked.batches, []), strict=True)
+    for seen, blind in pairs:
+        assert seen.text == blind.text
+        for clip, grey in zip(seen.clips, blind.clips, strict=True):
+            assert grey.frames.shape == clip.frames.shape and (grey.times == clip.times).all()
+            assert len(np.unique(grey.frames)) == 1 < len(np.unique(clip.frames))

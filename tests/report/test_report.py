@@ -90,6 +90,7 @@ def inputs() -> ReportInputs:
     by_name = {
         "random": [score_reply(s, reply) for s, reply in zip(bench, guesses, strict=True)],
         "constant": scored(bench, 0.2, 1),
+        "blind": scored(bench, 0.2, 4),
         "before": scored(bench, 0.3, 2),
         "after": scored(bench, 0.8, 3),
     }
@@ -220,7 +221,7 @@ def test_a_jigsaw_is_also_shown_in_the_order_of_the_video(sheets: list[ContactSh
 def test_the_sheet_of_a_viubench_question_has_its_replies_and_bars(sheets: list[ContactSheet]) -> None:
     by_variant = {(sheet.sample.task, sheet.sample.variant): sheet for sheet in sheets}
     for column in viubench.COLUMNS.values():
-        assert set(by_variant[column].replies) == {"random", "constant", "before", "after"}
+        assert set(by_variant[column].replies) == {"random", "constant", "blind", "before", "after"}
     mirror = by_variant["grounding", "mirror"]
     first = mirror.bars[0]
     thumbnails = mirror.clips[0]

@@ -82,7 +82,7 @@ def write_evaluation(folder: Path, share_correct: float, samples: Sequence[Sampl
     bench = bench_samples() if samples is None else list(samples)
     for name in ("train", "viubench"):
         write_samples(folder / "data" / "samples" / f"{name}.parquet", bench)
-    shares = {"random": 0.0, "constant": 0.25, "before": 0.25, "after": share_correct}
+    shares = {"random": 0.0, "constant": 0.25, "blind": 0.25, "before": 0.25, "after": share_correct}
     scored = {name: replies(bench, share) for name, share in shares.items()}
     _replace(folder / "reports" / "evaluate")
     for name, items in scored.items():

@@ -12,6 +12,7 @@ _TASKS = ("counting", "grounding", "jigsaw")
 _ROW_LABELS = {
     "random": "blind: random guess",
     "constant": "blind: best constant",
+    "blind": "policy after GRPO, without the video",
     "before": "policy before GRPO",
     "after": "policy after GRPO",
 }

@@ -1,4 +1,4 @@
-"""The blind baselines, two VIUBench rows that need no video: the paper's random guess and the best constant answer.
+"""The guesses, two VIUBench rows without video and policy: the paper's random guess and the best constant answer.
 
 The paper's random guess is a uniform count in 1..9 (easy) or 1..16 (hard), the whole video as the interval, and a
 uniformly drawn order. A constant answer beats it (an interval in the middle scores about 31 instead of 25), so both are

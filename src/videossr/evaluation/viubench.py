@@ -30,6 +30,10 @@ COLUMNS: dict[str, tuple[str, str]] = {
     "jigsaw_8": ("jigsaw", "8"),
 }
 
+# Guesses that do not depend on the video, the policy without the video, and the policy before and after training.
+ROWS = ("random", "constant", "blind", "before", "after")
+BLIND_ROWS = ROWS[:3]
+
 Row = dict[str, Any]
 
 

@@ -1,8 +1,10 @@
-"""The policy protocol, its input (a prompt), and a policy that replies by a function of the prompt."""
+"""The policy protocol, its input (a prompt), a policy without the video, and one that is a function of the prompt."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
+
+import numpy as np
 
 from videossr.clip import Clip
 from videossr.errors import PolicyError
@@ -39,6 +41,24 @@ class Policy(Protocol):
     """Replies to prompts: `respond` returns one reply per prompt, in order."""
 
     def respond(self, prompts: Sequence[Prompt]) -> list[str]: ...
+
+
+@dataclass(frozen=True)
+class BlindPolicy:
+    """A policy without the video: `policy` gets grey frames of the same size at the same times.
+
+    What it then scores it owes to the question, to the times and to habit. Without any frames the prompt would have
+    another form, and the times of the frames would be missing too.
+    """
+
+    policy: Policy
+
+    def respond(self, prompts: Sequence[Prompt]) -> list[str]:
+        return self.policy.respond([replace(prompt, clips=tuple(map(_grey, prompt.clips))) for prompt in prompts])
+
+
+def _grey(clip: Clip) -> Clip:
+    return Clip(np.full_like(clip.frames, 128), clip.times)
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from videossr.clip import Clip
 from videossr.dataset.samples import read_samples
 from videossr.errors import VideoSSRError
 from videossr.evaluation.runner import read_scored_replies
-from videossr.evaluation.viubench import COLUMNS
+from videossr.evaluation.viubench import COLUMNS, ROWS
 from videossr.frames.store import FrameStore
 from videossr.ingest.manifest import read_manifest
 from videossr.records import FrameTimes, RejectedFile, Sample, ScoredReply, Video
@@ -23,7 +23,7 @@ Json = dict[str, Any]
 class ReportInputs:
     """The outputs of the stages: records of the data, and the JSON of gate, training and VIUBench.
 
-    `scored` maps a row of VIUBench (`random`, `constant`, `before`, `after`) to its scored replies.
+    `scored` maps a row of VIUBench (`viubench.ROWS`) to its scored replies.
     """
 
     videos: Sequence[Video]
@@ -85,7 +85,7 @@ def read_json(path: Path, keys: Sequence[str], stage: str) -> Json:
 
 def _check_rows(results: Json, path: Path) -> None:
     required = {*COLUMNS, "overall", "n", "videos", "unparsed", "ci95"}
-    for name in ("random", "constant", "before", "after"):
+    for name in ROWS:
         row = results["rows"].get(name)
         if not isinstance(row, dict) or not required <= row.keys():
             raise VideoSSRError(f"{path} lacks a complete row '{name}': run `dvc repro evaluate` to write it again")

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from videossr.evaluation.intervals import MIN_VIDEOS
+from videossr.evaluation.viubench import BLIND_ROWS
 
 FEW_VIDEOS = 20  # with fewer, percentile intervals are noticeably too narrow
 
@@ -27,6 +28,7 @@ LABELS = {
 ROW_LABELS = {
     "random": "Random guess",
     "constant": "Best constant answer",
+    "blind": "Without the video",
     "before": "Before training",
     "after": "After training",
 }
@@ -61,7 +63,7 @@ def verdict(results: Mapping[str, Any]) -> str:
 def against_blind(results: Mapping[str, Any]) -> str:
     """One sentence: whether the trained policy scores above the best blind baseline."""
     rows = results["rows"]
-    name = max(("random", "constant"), key=lambda row: rows[row]["overall"])
+    name = max(BLIND_ROWS, key=lambda row: rows[row]["overall"])
     blind, after = rows[name]["overall"], rows["after"]
     low = after["ci95"]["overall"][0]
     after_training = f"After training it scores {percent(after['overall'])}"
