@@ -18,6 +18,7 @@ _ANALYTICS_OFF = {
     "PREFECT_CLOUD_ENABLE_ORCHESTRATION_TELEMETRY": "false",
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
 }
+_LOOPBACK = ("127.0.0.1", "localhost", "::1")
 # Waiting threads that spin too long slow down a busy machine; threads that sleep at once slow down small operations.
 _THREADING = {"GOMP_SPINCOUNT": "10000"}
 # Messages in the terminal show neither the level nor the name of the logger.
@@ -43,7 +44,15 @@ def configure_tools(project: Path) -> None:
     # The database in this folder is opened by a URL, whose path ends at a question mark.
     prefect_home = project / ".prefect"
     os.environ.setdefault("PREFECT_HOME", os.path.relpath(prefect_home) if "?" in str(project) else str(prefect_home))
+    _bypass_proxies()
     _provide_user(project)
+
+
+def _bypass_proxies() -> None:
+    """Reach the servers of this machine directly: a proxy in the environment would answer in their place."""
+    names = ("no_proxy", "NO_PROXY")
+    hosts = [host for name in names for host in os.environ.get(name, "").split(",") if host]
+    os.environ.update(dict.fromkeys(names, ",".join(dict.fromkeys([*hosts, *_LOOPBACK]))))
 
 
 def _provide_user(project: Path) -> None:

@@ -103,6 +103,17 @@ def test_a_model_whose_gain_may_be_chance_does_not_become_champion(project):
     assert tracking.champion(project) == before
 
 
+def test_a_champion_whose_run_mlflow_removed_stays_champion_and_is_compared(evaluated, tmp_path):
+    """`mlflow gc` removes deleted runs with their artifacts; the version keeps its model."""
+    promote.promote_if_better()
+    champion, uri = tracking.champion(evaluated), tracking.database_uri(evaluated)
+    tracking.mlflow_client(evaluated).delete_run(champion.run_id)
+    command = [sys.executable, "-m", "mlflow", "gc", "--backend-store-uri", uri, "--tracking-uri", uri]
+    subprocess.run(command, check=True, capture_output=True)
+    assert tracking.load_artifact(evaluated, champion, promote.REPLIES_ARTIFACT) is None
+    assert "version 1 is the champion already" in promote.promote_if_better()
+
+
 def test_two_benchmark_videos_promote_nothing_and_show_no_interval(evaluated):
     write_evaluation(evaluated, 1.0, bench_samples(num_videos=2))
     commit(evaluated)

@@ -1,6 +1,7 @@
 """The registered model `videossr`: its versions, their files, and the alias `champion`."""
 
 import importlib.metadata
+import logging
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,6 +14,8 @@ from videossr.tracking.lineage import Lineage, run_tags
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+
+log = logging.getLogger(__name__)
 
 CHAMPION = "champion"
 _POLICY_TAG = "videossr.policy"
@@ -108,19 +111,39 @@ def set_champion(project: Path, version: RegisteredVersion, reason: str) -> None
 
 
 def save_artifact(project: Path, version: RegisteredVersion, files: Sequence[Path], folder: str) -> None:
-    """Copy files to a folder in the artifacts of the run that registered a version."""
+    """Copy files to a folder in the artifacts of the run that registered a version.
+
+    Where that run was removed for good (`mlflow gc`), a warning says that nothing is copied: a version keeps its run.
+    """
     client = mlflow_client(project)
+    if not _has_run(client, version):
+        log.warning("the run of version %d was removed from MLflow: nothing can be kept with it", version.number)
+        return
     for path in files:
         client.log_artifact(version.run_id, str(path), folder)
 
 
 def load_artifact(project: Path, version: RegisteredVersion, path: str) -> Path | None:
-    """The local path of a file that `save_artifact` stored; None if there is no such file."""
+    """The local path of a file that `save_artifact` stored; None if there is no such file, or its run was removed."""
     client = mlflow_client(project)
     folder = str(Path(path).parent)
-    if path not in {item.path for item in client.list_artifacts(version.run_id, folder)}:
+    if not _has_run(client, version) or path not in {
+        item.path for item in client.list_artifacts(version.run_id, folder)
+    }:
         return None
     return Path(client.download_artifacts(version.run_id, path))
+
+
+def _has_run(client: "MlflowClient", version: RegisteredVersion) -> bool:
+    from mlflow.exceptions import MlflowException
+
+    try:
+        client.get_run(version.run_id)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+            raise
+        return False
+    return True
 
 
 def checkpoint_folder(project: Path, version: RegisteredVersion) -> Path:
