@@ -16,13 +16,15 @@ from videossr.records import VIDEO_MARKER, Sample
 class Prompt:
     """One question about videos: `text` holds one `<video>` marker per clip, in the order of `clips`.
 
-    `system` replaces the system prompt of training where it is not empty. Prompts that hold the same `Clip` objects
-    ask about the same videos, which a policy may then read once.
+    `system` replaces the system prompt of training where it is not empty, and `reply_tokens` the policy's own limit of
+    tokens for a reply where it is given. Prompts that hold the same `Clip` objects ask about the same videos, which a
+    policy may then read once.
     """
 
     text: str
     clips: tuple[Clip, ...]
     system: str = ""
+    reply_tokens: int | None = None
 
     def __post_init__(self) -> None:
         markers = self.text.count(VIDEO_MARKER)
@@ -41,6 +43,19 @@ class Policy(Protocol):
     """Replies to prompts: `respond` returns one reply per prompt, in order."""
 
     def respond(self, prompts: Sequence[Prompt]) -> list[str]: ...
+
+
+@dataclass(frozen=True)
+class FailedReply:
+    """In place of a reply: why there is none. It is counted, and never an answer."""
+
+    error: str
+
+
+class FalliblePolicy(Protocol):
+    """A policy that may fail to reply to some of the prompts, such as one behind a network. Every `Policy` is one."""
+
+    def respond(self, prompts: Sequence[Prompt]) -> Sequence[str | FailedReply]: ...
 
 
 @dataclass(frozen=True)

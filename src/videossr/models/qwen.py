@@ -27,6 +27,11 @@ class QwenPolicy:
     processor: Any
     max_new_tokens: int = 32
 
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What besides weights and prompts decides its replies: how it decodes, and in which precision it computes."""
+        return {"temperature": 0.0, "dtype": str(self.model.dtype).removeprefix("torch.")}
+
     def respond(self, prompts: Sequence[Prompt]) -> list[str]:
         """One reply per prompt, in order. Prompts about the same clips share one reading of them."""
         replies: dict[int, str] = {}
@@ -34,28 +39,35 @@ class QwenPolicy:
         can_share = unshareable_layer(self.model) is None
         for places in _same_videos(prompts):
             if can_share and len(places) > 1:
-                encoded = encode_about_same_videos(self.processor, [prompts[place] for place in places])
-                rows = generate_about_same_videos(self.model, encoded, self._decoding())
-                replies |= zip(places, self._texts(rows), strict=True)
+                together = [prompts[place] for place in places]
+                encoded = encode_about_same_videos(self.processor, together)
+                rows = generate_about_same_videos(self.model, encoded, self._decoding(together))
+                replies |= zip(places, self._texts(together, rows), strict=True)
             else:
                 alone += places
         if alone:
             generate = generate_branches if can_share else generate_rows
-            encoded = [encode(self.processor, prompts[place]) for place in alone]
-            replies |= zip(alone, self._texts(generate(self.model, encoded, 1, self._decoding())), strict=True)
+            single = [prompts[place] for place in alone]
+            encoded = [encode(self.processor, prompt) for prompt in single]
+            rows = generate(self.model, encoded, 1, self._decoding(single))
+            replies |= zip(alone, self._texts(single, rows), strict=True)
         return [replies[place] for place in range(len(prompts))]
 
-    def _decoding(self) -> Decoding:
+    def _decoding(self, prompts: Sequence[Prompt]) -> Decoding:
         return Decoding(
-            max_new_tokens=self.max_new_tokens,
+            max_new_tokens=max(map(self._limit, prompts)),
             temperature=0.0,
             end_ids=end_token_ids(self.model, self.processor.tokenizer),
             suppressed_ids=tuple(vision_token_ids(self.model)),
             pad_id=self.processor.tokenizer.pad_token_id,
         )
 
-    def _texts(self, rows: Any) -> list[str]:
-        return list(self.processor.tokenizer.batch_decode(rows, skip_special_tokens=True))
+    def _limit(self, prompt: Prompt) -> int:
+        return prompt.reply_tokens or self.max_new_tokens
+
+    def _texts(self, prompts: Sequence[Prompt], rows: Any) -> list[str]:
+        kept = [row[: self._limit(prompt)] for prompt, row in zip(prompts, rows.tolist(), strict=True)]
+        return list(self.processor.tokenizer.batch_decode(kept, skip_special_tokens=True))
 
 
 def _same_videos(prompts: Sequence[Prompt]) -> list[list[int]]:

@@ -115,7 +115,8 @@ class Prompts:
     """The texts of one protocol: `default`, or the one of an item's kind in `kinds`; source in `source`.
 
     Templates know `{question}`, `{options}` (one line each, as `option`) and the item's own prompt values. `system`
-    replaces the system prompt. `reply_tokens` is the length that a reply needs.
+    replaces the system prompt. `reply_tokens` is the length that a reply needs. With `frames` = `shared`, the videos
+    of a question share the number of frames; else each has all of them.
     """
 
     default: str
@@ -124,6 +125,7 @@ class Prompts:
     option: str = "{label}. {text}"
     system: str = ""
     reply_tokens: int = 128
+    frames: Literal["each", "shared"] = "each"
 
 
 @dataclass(frozen=True)

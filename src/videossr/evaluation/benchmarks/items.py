@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import overload
 
 from videossr.evaluation.benchmarks.entries import Benchmark, Layout
@@ -89,6 +89,10 @@ class Items(Sequence[Item]):
         for item in self.items:
             state.update(repr(item).encode())
         return state.hexdigest()
+
+    def first(self, count: int | None) -> "Items":
+        """The first `count` questions alone; all of them where it is None."""
+        return replace(self, items=self.items[:count])
 
     def __len__(self) -> int:
         return len(self.items)
