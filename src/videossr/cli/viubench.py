@@ -5,9 +5,12 @@ from typing import Annotated
 
 import typer
 
+from videossr.cli.paths import FRAMES, REPORTS, require_file
 from videossr.workspace import selected_workers
 
-viubench = typer.Typer(help="Build VIUBench from your own videos.", no_args_is_help=True)
+viubench = typer.Typer(
+    help="Build VIUBench from your own videos, and see what makes its questions hard.", no_args_is_help=True
+)
 
 
 @viubench.callback()
@@ -38,3 +41,26 @@ def build(
         f"{summary['questions']:,} questions about {summary['videos']:,} videos in {out}, {fewest:,} to {most:,} about "
         f"each; its card is {out / CARD}"
     )
+
+
+@viubench.command("curves")
+def draw_curves(
+    replies: Annotated[
+        list[Path] | None, typer.Argument(help="files of replies to VIUBench; without: those of the last run")
+    ] = None,
+    samples: Annotated[Path, typer.Option(help="the questions")] = Path("data/samples/viubench.parquet"),
+    frames: Annotated[Path, typer.Option(help="their frame store")] = FRAMES,
+    out: Annotated[Path, typer.Option(help="the folder for difficulty.json and difficulty.svg")] = REPORTS,
+) -> None:
+    """Draw the score by difficulty: length of the interval, strength of the edit, shapes on a frame, clips."""
+    from videossr.dataset.samples import read_samples
+    from videossr.evaluation.difficulty import difficulties, difficulty_curves, read_replies
+    from videossr.evaluation.viubench import ROWS
+    from videossr.frames.store import FrameStore
+    from videossr.report.difficulty import write_difficulty
+
+    questions = read_samples(require_file(samples))
+    paths = replies or [REPORTS / "evaluate" / f"{name}.jsonl" for name in ROWS]
+    scored = read_replies([require_file(path) for path in paths], questions)
+    path = write_difficulty(difficulty_curves(difficulties(questions, FrameStore(frames)), scored), out)
+    print(f"{len(questions):,} questions, {len(scored)} files of replies: {path}, numbers in difficulty.json beside it")
