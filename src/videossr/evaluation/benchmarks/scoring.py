@@ -25,7 +25,7 @@ Replies = Mapping[str, str | None]
 
 IOU_THRESHOLDS = (0.3, 0.5, 0.7)
 
-_PERCENT = (0.0, 100.0)  # the interval of a mean over too few videos
+PERCENT = (0.0, 100.0)  # the interval of a mean over too few videos
 
 
 @dataclass(frozen=True)
@@ -101,18 +101,14 @@ def score(items: Items, replies: Replies, *, num_resamples: int = 2000, seed: in
     if strangers or not items:
         raise ValueError(f"replies must belong to the items, got {len(items)} items and replies to {strangers[:3]}")
     scored = item_scores(items, replies)
-    units = _pair_units(scored) if items.benchmark.family == "paired" else []
-    units += [_Unit(each.item, each.values, each.parsed is not None) for each in scored]
-    columns = _columns(units, num_resamples, seed)
-    groups: dict[str, dict[str, dict[str, Column]]] = defaultdict(lambda: defaultdict(dict))
-    for (group, value, metric), column in columns.items():
-        groups[group][value][metric] = column
+    units = score_units(scored, paired=items.benchmark.family == "paired")
+    columns, groups = unit_columns(units, num_resamples=num_resamples, seed=seed, value_range=PERCENT)
     return Score(
         metric=items.benchmark.metric,
         counts=_count(items, replies, scored),
-        columns=groups.pop("")[""],
+        columns=columns,
         parsed_means=_parsed_means(units),
-        groups={group: dict(values) for group, values in groups.items()},
+        groups=groups,
         chance=chance(items),
     )
 
@@ -184,15 +180,24 @@ def _interval_values(windows: Sequence[Interval], parsed: Any) -> dict[str, floa
 
 
 @dataclass(frozen=True)
-class _Unit:
-    """What a mean is taken over: a question, or a pair, which then has the groups of its first item."""
+class Unit:
+    """What a mean is taken over: a question, or a pair, which then has the groups of its first item.
+
+    `values` are the metrics in 0..1.
+    """
 
     item: Item
     values: Mapping[str, float]
     parsed: bool
 
 
-def _pair_units(scored: Sequence[ItemScore]) -> list[_Unit]:
+def score_units(scored: Sequence[ItemScore], *, paired: bool) -> list[Unit]:
+    """What the means of a benchmark are taken over: the complete pairs where it is `paired`, then all questions."""
+    pairs = _pair_units(scored) if paired else []
+    return [*pairs, *(Unit(each.item, each.values, each.parsed is not None) for each in scored)]
+
+
+def _pair_units(scored: Sequence[ItemScore]) -> list[Unit]:
     """Text, video and group score of each complete pair: all of its two, two, and four answers are right.
 
     The product serves replies (0 or 1) and guesses (probabilities) alike.
@@ -203,7 +208,7 @@ def _pair_units(scored: Sequence[ItemScore]) -> list[_Unit]:
         pairs[each.item.pair]["group"].append(each)
     sizes = {"text": 2, "video": 2, "group": 4}
     return [
-        _Unit(
+        Unit(
             members[0].item,
             {kind: prod(each.values["accuracy"] for each in members)},
             all(each.parsed is not None for each in members),
@@ -214,8 +219,13 @@ def _pair_units(scored: Sequence[ItemScore]) -> list[_Unit]:
     ]
 
 
-def _columns(units: Sequence[_Unit], num_resamples: int, seed: int) -> dict[tuple[str, str, str], Column]:
-    """The column of each (group, value, metric); group and value are empty for the one over everything."""
+def unit_columns(
+    units: Sequence[Unit], *, num_resamples: int, seed: int, value_range: tuple[float, float]
+) -> tuple[dict[str, Column], dict[str, dict[str, dict[str, Column]]]]:
+    """The column of each metric over all units, and of each value of each group, intervals clustered by source video.
+
+    `value_range` is the interval of a column of fewer than `MIN_VIDEOS` videos.
+    """
     videos = {cluster: place for place, cluster in enumerate(dict.fromkeys(unit.item.cluster for unit in units))}
     names = {key: place for place, key in enumerate(dict.fromkeys(key for unit in units for key, _ in _cells(unit)))}
     sums, counts = np.zeros((2, len(names), len(videos)))
@@ -226,23 +236,25 @@ def _columns(units: Sequence[_Unit], num_resamples: int, seed: int) -> dict[tupl
             counts[cell] += 1
     scores = VideoScores(sums, counts)
     means = scores.column_means(np.ones((1, len(videos))))[0]
-    intervals = bootstrap_intervals(scores, num_resamples=num_resamples, seed=seed, value_range=_PERCENT)
-    columns = {}
-    for key, place in names.items():
+    intervals = bootstrap_intervals(scores, num_resamples=num_resamples, seed=seed, value_range=value_range)
+    groups: dict[str, dict[str, dict[str, Column]]] = defaultdict(lambda: defaultdict(dict))
+    for (group, name, metric), place in names.items():
         num_videos = int((counts[place] > 0).sum())
-        low, high = intervals[:, place] if num_videos >= MIN_VIDEOS else _PERCENT
-        columns[key] = Column(float(means[place]), float(low), float(high), int(counts[place].sum()), num_videos)
-    return columns
+        low, high = intervals[:, place] if num_videos >= MIN_VIDEOS else value_range
+        column = Column(float(means[place]), float(low), float(high), int(counts[place].sum()), num_videos)
+        groups[group][name][metric] = column
+    everything = groups.pop("")[""]
+    return everything, {group: dict(values) for group, values in groups.items()}
 
 
-def _cells(unit: _Unit) -> Iterator[tuple[tuple[str, str, str], float]]:
+def _cells(unit: Unit) -> Iterator[tuple[tuple[str, str, str], float]]:
     """The columns to which a unit contributes, and with which value."""
     places = [("", ""), *((group, value) for group, values in unit.item.groups.items() for value in values)]
     for metric, value in unit.values.items():
         yield from (((*place, metric), value) for place in places)
 
 
-def _parsed_means(units: Iterable[_Unit]) -> dict[str, float]:
+def _parsed_means(units: Iterable[Unit]) -> dict[str, float]:
     return _mean_values(unit.values for unit in units if unit.parsed)
 
 
