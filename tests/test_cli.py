@@ -46,6 +46,8 @@ def invoke(*arguments):
         "export",
         "import",
         "benchmarks",
+        "rescore",
+        "compare",
         "answer",
         "serve",
         "results",

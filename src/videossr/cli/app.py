@@ -6,7 +6,7 @@ from typing import NoReturn
 
 import typer
 
-from videossr.cli import data, models, params, services, ui
+from videossr.cli import data, models, params, replies, services, ui
 from videossr.cli.benchmarks import benchmarks
 from videossr.cli.viubench import viubench
 from videossr.errors import VideoSSRError
@@ -30,6 +30,8 @@ app.command("export")(data.export_to_verl)
 app.command("import")(data.import_from_verl)
 app.add_typer(benchmarks, name="benchmarks")
 app.add_typer(viubench, name="viubench")
+app.command("rescore")(replies.rescore)
+app.command("compare")(replies.compare)
 app.command("answer")(models.answer_question)
 app.command("serve")(models.serve_champion)
 app.command("results")(models.show_results)

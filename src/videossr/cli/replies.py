@@ -1,0 +1,157 @@
+"""Commands about stored replies, which need no model: score them again, compare two policies."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from videossr.cli.benchmarks import FOLDER
+from videossr.storage.atomic import write_text
+from videossr.terminal import printable
+
+if TYPE_CHECKING:
+    from videossr.evaluation.benchmarks import Column
+    from videossr.evaluation.downstream.comparison import Comparison
+    from videossr.evaluation.downstream.evaluations import Evaluation
+
+SAMPLES = Path("data/samples")
+
+Annotations = Annotated[Path, typer.Option(help="the folder with a folder of annotations for each benchmark")]
+Samples = Annotated[Path, typer.Option(help="the folder with viubench.parquet, for replies of the run's own VIUBench")]
+Out = Annotated[Path | None, typer.Option(help="also write everything to this file, as JSON")]
+RESAMPLES = typer.Option(min=100, help="resamples of the bootstrap behind the 95 % intervals")
+
+
+def rescore(
+    paths: Annotated[list[Path], typer.Argument(help="files of replies, or folders of them")],
+    annotations: Annotations = FOLDER,
+    samples: Samples = SAMPLES,
+    resamples: Annotated[int, RESAMPLES] = 2000,
+    out: Out = None,
+) -> None:
+    """Score stored replies again, without a model: the number of each benchmark over all its questions."""
+    from videossr.evaluation.downstream.results import summarise
+
+    table = Table(title="percent over all questions [95 % interval], stored replies scored again")
+    for name in ("replies", "metric", "all", "those read", "chance"):
+        table.add_column(name, justify="left" if name in ("replies", "metric") else "right", overflow="fold")
+    for name in ("questions", "missing", "failed", "read"):
+        table.add_column(name, justify="right")
+    records = {}
+    for each in read_evaluations(paths, annotations, samples):
+        record = summarise(each.items, each.replies, num_resamples=resamples)
+        records[str(each.path)] = {**record, "header": dict(each.header)}
+        _add_rows(table, each, record)
+    Console().print(table)
+    _write(out, records)
+
+
+def compare(
+    before: Annotated[Path, typer.Argument(help="a file of replies, or a folder of them")],
+    after: Annotated[Path, typer.Argument(help="the same of another policy")],
+    annotations: Annotations = FOLDER,
+    samples: Samples = SAMPLES,
+    flipped: Annotated[bool, typer.Option("--flipped", help="list the items that became right or wrong")] = False,
+    groups: Annotated[bool, typer.Option("--groups", help="also list the difference of each group")] = False,
+    resamples: Annotated[int, RESAMPLES] = 2000,
+    out: Out = None,
+) -> None:
+    """Compare two policies on the same questions: paired differences with 95 % intervals, and items that changed."""
+    from videossr.evaluation.downstream.comparison import compare_evaluations
+    from videossr.evaluation.downstream.evaluations import match_evaluations
+
+    sides = [read_evaluations([path], annotations, samples) for path in (before, after)]
+    pairs, alone = match_evaluations(*sides)
+    comparisons = [compare_evaluations(*pair, num_resamples=resamples) for pair in pairs]
+    console = Console()
+    console.print(_comparison_table(comparisons, groups))
+    for each in alone:
+        print(printable(f"{each.path} has no partner of the same benchmark and setting: it is not compared"))
+    for pair in pairs:
+        _print_settings(*pair)
+    if flipped:
+        for comparison in comparisons:
+            console.print(_flip_table(comparison))
+    _write(out, {str(pair[1].path): each.as_record() for pair, each in zip(pairs, comparisons, strict=True)})
+
+
+def read_evaluations(paths: Sequence[Path], annotations: Path, samples: Path) -> "list[Evaluation]":
+    """The evaluations in files and folders of replies, with their items."""
+    from videossr.evaluation.downstream.evaluations import ItemFolders, reply_files
+
+    folders = ItemFolders(annotations, samples)
+    return [folders.read(file) for path in paths for file in reply_files(path)]
+
+
+def _add_rows(table: Table, evaluation: "Evaluation", record: Mapping[str, Any]) -> None:
+    """One row for each metric; counts stand in the row of the benchmark's number."""
+    for metric, column in record["columns"].items():
+        is_number = metric == record["metric"]
+        low, high = column["ci95"]
+        table.add_row(
+            Text(printable(f"{evaluation.key} ({evaluation.path})")) if is_number else "",
+            metric,
+            f"{column['mean']:.1f} [{low:.1f}, {high:.1f}]",
+            _percent(record["parsed_means"].get(metric)),
+            _percent(record["chance"].get(metric)),
+            *(
+                f"{record['counts'][name]:,}" if is_number else ""
+                for name in ("questions", "missing", "failed", "parsed")
+            ),
+        )
+
+
+def _comparison_table(comparisons: "Sequence[Comparison]", with_groups: bool) -> Table:
+    table = Table(title="before, after: percent; difference: points [95 % interval], * excludes zero")
+    for name in ("benchmark", "metric", "before", "after", "difference", "became right", "became wrong", "units"):
+        table.add_column(name, justify="left" if name in ("benchmark", "metric") else "right", overflow="fold")
+    for each in comparisons:
+        for metric, difference in each.differences.items():
+            changed = (f"{each.turned_right:,}", f"{each.turned_wrong:,}") if metric == each.metric else ("", "")
+            means = (f"{side[metric].mean:.1f}" for side in (each.before, each.after))
+            table.add_row(each.key, metric, *means, _points(difference), *changed, f"{difference.units:,}")
+        for group, values in each.groups.items() if with_groups else ():
+            for value, columns in values.items():
+                if each.metric in columns:
+                    label = Text(printable(f"  {group}: {value}"))
+                    difference = columns[each.metric]
+                    table.add_row(label, each.metric, "", "", _points(difference), "", "", f"{difference.units:,}")
+    return table
+
+
+def _flip_table(comparison: "Comparison") -> Table:
+    table = Table(title=f"{comparison.key}: {len(comparison.flips)} items changed")
+    for name in ("item", "became", "answer", "reply before", "reply after"):
+        table.add_column(name, overflow="fold")
+    for flip in comparison.flips:
+        became = "right" if flip.after > flip.before else "wrong"
+        cells = (flip.item.id, became, flip.item.answer, flip.reply_before or "", flip.reply_after or "")
+        table.add_row(*(Text(printable(cell)) for cell in cells))
+    return table
+
+
+def _print_settings(before: "Evaluation", after: "Evaluation") -> None:
+    one, two = before.setting, after.setting
+    names = [name for name in {**one, **two} if one.get(name) != two.get(name)]
+    if names:
+        print(f"{before.key}: the two also differ in {', '.join(names)}: the difference is not the policy's alone")
+
+
+def _points(column: "Column") -> str:
+    star = "*" if column.low > 0 or column.high < 0 else " "
+    return f"{column.mean:+.1f} [{column.low:+.1f}, {column.high:+.1f}]{star}"
+
+
+def _percent(value: float | None) -> str:
+    return "" if value is None else f"{value:.1f}"
+
+
+def _write(out: Path | None, content: Mapping[str, Any]) -> None:
+    if out is not None:
+        write_text(out, json.dumps(content, indent=2) + "\n")
+        print(printable(f"written to {out}"))
