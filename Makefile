@@ -76,5 +76,5 @@ $(STAMP): pyproject.toml constraints.txt
 	fi; \
 	[ -x $(BIN)/python ] || "$$python" -m venv .venv || { echo 'the venv module is missing: apt install python3-venv' >&2; exit 1; }
 	@echo 'installing into .venv: the first time it takes some minutes and about 7 GB'
-	@python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@python -m pip install --progress-bar on --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	@touch $@

@@ -10,7 +10,7 @@ import signal
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -23,11 +23,12 @@ from prefect.states import Failed
 
 from flows import artifacts, preflight, runtime, stages
 from flows.promote import promote as promote_flow
-from flows.server import prefect_server
+from flows.server import find_server, temporary_server
 from videossr.errors import VideoSSRError
 from videossr.terminal import configure_output, printable
 from videossr.workspace import project_root
 
+NOTHING_TO_DO = "nothing to do: every stage is up to date"
 NO_RETRY = "Stopped"  # the name of a failed state that is not retried
 # Prefect logs these lines for every run. A stage logs why it failed, and the pipeline repeats it at the end.
 ROUTINE_PREFIXES = ("Beginning flow run", "Beginning subflow run", "Finished in state")
@@ -49,6 +50,9 @@ def _should_retry(task: Any, run: Any, state: Any) -> bool:
 @task(task_run_name="{stage}", cache_policy=NO_CACHE, retry_delay_seconds=2, retry_condition_fn=_should_retry)
 async def run_through_dvc(stage: str, force: bool) -> Any:
     """Run one stage through DVC; returns `ran` or `unchanged`. An error that the user can fix is not retried."""
+    if not force and stages.is_up_to_date(project_root(), stage):
+        get_run_logger().info("up to date")
+        return "unchanged"
     with tempfile.TemporaryDirectory(prefix="videossr-") as handoff:
         runtime.write_task_context(Path(handoff, runtime.CONTEXT_FILE))
         result = await stages.run_dvc_repro(stage, force, _stage_environment(handoff), get_run_logger().info)
@@ -88,7 +92,7 @@ def pipeline(
     outcomes = {stage: future.result() for stage, future in futures.items()}
     always_run = stages.read_always_run(project_root())
     if {outcome for stage, outcome in outcomes.items() if stage not in always_run} == {"unchanged"}:
-        get_run_logger().info("nothing to do: every stage is up to date")
+        get_run_logger().info(NOTHING_TO_DO)
     if promote:
         promotion: Any = promote_flow(return_state=True)
         if not promotion.is_completed():
@@ -97,14 +101,17 @@ def pipeline(
     return outcomes
 
 
+def _python_environment() -> dict[str, str]:
+    """The environment in which `python` is this interpreter: the stages' commands in dvc.yaml call it by that name."""
+    return {**os.environ, "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])}
+
+
 def _stage_environment(handoff: str) -> dict[str, str]:
     return {
-        **os.environ,
+        **_python_environment(),
         runtime.HANDOFF_VARIABLE: handoff,
         runtime.PIPELINE_PID_VARIABLE: str(os.getpid()),
         "PREFECT_API_URL": str(PREFECT_API_URL.value()),
-        # The stages' commands in dvc.yaml call `python`: it must be this interpreter.
-        "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")]),
         "PYTHONUNBUFFERED": "1",
     }
 
@@ -137,7 +144,13 @@ def main() -> None:
     configure_output()
     try:
         preflight.check(project_root())
-        with prefect_server() as url, temporary_settings({PREFECT_API_URL: url}):
+        found = find_server()
+        may_skip = not (found or arguments.force or arguments.promote)
+        # A temporary server takes longer to start than this, and would have nothing to show.
+        if may_skip and stages.is_everything_up_to_date(project_root(), _python_environment()):
+            print(NOTHING_TO_DO)
+            return
+        with nullcontext(found) if found else temporary_server() as url, temporary_settings({PREFECT_API_URL: url}):
             options = {"force": arguments.force, "retries": arguments.retries, "promote": arguments.promote}
             state: Any = pipeline(**options, return_state=True)
             APILogHandler().flush()  # before the server ends

@@ -23,7 +23,7 @@ from prefect.states import Failed
 
 from flows import artifacts, runtime
 from flows.evidence import PAGE, POLICY, REPLIES, RESULTS, header_of, require_evidence
-from flows.server import configured_server, find_project_server
+from flows.server import find_server
 from videossr import tracking
 from videossr.errors import VideoSSRError
 from videossr.evaluation import viubench
@@ -152,7 +152,7 @@ def main() -> None:
     if not arguments.approve:
         runtime.run_stage(lambda: print(promote_if_better()), "promote")
         return
-    url = configured_server() or find_project_server()
+    url = find_server()
     if url is None:
         sys.exit("approval is given in the Prefect UI and needs its server: start it first (make up)")
     with temporary_settings({PREFECT_API_URL: url}):

@@ -9,7 +9,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 
 from videossr.errors import VideoSSRError
@@ -21,17 +21,15 @@ START_SECONDS = 120.0
 STOP_SECONDS = 15.0
 
 
-@contextmanager
-def prefect_server() -> Iterator[str]:
-    """Yield the URL of a Prefect API: `PREFECT_API_URL`, the project's own server, or a temporary one.
+def prefect_server() -> AbstractContextManager[str]:
+    """The URL of a Prefect API: that of `find_server`, or of a temporary server."""
+    url = find_server()
+    return nullcontext(url) if url else temporary_server()
 
-    One that does not answer is passed over, with a sentence on standard error. A temporary server ends with the
-    context. Raises VideoSSRError where it does not start.
-    """
-    url = configured_server() or find_project_server()
-    if url:
-        yield url
-        return
+
+@contextmanager
+def temporary_server() -> Iterator[str]:
+    """Yield the URL of a Prefect API on loopback that ends with the context. Raises VideoSSRError."""
     log = project_root() / ".prefect" / "server.log"
     log.parent.mkdir(exist_ok=True)
     port = _free_port()
@@ -45,6 +43,14 @@ def prefect_server() -> Iterator[str]:
         assert wrapper.stdin is not None
         wrapper.stdin.close()
         wrapper.wait()
+
+
+def find_server() -> str | None:
+    """The URL of a Prefect API that answers: `PREFECT_API_URL`, or the project's own server; else None.
+
+    `PREFECT_API_URL` is passed over, with a sentence on standard error, where it does not answer.
+    """
+    return configured_server() or find_project_server()
 
 
 def configured_server() -> str | None:

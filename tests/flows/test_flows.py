@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from dvc.repo import Repo
 
 from flows import evaluate, preflight, runtime, server, stages
 from tests.support import ROOT
@@ -125,6 +126,35 @@ def test_a_stage_runs_once_and_is_then_up_to_date(toy):
     again, lines = run_toy("first")
     assert again == stages.StageResult(0, is_up_to_date=True)
     assert lines == ["Stage 'first' didn't change, skipping"]
+
+
+def test_dvc_says_in_this_process_what_is_up_to_date(toy):
+    def up_to_date():
+        return [stages.is_up_to_date(toy, stage) for stage in ("first", "second")]
+
+    assert up_to_date() == [False, False]
+    for stage in ("first", "second"):
+        run_toy(stage)
+    assert up_to_date() == [True, True] and stages.is_everything_up_to_date(toy, environment())
+    (toy / "word.txt").write_text("other")
+    assert up_to_date() == [False, True] and not stages.is_everything_up_to_date(toy, environment())
+    run_toy("first")
+    assert up_to_date() == [True, False]
+    with Repo(str(toy)) as repo, repo.lock:
+        assert up_to_date() == [False, False]  # not known while another process holds DVC's lock
+
+
+def test_stages_that_always_run_are_run_before_it_is_said_that_nothing_is_to_do(toy):
+    """`watch` finds another source: the stage that reads its output is no longer up to date."""
+    graph = yaml.safe_load((toy / "dvc.yaml").read_text())
+    graph["stages"]["watch"] = {"cmd": "cp source.txt word.txt", "always_changed": True, "outs": ["word.txt"]}
+    (toy / "dvc.yaml").write_text(yaml.safe_dump(graph))
+    (toy / "source.txt").write_text("kind")
+    for stage in ("watch", "first", "second"):
+        assert run_toy(stage)[0].exit_code == 0
+    assert stages.is_everything_up_to_date(toy, environment())
+    (toy / "source.txt").write_text("other")
+    assert not stages.is_everything_up_to_date(toy, environment())
 
 
 def test_an_error_that_the_user_can_fix_reaches_the_pipeline_as_one_sentence(toy, tmp_path):
