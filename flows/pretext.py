@@ -1,4 +1,4 @@
-"""Stage pretext: build the training set and VIUBench from the frame times of the stored videos."""
+"""Stage pretext: build the training set and VIUBench from the stored videos."""
 
 from collections import Counter
 from pathlib import Path
@@ -12,15 +12,22 @@ from videossr.ingest.manifest import read_manifest
 from videossr.tracking import stage_run
 from videossr.workspace import project_root, selected_workers
 
+SPLITS = ("train", "bench")
+
 
 def main() -> None:
     params = params_of("pretext", PretextParams)
     split_of = {video.video_id: video.split for video in read_manifest(Path("data/manifest.parquet"))}
-    videos = FrameStore(Path("data/frames")).frame_times()
+    store = FrameStore(Path("data/frames"))
+    of_split = {
+        split: [video for video in store.frame_times() if split_of[video.video_id] == split] for split in SPLITS
+    }
     with stage_run(project_root(), "pretext", {"pretext": section("pretext")}) as run:
-        for name, split, build in (("train", "train", build_train), ("viubench", "bench", build_viubench)):
-            of_split = [video for video in videos if split_of[video.video_id] == split]
-            samples = build(params, of_split, selected_workers())
+        sets = {
+            "train": build_train(params, of_split["train"], selected_workers()),
+            "viubench": build_viubench(params, of_split["bench"], selected_workers(), store),
+        }
+        for name, samples in sets.items():
             write_samples(Path(f"data/samples/{name}.parquet"), samples)
             run.log_metrics(Counter(f"{name}/{sample.kind}" for sample in samples))
 

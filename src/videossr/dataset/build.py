@@ -4,8 +4,6 @@ A sample is a function of (seed, task, parameters, variant, number, video id): n
 work changes it. No two samples of a video have the same task, variant and edit.
 """
 
-import hashlib
-import json
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
@@ -13,11 +11,13 @@ from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
 
-import numpy as np
 from tqdm import tqdm
 
+from videossr.clip import Clip
+from videossr.dataset.draws import rng_of
 from videossr.dataset.params import VIUBENCH, PretextParams
 from videossr.dataset.samples import canonical_edit
+from videossr.dataset.visible import redraw_invisible
 from videossr.errors import SourceError
 from videossr.parallel import Workers, parallel_map
 from videossr.records import FrameTimes, Sample
@@ -52,9 +52,16 @@ def build_train(params: PretextParams, videos: Sequence[FrameTimes], workers: Wo
     return _build(params, videos, counts, "train", workers)
 
 
-def build_viubench(params: PretextParams, videos: Sequence[FrameTimes], workers: Workers = 0) -> list[Sample]:
-    """VIUBench over the benchmark `videos`, ordered by column (paper, section 4); otherwise as `build_train`."""
+def build_viubench(
+    params: PretextParams, videos: Sequence[FrameTimes], workers: Workers = 0, store: Mapping[str, Clip] | None = None
+) -> list[Sample]:
+    """VIUBench over the benchmark `videos`, ordered by column (paper, section 4); otherwise as `build_train`.
+
+    With the `store` of their frames, questions that cannot be answered from the video are drawn again (`visible`).
+    """
     samples = _build(params, videos, dict.fromkeys(VIUBENCH, params.viubench.per_column), "viubench", workers)
+    if store is not None and params.viubench.min_difference > 0:
+        samples = redraw_invisible(params, samples, _usable_videos(params, VIUBENCH, videos), store, workers)
     return sorted(samples, key=lambda sample: (VIUBENCH.index(sample.kind), sample.sample_id))
 
 
@@ -73,7 +80,14 @@ def _build(
     params: PretextParams, videos: Sequence[FrameTimes], counts: Mapping[str, int], set_name: str, workers: Workers
 ) -> list[Sample]:
     kinds = [kind for kind, count in counts.items() if count]
-    usable = _usable_videos(params, kinds, videos, set_name)
+    usable = _usable_videos(params, kinds, videos)
+    if not usable:
+        raise SourceError(
+            f"the {set_name} samples need a video long enough for an interval in tenths of a second, but none of "
+            f"{len(videos)} is: add videos"
+        )
+    if len(usable) < len(videos):
+        log.warning("%s: %d of %d videos are too short and not used", set_name, len(videos) - len(usable), len(videos))
     sequence = iter(_video_sequence(params.seed, set_name, usable, sum(counts.values())))
     assigned = {kind: list(islice(sequence, counts[kind])) for kind in kinds}
     by_kind = _generate_all(params, assigned, [video.video_id for video in usable], set_name, workers)
@@ -83,30 +97,21 @@ def _build(
             wanted = f"{counts[kind]} '{kind}' samples"
             log.warning("%s: only %d of %s: %d videos allow no more", set_name, len(samples), wanted, num_videos)
     everything = [sample for samples in by_kind.values() for sample in samples]
-    order = _rng(params.seed, set_name, "order").permutation(len(everything))
+    order = rng_of(params.seed, set_name, "order").permutation(len(everything))
     return [everything[i] for i in order]
 
 
-def _usable_videos(
-    params: PretextParams, kinds: Sequence[str], videos: Sequence[FrameTimes], set_name: str
-) -> list[FrameTimes]:
+def _usable_videos(params: PretextParams, kinds: Sequence[str], videos: Sequence[FrameTimes]) -> list[FrameTimes]:
     """The videos that fit every kind, sorted by id: the order of `videos` must not change a sample."""
     variants = [(params.tasks[task], variant) for task, variant in (kind.split("/") for kind in kinds)]
     usable = [video for video in videos if all(task.fits(video, variant) for task, variant in variants)]
-    if not usable:
-        raise SourceError(
-            f"the {set_name} samples need a video long enough for an interval in tenths of a second, but none of "
-            f"{len(videos)} is: add videos"
-        )
-    if len(usable) < len(videos):
-        log.warning("%s: %d of %d videos are too short and not used", set_name, len(videos) - len(usable), len(videos))
     return sorted(usable, key=lambda video: video.video_id)
 
 
 def _video_sequence(seed: int, set_name: str, videos: Sequence[FrameTimes], count: int) -> list[FrameTimes]:
     """`count` videos: passes over all of them, each in a new random order, so that each video is used equally often."""
     passes = range(-(-count // len(videos)))
-    orders = [_rng(seed, set_name, "pass", number).permutation(len(videos)) for number in passes]
+    orders = [rng_of(seed, set_name, "pass", number).permutation(len(videos)) for number in passes]
     return [videos[i] for order in orders for i in order][:count]
 
 
@@ -165,14 +170,8 @@ def _generate_new(
     """A sample whose edit differs from all `used_edits` of this video and kind; None after 20 attempts."""
     task, variant = kind.split("/")
     for attempt in range(_MAX_ATTEMPTS):
-        rng = _rng(params.seed, task, variant, number, video.video_id, attempt)
+        rng = rng_of(params.seed, task, variant, number, video.video_id, attempt)
         sample = params.tasks[task].generate(video, variant, rng, donors)
         if canonical_edit(sample) not in used_edits:
             return sample
     return None
-
-
-def _rng(*parts: str | int) -> np.random.Generator:
-    """A generator whose seed is a hash of `parts` that is the same in every process and on every machine."""
-    digest = hashlib.sha256(json.dumps(parts).encode()).digest()
-    return np.random.default_rng(int.from_bytes(digest[:16], "big"))

@@ -50,13 +50,20 @@ class TrainSet:
 
 @dataclass(frozen=True)
 class BenchSet:
-    """The number of questions in each of VIUBench's nine columns (the paper: 300)."""
+    """The number of questions in each of VIUBench's nine columns (the paper: 300), and how visible an edit must be.
+
+    A question whose edit differs less than `min_difference` (mean absolute difference, 0..255) from the unedited clip
+    is drawn again; 0 keeps all. It should be at least the gate's `validate.perceptible_difference`.
+    """
 
     per_column: int = 300
+    min_difference: float = 1.0
 
     def __post_init__(self) -> None:
         if self.per_column < 1:
             raise ConfigError(f"per_column must be at least 1, got {self.per_column}")
+        if not 0 <= self.min_difference <= 255:
+            raise ConfigError(f"min_difference must be in 0..255, got {self.min_difference}")
 
 
 @dataclass(frozen=True)

@@ -80,7 +80,7 @@ def build_data_set(params: ViubenchParams, pretext: PretextParams, out: Path, wo
     stored = [video for video in videos if video.video_id in store]
     require_usable(Inventory(stored, rejected), params.source)
     samples = build_viubench(
-        replace(pretext, seed=params.seed, viubench=BenchSet(params.per_column)), store.frame_times(), workers
+        replace(pretext, seed=params.seed, viubench=BenchSet(params.per_column)), store.frame_times(), workers, store
     )
     write_manifest(out / VIDEOS, stored)
     write_samples(out / QUESTIONS, samples)
