@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 from videossr.gates.results import GateResult
-from videossr.pages import render_template
+from videossr.pages import data_uri, render_template
 from videossr.storage.atomic import write_text
 
 MAX_ROWS_SHOWN = 20
@@ -18,4 +18,6 @@ def write_json(result: GateResult, path: Path) -> None:
 def write_html(result: GateResult, path: Path) -> None:
     """Write the page: the failures with their first rows, the warnings, all checks, and the statistics."""
     tables = list(dict.fromkeys(check.table for check in result.checks))
-    write_text(path, render_template("gate.html", result=result, tables=tables, max_rows=MAX_ROWS_SHOWN))
+    pictures = {sample_id: data_uri(png, "image/png") for sample_id, png in result.pictures.items()}
+    values = {"result": result, "tables": tables, "max_rows": MAX_ROWS_SHOWN, "pictures": pictures}
+    write_text(path, render_template("gate.html", **values))

@@ -1,7 +1,7 @@
 """The gate's parameters and results: thresholds, checks, failures, and the whole result."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from videossr.errors import ConfigError
@@ -44,6 +44,19 @@ class ValidateParams:
             _require(0 <= getattr(self, name) <= 1, f"{name} must be a share in 0..1", getattr(self, name))
 
 
+# What a user can do about failing rows of a table, with the parameters that decide.
+_REMEDIES = {
+    "manifest": "add videos, or change ingest.bench_fraction so that training and benchmark both have some",
+    "source": "see why files are rejected (videossr quarantine), or raise validate.max_quarantined",
+    "balance": "make more samples (pretext.train.num_samples, pretext.viubench.per_column), or raise "
+    "validate.max_imbalance",
+    "renders": "these videos stand still or have no colours: remove them from the source or add others, leave the kind "
+    "out of pretext.train.mixture, or lower validate.perceptible_difference or validate.min_perceptible",
+}
+_DUPLICATES = "add videos, make fewer samples, or raise validate.max_duplicates"
+_OUR_FAULT = "make the data again (dvc repro --force pretext); if it fails again, it is a fault of this program"
+
+
 def _require(holds: bool, rule: str, value: object) -> None:
     if not holds:
         raise ConfigError(f"{rule}, got {value}")
@@ -77,6 +90,13 @@ class GateFailure:
     rows: tuple[str, ...]
     detail: str
 
+    @property
+    def remedy(self) -> str:
+        """What a user can do about it, with the parameters that decide."""
+        if self.table in ("train", "viubench") and "same video and edit" in self.expectation:
+            return _DUPLICATES
+        return _REMEDIES.get(self.table, _OUR_FAULT)
+
     def sentence(self, max_rows: int = 3) -> str:
         """The failure in one line, with at most `max_rows` row names."""
         named = ", ".join(self.rows[:max_rows]) + (", ..." if len(self.rows) > max_rows else "")
@@ -88,13 +108,15 @@ class GateFailure:
 class GateResult:
     """The result of the gate. Training may start only if `failures` is empty.
 
-    `warnings` are failing rows within the share that their rule allows.
+    `warnings` are failing rows within the share that their rule allows. `pictures` shows some samples whose edit cannot
+    be seen: sample_id -> PNG.
     """
 
     failures: tuple[GateFailure, ...]
     warnings: tuple[GateFailure, ...]
     checks: tuple[Check, ...]
     statistics: Mapping[str, Any]
+    pictures: Mapping[str, bytes] = field(default_factory=dict)
 
     @property
     def success(self) -> bool:
@@ -105,7 +127,9 @@ class GateResult:
         if self.success:
             return f"the data is fit to train on: {len(self.checks)} rules hold"
         first = "; ".join(failure.sentence() for failure in self.failures[:max_failures])
-        return f"the data is not fit to train on: {len(self.failures)} of {len(self.checks)} rules failed: {first}"
+        remedies = dict.fromkeys(failure.remedy for failure in self.failures[:max_failures])
+        failed = f"{len(self.failures)} of {len(self.checks)} rules failed"
+        return f"the data is not fit to train on: {failed}: {first}. What to do: {'; '.join(remedies)}"
 
     def to_json(self) -> dict[str, Any]:
         """The result as JSON data, in a stable order."""

@@ -1,6 +1,7 @@
 """Run the gate: turn records into tables, check each table by its suite, collect the outcomes."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ import pandas as pd
 from videossr.gates import suites
 from videossr.gates.balance import balance_table
 from videossr.gates.engine import Outcome, open_context, run_suite
+from videossr.gates.pictures import draw_pair
 from videossr.gates.renders import renders_table
 from videossr.gates.results import GateResult, ValidateParams
 from videossr.gates.tables import (
@@ -24,6 +26,7 @@ from videossr.gates.tables import (
 from videossr.records import RejectedFile, Sample, Video
 
 # The arguments of `run_suite`: name of the table, rows, suite, and the column that names a row.
+PICTURES_OF_KIND = 3
 Table = tuple[str, pd.DataFrame, suites.Suite, str]
 
 
@@ -53,7 +56,7 @@ def run_gate(
     gx_context = open_context()
     outcomes = [outcome for table in tables for outcome in run_suite(gx_context, *table)]
     statistics = _statistics({name: rows for name, rows, _, _ in tables})
-    return _result(outcomes, statistics)
+    return _with_pictures(_result(outcomes, statistics), sets, store, tasks)
 
 
 def _sample_tables(
@@ -77,6 +80,17 @@ def _result(outcomes: Sequence[Outcome], statistics: Mapping[str, Any]) -> GateR
         checks=tuple(outcome.check for outcome in outcomes),
         statistics=statistics,
     )
+
+
+def _with_pictures(
+    result: GateResult, sets: Mapping[str, Sequence[Sample]], store: StoredFrames, tasks: Mapping[str, Any]
+) -> GateResult:
+    """The result with pictures of the first samples of each kind whose edit cannot be seen."""
+    by_id = {sample.sample_id: sample for samples in sets.values() for sample in samples}
+    shown = [by_id[row] for failure in (*result.failures, *result.warnings) if failure.table == "renders"
+             for row in failure.rows[:PICTURES_OF_KIND]]  # fmt: skip
+    pictures = {sample.sample_id: draw_pair(tasks[sample.task], sample, store) for sample in shown}
+    return replace(result, pictures=pictures)
 
 
 def _statistics(tables: Mapping[str, pd.DataFrame]) -> dict[str, Any]:
