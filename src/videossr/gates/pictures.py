@@ -15,9 +15,12 @@ _HEIGHT = 64
 _GAP = 4
 
 
-def draw_pair(task: PretextTask, sample: Sample, store: Mapping[str, Clip]) -> bytes:
-    """A PNG of two rows: frames of the rendered sample, and the same frames without the edit."""
-    rows = [_strip(clips) for clips in (task.render(sample, store), task.render_clean(sample, store))]
+def draw_pair(task: PretextTask, sample: Sample, clips: Mapping[str, Clip]) -> bytes:
+    """A PNG of two rows: frames of the rendered sample, and the same frames without the edit.
+
+    `clips` holds the videos that the sample uses.
+    """
+    rows = [_strip(shown) for shown in (task.render(sample, clips), task.render_clean(sample, clips))]
     gap = np.full((_GAP, rows[0].shape[1], 3), 255, np.uint8)
     return encode_png(np.concatenate([rows[0], gap, rows[1]]))
 

@@ -19,5 +19,6 @@ def write_html(result: GateResult, path: Path) -> None:
     """Write the page: the failures with their first rows, the warnings, all checks, and the statistics."""
     tables = list(dict.fromkeys(check.table for check in result.checks))
     pictures = {sample_id: data_uri(png, "image/png") for sample_id, png in result.pictures.items()}
-    values = {"result": result, "tables": tables, "max_rows": MAX_ROWS_SHOWN, "pictures": pictures}
-    write_text(path, render_template("gate.html", **values))
+    shown = MAX_ROWS_SHOWN
+    page = render_template("gate.html", result=result, tables=tables, max_rows=shown, pictures=pictures)
+    write_text(path, page)

@@ -9,6 +9,7 @@ import pandas as pd
 
 from videossr.gates import suites
 from videossr.gates.balance import balance_table
+from videossr.gates.edit_rules import videos_used
 from videossr.gates.engine import Outcome, open_context, run_suite
 from videossr.gates.pictures import draw_pair
 from videossr.gates.renders import renders_table
@@ -89,7 +90,10 @@ def _with_pictures(
     by_id = {sample.sample_id: sample for samples in sets.values() for sample in samples}
     shown = [by_id[row] for failure in (*result.failures, *result.warnings) if failure.table == "renders"
              for row in failure.rows[:PICTURES_OF_KIND]]  # fmt: skip
-    pictures = {sample.sample_id: draw_pair(tasks[sample.task], sample, store) for sample in shown}
+    pictures = {}
+    for sample in shown:
+        clips = {video: store[video] for video in videos_used(sample)}
+        pictures[sample.sample_id] = draw_pair(tasks[sample.task], sample, clips)
     return replace(result, pictures=pictures)
 
 
