@@ -48,6 +48,7 @@ def invoke(*arguments):
         "benchmarks",
         "rescore",
         "compare",
+        "browse",
         "answer",
         "serve",
         "results",

@@ -1,4 +1,4 @@
-"""Commands about stored replies, which need no model: score them again, compare two policies."""
+"""Commands about stored replies, which need no model: score them again, compare two policies, browse the items."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from videossr.cli.benchmarks import FOLDER
+from videossr.cli.paths import FRAMES
 from videossr.storage.atomic import write_text
 from videossr.terminal import printable
 
@@ -78,6 +79,50 @@ def compare(
         for comparison in comparisons:
             console.print(_flip_table(comparison))
     _write(out, {str(pair[1].path): each.as_record() for pair, each in zip(pairs, comparisons, strict=True)})
+
+
+def browse(
+    out: Annotated[Path, typer.Option(help="the folder to write; open its index.html")],
+    before: Annotated[Path, typer.Argument(help="a file of replies, or a folder of them")],
+    after: Annotated[Path | None, typer.Argument(help="the same of another policy")] = None,
+    annotations: Annotations = FOLDER,
+    samples: Samples = SAMPLES,
+    videos: Annotated[
+        Path | None, typer.Option(help="the folder with a folder of videos for each key; without: that of annotations")
+    ] = None,
+    thumbnails: Annotated[
+        int, typer.Option(min=0, help="items whose frames are drawn, those that changed first")
+    ] = 200,
+    frames: Annotated[int, typer.Option(min=1, max=64, help="frames drawn for an item")] = 12,
+    width: Annotated[int, typer.Option(min=32, max=1024, help="width of a drawn frame in pixels")] = 176,
+) -> None:
+    """Write a page to look at each question: frames, answer, the replies of one or two policies, filters, search."""
+    from videossr.evaluation.downstream.evaluations import match_evaluations
+    from videossr.report.item_browser import browser_items, first_to_draw, write_item_browser
+    from videossr.report.item_frames import draw_strips
+
+    sides = [read_evaluations([path], annotations, samples) for path in (before, after) if path is not None]
+    together: list[tuple[Evaluation, ...]] = [(each,) for each in sides[0]]
+    if after is not None:
+        together = [_with_same_items(*pair) for pair in match_evaluations(*sides)[0]]
+    items = browser_items(together)
+    asked = [(place, items[place].evaluations[0], items[place].item) for place in first_to_draw(items, thumbnails)]
+    strips, failed = draw_strips(asked, videos or annotations, FRAMES, frames=frames, width=width)
+    write_item_browser(out, items, ("before", "after") if after else ("policy",), strips)
+    for place, reason in list(failed.items())[:1]:
+        print(printable(f"{len(failed)} items have no frames, first {items[place].item.id}: {reason}"))
+    print(printable(f"{len(items):,} items, frames of {len(strips):,}: open {out / 'index.html'} in a browser"))
+
+
+def _with_same_items(before: "Evaluation", after: "Evaluation") -> "tuple[Evaluation, Evaluation]":
+    from videossr.errors import BenchmarkError
+
+    if before.items.digest != after.items.digest:
+        raise BenchmarkError(
+            f"both must hold replies to the same questions, {before.path} is of {before.key} and {after.path} of "
+            f"{after.key}: name two of one benchmark"
+        )
+    return before, after
 
 
 def read_evaluations(paths: Sequence[Path], annotations: Path, samples: Path) -> "list[Evaluation]":

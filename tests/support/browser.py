@@ -1,0 +1,117 @@
+"""A real Chromium for tests of pages, driven over its DevTools protocol. Tests that need it are skipped without it."""
+
+import base64
+import itertools
+import json
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+_NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome")
+_OPTIONS = ("--headless=new", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-dev-shm-usage")
+_KEY_CODES = {"Escape": 27, "Enter": 13, "ArrowDown": 40, "ArrowUp": 38, "End": 35, "Home": 36}
+_SECONDS = 60
+
+
+class Page:
+    """One page of the browser. `requests` are the URLs that it asked for, `messages` its errors and warnings."""
+
+    def __init__(self, socket: Any, session: str) -> None:
+        self._socket, self._session = socket, session
+        self._numbers = itertools.count(100)
+        self.requests: list[str] = []
+        self.messages: list[str] = []
+        for domain in ("Page", "Runtime", "Network", "Log"):
+            self.call(f"{domain}.enable")
+
+    def call(self, method: str, **params: Any) -> Any:
+        number = next(self._numbers)
+        self._socket.send(json.dumps({"id": number, "method": method, "params": params, "sessionId": self._session}))
+        while True:
+            message = json.loads(self._socket.recv(timeout=_SECONDS))
+            self._note(message)
+            if message.get("id") == number:
+                assert "error" not in message, message
+                return message["result"]
+
+    def run(self, script: str) -> Any:
+        """The value of a JavaScript expression; a promise is awaited."""
+        found = self.call("Runtime.evaluate", expression=script, awaitPromise=True, returnByValue=True)
+        assert "exceptionDetails" not in found, found["exceptionDetails"]
+        return found["result"].get("value")
+
+    def wait_for(self, condition: str) -> None:
+        """Wait until a JavaScript expression is true."""
+        self.run(
+            f"new Promise((done, fail) => {{ const end = Date.now() + {1000 * _SECONDS // 2}; const look = () => "
+            f"{{ if ({condition}) done(true); else if (Date.now() > end) fail({condition!r}); "
+            "else setTimeout(look, 10); }; look(); })"
+        )
+
+    def open(self, path: Path, ready: str = "document.readyState === 'complete'") -> None:
+        self.call("Page.navigate", url=path.absolute().as_uri())
+        self.wait_for(ready)
+
+    def press(self, key: str) -> None:
+        text = {"text": key} if len(key) == 1 else {}
+        code = _KEY_CODES.get(key, 0)
+        for kind in ("keyDown", "keyUp"):
+            self.call("Input.dispatchKeyEvent", type=kind, key=key, windowsVirtualKeyCode=code, **text)
+
+    def resize(self, width: int, height: int) -> None:
+        self.call(
+            "Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=width < 500
+        )
+
+    def use_scheme(self, scheme: str) -> None:
+        """`light` or `dark`."""
+        self.call("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}])
+
+    def screenshot(self, path: Path, whole: bool = False) -> None:
+        found = self.call("Page.captureScreenshot", captureBeyondViewport=whole)
+        path.write_bytes(base64.b64decode(found["data"]))
+
+    def _note(self, message: dict[str, Any]) -> None:
+        params = message.get("params", {})
+        if message.get("method") == "Network.requestWillBeSent":
+            self.requests.append(params["request"]["url"])
+        elif message.get("method") == "Runtime.exceptionThrown":
+            self.messages.append(json.dumps(params["exceptionDetails"]))
+        elif message.get("method") == "Log.entryAdded":
+            self.messages.append(params["entry"]["text"])
+
+
+@contextmanager
+def open_browser(profile: Path) -> Iterator[Page]:
+    """A page of a headless Chromium whose profile is in the folder `profile`."""
+    program = next(filter(None, map(shutil.which, _NAMES)), None)
+    if program is None:
+        pytest.skip("needs Chromium")
+    connect = pytest.importorskip("websockets.sync.client").connect
+    options = (*_OPTIONS, "--remote-debugging-port=0", f"--user-data-dir={profile}", "about:blank")
+    browser = subprocess.Popen([program, *options], stderr=subprocess.PIPE, text=True)
+    try:
+        assert browser.stderr is not None
+        address = next(filter(None, (re.search(r"ws://\S+", line) for line in browser.stderr)))[0]
+        with connect(address, max_size=None, proxy=None) as socket:
+            yield _attach(socket)
+    finally:
+        browser.kill()
+        browser.wait()
+
+
+def _attach(socket: Any) -> Page:
+    def call(number: int, method: str, params: dict[str, Any]) -> Any:
+        socket.send(json.dumps({"id": number, "method": method, "params": params}))
+        while (message := json.loads(socket.recv(timeout=_SECONDS))).get("id") != number:
+            pass
+        return message["result"]
+
+    target = call(1, "Target.createTarget", {"url": "about:blank"})["targetId"]
+    return Page(socket, call(2, "Target.attachToTarget", {"targetId": target, "flatten": True})["sessionId"])
