@@ -11,7 +11,7 @@ from videossr.clip import Clip
 from videossr.models.attention import use_branched_attention
 from videossr.models.checkpoint import load_model, load_processor
 from videossr.models.encode_prompt import encode
-from videossr.models.model_inputs import encode_vision, sliced_video_inputs
+from videossr.models.model_inputs import encode_vision, packed_video_inputs
 from videossr.models.policy import Prompt
 from videossr.pretext import TASKS
 from videossr.train.prefix import Group, pack, repeated_logps, shared_logps
@@ -123,7 +123,7 @@ def test_time_slices_of_one_size_are_one_attention_call_with_the_same_features(f
         results = []
         for model in (one_by_one, at_once):
             model.zero_grad()
-            inputs = sliced_video_inputs(model, [prompt])
+            inputs = packed_video_inputs(model, [prompt])
             assert ("video_slice_patches" in inputs) == (model is at_once)
             out = model(prompt.input_ids[None], mm_token_type_ids=prompt.mm_token_type_ids[None], **inputs).logits
             out.square().mean().backward()
@@ -138,7 +138,7 @@ def test_clips_of_different_sizes_are_attended_to_slice_by_slice(folder, process
     use_branched_attention(model)
     clips = [Clip(np.full((4, side, 64, 3), side, np.uint8), np.arange(4.0)) for side in (32, 64)]
     prompt = encode(processor, Prompt("<video> and <video>", tuple(clips)))
-    assert set(sliced_video_inputs(model, [prompt])) == {"video_grid_thw", "pixel_values_videos"}
+    assert "video_slice_patches" not in packed_video_inputs(model, [prompt])
     group = Group(prompt, [torch.tensor([8, 9]), torch.tensor([9])])
     shared, repeated = (logps(model, [group], 0)[0] for logps in (shared_logps, repeated_logps))
     torch.testing.assert_close(shared, repeated, rtol=0, atol=1e-9)

@@ -20,6 +20,7 @@ from transformers.masking_utils import sdpa_mask
 
 from videossr.models.backbone import backbone
 from videossr.models.branched_delta_net import DELTA_NETS, use_branched_delta_nets
+from videossr.models.placeholders import place_features_without_waiting
 
 BRANCHED = "branched"
 SLICED = "sliced"
@@ -34,6 +35,7 @@ def use_branched_attention(model: Any) -> None:
         parts["vision_config"] = SLICED
     base.set_attn_implementation(parts)
     use_branched_delta_nets(base.language_model)
+    place_features_without_waiting(base)
 
 
 def uses_branched_attention(model: Any) -> bool:

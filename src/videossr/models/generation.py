@@ -20,7 +20,7 @@ from videossr.models.attention import has_recurrent_layers
 from videossr.models.backbone import backbone, unwrap
 from videossr.models.branch_cache import BranchCache
 from videossr.models.encode_prompt import EncodedPrompt
-from videossr.models.model_inputs import pad_left, prompt_positions, sliced_video_inputs
+from videossr.models.model_inputs import packed_video_inputs, pad_left, prompt_positions
 
 Completion = list[int]  # token ids, up to and with the end token
 
@@ -217,7 +217,7 @@ def _prefill_pass(model: Any, prompts: Sequence[EncodedPrompt]) -> tuple[Dynamic
         past_key_values=cache,
         use_cache=True,
         logits_to_keep=last_tokens.to(device),
-        **sliced_video_inputs(model, prompts),
+        **packed_video_inputs(model, prompts),
     )
     return cache, out.logits.diagonal(dim1=0, dim2=1).T  # row i: the logits after its own last token
 

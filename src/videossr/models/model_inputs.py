@@ -8,9 +8,9 @@ from typing import Any
 import torch
 
 from videossr.errors import PolicyError
-from videossr.models.attention import slice_arguments
 from videossr.models.backbone import backbone, unwrap
 from videossr.models.encode_prompt import EncodedPrompt, VisionFeatures
+from videossr.models.vision_arguments import vision_arguments
 
 
 @dataclass(frozen=True)
@@ -52,13 +52,15 @@ def video_inputs(model: Any, encoded: Sequence[EncodedPrompt]) -> dict[str, Any]
     return {"mm_encoder_outputs": {"video": _encoder_output(features, device)}, **inputs}
 
 
-def sliced_video_inputs(model: Any, encoded: Sequence[EncodedPrompt]) -> dict[str, Any]:
-    """The same, for one call of the vision tower's attention a layer where the clips allow it.
+def packed_video_inputs(model: Any, encoded: Sequence[EncodedPrompt]) -> dict[str, Any]:
+    """The same for the model's own forward pass, with all that its vision tower derives from the sizes of the clips.
 
-    For the model's own forward pass; `generate` accepts no such arguments.
+    `generate` accepts no such arguments.
     """
-    grids = torch.cat([item.video_grid_thw for item in encoded])
-    return {**video_inputs(model, encoded), **slice_arguments(model, grids)}
+    inputs = video_inputs(model, encoded)
+    if "pixel_values_videos" in inputs:
+        inputs |= vision_arguments(model, torch.cat([item.video_grid_thw for item in encoded]))
+    return inputs
 
 
 def _encoder_output(features: Sequence[VisionFeatures], device: torch.device) -> SimpleNamespace:
@@ -90,9 +92,8 @@ def _vision_features(model: Any, prompt: EncodedPrompt) -> VisionFeatures:
     device = unwrap(model).device
     out = backbone(model).get_video_features(
         prompt.pixel_values_videos.to(device),
-        prompt.video_grid_thw.to(device),
         return_dict=True,
-        **slice_arguments(model, prompt.video_grid_thw),
+        **vision_arguments(model, prompt.video_grid_thw),
     )
     return VisionFeatures(
         tuple(out.pooler_output), tuple(tuple(layer) for layer in getattr(out, "deepstack_features", ()))

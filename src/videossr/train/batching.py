@@ -32,8 +32,3 @@ def split_groups(batch: dict[str, Any], count: int) -> list[dict[str, Any]]:
 def concatenate_padded(values: Sequence[torch.Tensor], width: int) -> torch.Tensor:
     """Rows [R_i, C_i] of several passes as one tensor [sum of R_i, width], zero after the end of each row."""
     return torch.cat([pad(value, (0, width - value.shape[1])) for value in values])
-
-
-def scatter_rows(values: torch.Tensor, is_computed: torch.Tensor, fill: torch.Tensor) -> torch.Tensor:
-    """`fill` [R, C] with the rows where `is_computed` (bool [R]) replaced by `values`, in order; keeps gradients."""
-    return fill.to(values.dtype).index_copy(0, is_computed.nonzero()[:, 0], values)

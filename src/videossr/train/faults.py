@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import torch
+from torch.distributed.tensor import DTensor
 
 from videossr.errors import TrainingError
 from videossr.storage.atomic import write_json
@@ -27,10 +28,11 @@ def explain_out_of_memory() -> Iterator[None]:
         ) from None
 
 
-def has_finite_gradient(model: Any) -> bool:
-    """Whether every gradient is finite, by one reduction over all of them."""
+def gradient_norm(model: Any) -> torch.Tensor:
+    """The norm of all gradients, a scalar: not finite where one of them is not. 0 where there is none."""
     gradients = [parameter.grad for parameter in model.parameters() if parameter.grad is not None]
-    return not gradients or bool(torch.isfinite(torch.nn.utils.get_total_norm(gradients)))
+    norm = torch.nn.utils.get_total_norm(gradients)
+    return norm.full_tensor() if isinstance(norm, DTensor) else norm
 
 
 def has_finite_weights(model: Any) -> bool:

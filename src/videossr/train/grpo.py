@@ -13,12 +13,15 @@ Why a subclass: stock `GRPOTrainer` drops the video between rollout and loss, an
 
 import json
 import logging
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate import PartialState
 from accelerate.utils import gather_object
 from trl import GRPOTrainer
 from trl.models.utils import unwrap_model_for_generation
@@ -30,11 +33,12 @@ from videossr.models.encode_prompt import EncodedPrompt
 from videossr.models.generation import Completion, Decoding, generate_branches, generate_rows, truncate_at_end
 from videossr.models.model_inputs import encode_vision, mask_vision_tokens, vision_token_ids, with_positions
 from videossr.records import Sample
-from videossr.train.batching import chunks, concatenate_padded, scatter_rows, split_groups
+from videossr.train.batching import chunks, concatenate_padded, split_groups
 from videossr.train.checks import check_rollout, check_shared_prefix, check_vision_sensitivity
 from videossr.train.curriculum import TaskScale
+from videossr.train.deferred_reads import defer_reads, read_metrics
 from videossr.train.dynamic_sampling import DynamicSampler, Position, position_seed
-from videossr.train.faults import explain_out_of_memory, has_finite_gradient, stop_with_batch
+from videossr.train.faults import explain_out_of_memory, gradient_norm, stop_with_batch
 from videossr.train.params import GrpoParams
 from videossr.train.prefix import Group, repeated_logps, shared_logps
 from videossr.train.prompt_builder import EncodedSample, PromptBuilder
@@ -60,6 +64,15 @@ class StepRecord:
     has_gradient: Sequence[bool] | None = None
     logps: torch.Tensor | None = None
     entropies: torch.Tensor | None = None
+
+
+def _on_device(batch: Mapping[str, Any], device: torch.device) -> dict[str, Any]:
+    return {name: value.to(device) if isinstance(value, torch.Tensor) else value for name, value in batch.items()}
+
+
+def _set_device(accelerator: Any, device: torch.device) -> None:
+    for state in (PartialState(), accelerator.state):  # accelerate copies the first to the second at times
+        state.device = device
 
 
 def _can_share(model: Any) -> bool:
@@ -125,6 +138,7 @@ class VideoGRPOTrainer(GRPOTrainer):
         self._record = StepRecord()
         self._token_metrics = TokenMetrics(prompt_builder.tasks)
         self._shared_skips: set[str] = set()
+        self._losses: list[torch.Tensor] = []  # of the micro-batches of this step
 
     # Prompts, rollout, rewards, advantages
 
@@ -139,10 +153,26 @@ class VideoGRPOTrainer(GRPOTrainer):
         groups = self._dynamic_sampler.replace_flat_groups(sampled, positions)
         self._log_step(self._dynamic_sampler.metrics(sampled, groups))
         self._record = StepRecord(groups)
-        batch = super()._generate_and_score_completions([row for group in groups for row in group.rows()])
+        with self._rows_on_host():
+            batch = super()._generate_and_score_completions([row for group in groups for row in group.rows()])
         if self.task_scale is not None:
             self._scale_by_task(batch, groups, self.task_scale)
-        return {**batch, "groups": groups}
+        has_gradient = (batch["advantages"].view(-1, self.num_generations) != 0).any(dim=1).tolist()
+        return {**_on_device(batch, self.accelerator.device), "groups": groups, "has_gradient": has_gradient}
+
+    @contextmanager
+    def _rows_on_host(self) -> Iterator[None]:
+        """TRL compares rewards and lengths of the rows on the host, where reading them costs no wait.
+
+        With several processes they stay on the device, whose library gathers them.
+        """
+        home = self.accelerator.device
+        if self.accelerator.num_processes == 1:
+            _set_device(self.accelerator, torch.device("cpu"))
+        try:
+            yield
+        finally:
+            _set_device(self.accelerator, home)
 
     def _sample_groups(self, samples: Sequence[EncodedSample], positions: Sequence[Position]) -> list[RolloutGroup]:
         """Roll out a group for each sample and score its completions. `positions` seed the rollouts."""
@@ -222,8 +252,9 @@ class VideoGRPOTrainer(GRPOTrainer):
     def _scale_by_task(self, batch: dict[str, Any], groups: Sequence[RolloutGroup], scale: TaskScale) -> None:
         """Divide each group's advantages by the running scale of its task's rewards."""
         scale.observe(gather_object([(group.task, group.rewards) for group in groups]))
-        scales = torch.tensor([scale.of(group.task) for group in groups], device=self.accelerator.device)
-        batch["advantages"] = batch["advantages"] / scales.repeat_interleave(self.num_generations)
+        advantages = batch["advantages"]
+        scales = torch.tensor([scale.of(group.task) for group in groups], device=advantages.device)
+        batch["advantages"] = advantages / scales.repeat_interleave(self.num_generations)
 
     # Loss and update
 
@@ -238,34 +269,44 @@ class VideoGRPOTrainer(GRPOTrainer):
     def training_step(self, model: Any, inputs: Any, num_items_in_batch: Any) -> torch.Tensor:
         with explain_out_of_memory():
             loss = super().training_step(model, inputs, num_items_in_batch)
-        if not torch.isfinite(loss):
-            self._stop(f"the loss is {loss.item()}")
-        if self.accelerator.sync_gradients and not has_finite_gradient(model):
-            self._stop("the gradient is not finite")
+        self._losses.append(loss)
+        if self.accelerator.sync_gradients:
+            self._require_finite(model)
         return loss
 
-    def _stop(self, fault: str) -> None:
+    def _require_finite(self, model: Any) -> None:
+        """Stop before the update where a loss of this step or its gradient is not finite: one read for all of them."""
+        *losses, norm = torch.stack([*self._losses, gradient_norm(model).to(self._losses[0])]).tolist()
+        self._losses.clear()
+        for ago, loss in enumerate(reversed(losses)):
+            if not math.isfinite(loss):
+                self._stop(f"the loss is {loss}", ago)
+        if not math.isfinite(norm):
+            self._stop("the gradient is not finite", 0)
+
+    def _stop(self, fault: str, micro_batches_ago: int) -> None:
         assert self._buffered_inputs is not None
-        batch = self._buffered_inputs[(self._step - 1) % self.args.steps_per_generation]
+        batch = self._buffered_inputs[(self._step - 1 - micro_batches_ago) % self.args.steps_per_generation]
         step = self.state.global_step + 1
         name = f"fault-step{step}-process{self.accelerator.process_index}.json"
         sample_ids = [group.encoded.sample.sample_id for group in batch["groups"]]
         stop_with_batch(Path(self.args.output_dir) / name, fault, step, sample_ids, batch)
 
     def _compute_loss(self, model: Any, inputs: dict[str, Any]) -> torch.Tensor:
-        self._record = StepRecord(inputs["groups"], self._groups_with_gradient(inputs["advantages"]))
+        self._record = StepRecord(inputs["groups"], self._groups_with_gradient(inputs["has_gradient"]))
         try:
-            loss = super()._compute_loss(model, inputs)
+            with defer_reads():
+                loss = super()._compute_loss(model, inputs)
             self._log_tokens(inputs)
             return loss
         finally:
             self._record = StepRecord()  # lets go of the graph
 
-    def _groups_with_gradient(self, advantages: torch.Tensor) -> Sequence[bool] | None:
+    def _groups_with_gradient(self, has_advantage: Sequence[bool]) -> Sequence[bool] | None:
         """Which groups can move the loss. None where all are computed, because divergence or entropy need each."""
         if self.beta or self._entropy_bonus_enabled or self.top_entropy_quantile < 1:
             return None
-        has_gradient: list[bool] = (advantages.view(-1, self.num_generations) != 0).any(dim=1).tolist()
+        has_gradient = list(has_advantage)
         if self.accelerator.num_processes > 1 and not any(has_gradient):
             has_gradient[0] = True  # every process must run the wrapped model, which synchronises gradients
         return None if all(has_gradient) else has_gradient
@@ -280,7 +321,7 @@ class VideoGRPOTrainer(GRPOTrainer):
         **unused: Any,
     ) -> tuple[torch.Tensor, torch.Tensor | None, None]:
         record, completion_ids = self._record, input_ids[:, -logits_to_keep:]
-        groups = self._packable_groups(completion_ids, attention_mask[:, -logits_to_keep:])
+        groups = [self._packable(group) for group in record.groups]
         if self._must_verify:
             self._verify_shared_prefix(model, groups)
         computed = [group for i, group in enumerate(groups) if record.has_gradient is None or record.has_gradient[i]]
@@ -294,12 +335,11 @@ class VideoGRPOTrainer(GRPOTrainer):
             record.entropies = None if entropies[0] is None else concatenate_padded(entropies, logits_to_keep)
         return record.logps, record.entropies, None
 
-    def _packable_groups(self, completion_ids: torch.Tensor, completion_mask: torch.Tensor) -> list[Group]:
-        # A truncated completion may be masked out altogether; it still takes one place in its group.
-        lengths = completion_mask.sum(dim=1).clamp(min=1).tolist()
-        rows = [ids[:length] for ids, length in zip(completion_ids, lengths, strict=True)]
-        prompts = [group.encoded.prompt for group in self._record.groups]
-        return [Group(prompt, rows) for prompt, rows in zip(prompts, chunks(rows, self.num_generations), strict=True)]
+    def _packable(self, group: RolloutGroup) -> Group:
+        """The group for a forward pass. A truncated completion that is masked out still takes one place."""
+        is_dropped = [self._grpo.mask_truncated and c[-1] not in self._decoding.end_ids for c in group.completions]
+        rows = [torch.tensor(c[:1] if dropped else c) for c, dropped in zip(group.completions, is_dropped, strict=True)]
+        return Group(group.encoded.prompt, rows)
 
     def _logps(self, model: Any, groups: Sequence[Group]) -> tuple[torch.Tensor, torch.Tensor | None]:
         with self.accelerator.autocast():
@@ -314,18 +354,18 @@ class VideoGRPOTrainer(GRPOTrainer):
         The other groups' advantages are 0, so any log-probability serves. TRL averages the entropy over all rows: the
         others get the mean of the computed ones, or NaN where none was computed.
         """
-        width = completion_ids.shape[1]
-        rows = torch.tensor(has_gradient, device=completion_ids.device).repeat_interleave(self.num_generations)
-        logps = torch.zeros(completion_ids.shape, device=completion_ids.device)
+        width, device = completion_ids.shape[1], unwrap(model).device
+        logps = torch.zeros(completion_ids.shape, device=device)
         if not passes:
             # The step must still be one of a zero gradient, so that moments and weights decay.
             zero = sum((p * 0).sum() for p in model.parameters() if p.requires_grad)
             return logps + zero, torch.full_like(logps, torch.nan)
+        rows = torch.tensor(has_gradient).repeat_interleave(self.num_generations).nonzero()[:, 0].to(device)
         computed_logps, computed_entropy = (concatenate_padded(values, width) for values in zip(*passes, strict=True))
-        positive = computed_entropy[computed_entropy > 0]
-        mean_entropy = positive.mean().item() if len(positive) else torch.nan
-        entropy = scatter_rows(computed_entropy, rows, torch.full_like(logps, mean_entropy))
-        return scatter_rows(computed_logps, rows, logps), entropy
+        is_token = computed_entropy > 0
+        mean_entropy = computed_entropy.where(is_token, 0.0).sum() / is_token.sum()  # NaN where there is none
+        entropy = mean_entropy.expand_as(logps).index_copy(0, rows, computed_entropy)
+        return logps.to(computed_logps.dtype).index_copy(0, rows, computed_logps), entropy
 
     @torch.no_grad()
     def _log_tokens(self, inputs: Mapping[str, Any]) -> None:
@@ -342,6 +382,7 @@ class VideoGRPOTrainer(GRPOTrainer):
             means = self._token_metrics.take(lambda sums: self.accelerator.reduce(sums, reduction="sum"))
             for name, value in means.items():
                 self._metrics["train"][name].append(value)
+            read_metrics(self._metrics["train"])
 
     # Checks before and during the first step
 

@@ -22,7 +22,7 @@ from videossr.models.attention import has_recurrent_layers, uses_branched_attent
 from videossr.models.backbone import backbone, unwrap
 from videossr.models.branched_delta_net import BranchIndex, index_branches
 from videossr.models.encode_prompt import EncodedPrompt
-from videossr.models.model_inputs import pad_left, prompt_positions, sliced_video_inputs
+from videossr.models.model_inputs import packed_video_inputs, pad_left, prompt_positions
 
 IGNORED = -100  # a label that is not scored
 
@@ -74,10 +74,11 @@ def shared_logps(
         attention_mask=packed.mask.to(device),
         prefix_length=packed.prefix_length,
         **({} if packed.branches is None else {"branches": packed.branches.to(device)}),
-        **sliced_video_inputs(model, [group.prompt for group in groups]),
+        **packed_video_inputs(model, [group.prompt for group in groups]),
     )
     lengths = [len(completion) for group in groups for completion in group.completions]
-    return _unpack(log_probs, labels != IGNORED, lengths), _unpack(entropy, labels != IGNORED, lengths)
+    scored = (packed.labels != IGNORED).flatten().nonzero()[:, 0].to(device)  # found on the host, which would wait
+    return _unpack(log_probs, scored, lengths), _unpack(entropy, scored, lengths)
 
 
 def repeated_logps(
@@ -172,9 +173,9 @@ def _score(
     return log_probs.masked_fill(labels == IGNORED, 0), entropy.masked_fill(labels == IGNORED, 0)
 
 
-def _unpack(values: torch.Tensor | None, is_scored: torch.Tensor, lengths: Sequence[int]) -> torch.Tensor | None:
-    """From values [B, N] at the scored places to one row a completion, zero-padded on the right."""
+def _unpack(values: torch.Tensor | None, scored: torch.Tensor, lengths: Sequence[int]) -> torch.Tensor | None:
+    """From values [B, N], flat at the places `scored`, to one row a completion, zero-padded on the right."""
     if values is None:
         return None
-    rows = values[is_scored].split(list(lengths))
+    rows = values.flatten()[scored].split(list(lengths))
     return torch.nn.utils.rnn.pad_sequence(list(rows), batch_first=True)
