@@ -315,6 +315,32 @@ def test_curves_that_were_not_logged_are_not_drawn(inputs: ReportInputs, curves:
     assert 'alt="How the replies changed' not in html and "can go wrong" not in html
 
 
+@pytest.mark.parametrize(("theme", "card"), [(charts.LIGHT, "#ffffff"), (charts.DARK, "#1b1f25")])
+def test_every_colour_of_a_mark_can_be_told_from_the_page(theme: charts.Theme, card: str) -> None:
+    """WCAG 1.4.11: graphical objects have a contrast of at least 3 with what is beside them."""
+    colours = {**theme.rows, **theme.tasks, "edited": theme.edited}
+    low = {name: colour for name, colour in colours.items() if contrast(colour, card) < 3}
+    assert low == {}
+
+
+def test_the_page_and_its_charts_use_the_same_colours(page: str) -> None:
+    for theme in (charts.LIGHT, charts.DARK):
+        for name, colour in theme.rows.items():
+            assert f"--{name}: {colour}" in page
+
+
+def contrast(first: str, second: str) -> float:
+    """The contrast ratio of two colours `#rrggbb`, 1 to 21 (WCAG 2.2)."""
+    light, dark = sorted((luminance(colour) for colour in (first, second)), reverse=True)
+    return (light + 0.05) / (dark + 0.05)
+
+
+def luminance(colour: str) -> float:
+    channels = np.array([int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)])
+    linear = np.where(channels <= 0.04045, channels / 12.92, ((channels + 0.055) / 1.055) ** 2.4)
+    return float(linear @ [0.2126, 0.7152, 0.0722])
+
+
 def test_steps_that_taught_nothing_are_marked_on_the_page(inputs: ReportInputs) -> None:
     sentence = "steps 1 to 9 taught nothing: <b>raise</b> it"
     html = render_page("t", replace(inputs, curves={**CURVES, "warnings": [sentence]}), [])

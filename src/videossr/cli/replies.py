@@ -134,14 +134,17 @@ def read_evaluations(paths: Sequence[Path], annotations: Path, samples: Path) ->
 
 
 def _add_rows(table: Table, evaluation: "Evaluation", record: Mapping[str, Any]) -> None:
-    """One row for each metric; counts stand in the row of the benchmark's number."""
+    """One row for each metric; counts stand in the row of the benchmark's number. Few videos give no interval."""
+    from videossr.evaluation.intervals import MIN_VIDEOS
+
     for metric, column in record["columns"].items():
         is_number = metric == record["metric"]
         low, high = column["ci95"]
+        interval = f" [{low:.1f}, {high:.1f}]" if column["videos"] >= MIN_VIDEOS else ""
         table.add_row(
             Text(printable(f"{evaluation.key} ({evaluation.path})")) if is_number else "",
             metric,
-            f"{column['mean']:.1f} [{low:.1f}, {high:.1f}]",
+            f"{column['mean']:.1f}{interval}",
             _percent(record["parsed_means"].get(metric)),
             _percent(record["chance"].get(metric)),
             *(

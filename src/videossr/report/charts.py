@@ -98,14 +98,14 @@ LIGHT = Theme(
     ink="#1d2126",
     faint="#c9ced6",
     edited="#c2347f",
-    rows={"random": "#c3c8cf", "constant": "#868e99", "blind": "#b07aa1", "before": "#e69f00", "after": "#0072b2"},
+    rows={"random": "#828a94", "constant": "#5c646f", "blind": "#b07aa1", "before": "#b57c00", "after": "#0072b2"},
     tasks={"grounding": "#0072b2", "counting": "#d55e00", "jigsaw": "#009e73"},
 )
 DARK = Theme(
     ink="#e4e8ee",
     faint="#454d59",
     edited="#f286bb",
-    rows={"random": "#4d5562", "constant": "#8b94a3", "blind": "#d3a4cd", "before": "#e6a92e", "after": "#56b4e9"},
+    rows={"random": "#737c8a", "constant": "#aeb6c2", "blind": "#d3a4cd", "before": "#e6a92e", "after": "#56b4e9"},
     tasks={"grounding": "#56b4e9", "counting": "#f0894a", "jigsaw": "#35c79c"},
 )
 
