@@ -81,7 +81,8 @@ def pipeline(
     with _stop_stages_on_signal():
         futures: dict[str, Any] = {}
         for stage, dependencies in stages.read_dependencies(project_root()).items():
-            stage_task: Any = run_through_dvc.with_options(timeout_seconds=timeout_seconds, retries=retries)
+            # The name shows until the task runs: its run name needs the arguments, which it gets then.
+            stage_task: Any = run_through_dvc.with_options(name=stage, timeout_seconds=timeout_seconds, retries=retries)
             futures[stage] = stage_task.submit(stage, force, wait_for=[futures[name] for name in dependencies])
         for future in futures.values():
             future.wait()

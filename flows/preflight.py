@@ -1,7 +1,10 @@
 """Checks before the first stage starts, so that a mistake is found in a second and not after an hour."""
 
+import re
 import subprocess
 from pathlib import Path
+
+import psutil
 
 from flows.list import MADE_VIDEOS
 from flows.runtime import PARAMS
@@ -25,14 +28,20 @@ def check(project: Path) -> Recipe:
 def _repair_workspace(project: Path) -> None:
     if not (project / ".dvc" / "config").exists():
         raise ConfigError(f"no pipeline at {project}: run from the project root, which contains dvc.yaml and .dvc")
-    # A DVC process that was killed can leave an empty lock file, which blocks every later command.
-    lock = project / ".dvc" / "tmp" / "rwlock"
-    if lock.exists() and lock.stat().st_size == 0:
-        lock.unlink()
+    _remove_stale_lock(project / ".dvc" / "tmp" / "rwlock")
     # Without git (a downloaded archive) DVC works only with this setting.
     inside = subprocess.run(["git", "-C", str(project), "rev-parse"], capture_output=True, check=False)
     if inside.returncode != 0:
         _set_no_scm(project / ".dvc")
+
+
+def _remove_stale_lock(lock: Path) -> None:
+    """Remove the lock file of killed DVC processes: DVC warns of each in every stage, and an empty file blocks it."""
+    if not lock.exists():
+        return
+    text = lock.read_text(encoding="utf-8")
+    if not any(psutil.pid_exists(int(pid)) for pid in re.findall(r'"pid": *(\d+)', text)):
+        lock.unlink()
 
 
 def _set_no_scm(folder: Path) -> None:

@@ -33,7 +33,6 @@ HIDDEN_PHRASES = (
     "View at http",
     "Finished in state",
     "Still processing items",
-    "made_videos' is empty",  # expected if the source is a folder of videos
     # transformers, about files that it loads or writes quickly
     "Loading weights",
     "The tokenizer has new PAD/BOS/EOS tokens",

@@ -5,11 +5,14 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
 
 from tests.support import ROOT
+from videossr.pretext import Grounding
 from videossr.recipe import load_recipe
+from videossr.records import VIDEO_MARKER, FrameTimes
 
 DOCS = sorted(
     [
@@ -164,3 +167,10 @@ def test_every_decision_that_a_document_refers_to_exists() -> None:
 )
 def test_a_wrong_name_is_found(text: str) -> None:
     assert len(faults(text)) == 1
+
+
+def test_the_example_question_of_the_readme_has_the_wording_that_the_policy_was_trained_on():
+    video = FrameTimes("v", tuple(0.5 * i for i in range(48)))
+    sample = Grounding().generate(video, "mirror", np.random.default_rng(0))
+    (asked,) = re.findall(r"videossr answer clip\.mp4 -q '([^']+)'", (ROOT / "README.md").read_text(encoding="utf-8"))
+    assert asked == sample.question.removeprefix(f"{VIDEO_MARKER}\n")

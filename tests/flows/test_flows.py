@@ -3,6 +3,7 @@
 import ast
 import asyncio
 import errno
+import json
 import os
 import shutil
 import signal
@@ -105,9 +106,8 @@ def test_a_parameter_of_one_task_reruns_no_stage_before_pretext():
 def test_every_output_is_ignored_by_git_and_nothing_in_work_is_an_output():
     ignored = (ROOT / ".gitignore").read_text().split()
     for stage in GRAPH.values():
-        metrics = [name for item in stage.get("metrics", []) for name in item]
-        outs = [name for item in stage.get("outs", []) for name in ([item] if isinstance(item, str) else item)]
-        for out in [*outs, *metrics]:
+        items = [*stage.get("outs", []), *stage.get("metrics", [])]
+        for out in (name for item in items for name in ([item] if isinstance(item, str) else item)):
             assert f"/{out.split('/')[0]}/" in ignored and not out.startswith("work/")
 
 
@@ -279,6 +279,20 @@ def test_the_lock_file_of_a_killed_dvc_does_not_block_the_next_run(toy):
     lock.touch()
     preflight.check(toy)
     assert not lock.exists()
+
+
+def test_locks_of_dead_processes_are_removed_and_those_of_a_running_one_are_kept(toy):
+    """DVC would warn of a killed process in every stage."""
+    shutil.copyfile(ROOT / "params.yaml", toy / "params.yaml")
+    shutil.copytree(ROOT / "sources", toy / "sources")
+    lock = toy / ".dvc" / "tmp" / "rwlock"
+    lock.parent.mkdir(parents=True)
+    with subprocess.Popen(["true"]) as ended:
+        pass
+    for pid, is_kept in ((os.getpid(), True), (ended.pid, False)):
+        lock.write_text(json.dumps({"write": {}, "read": {"/data": [{"pid": pid, "cmd": "dvc repro"}]}}))
+        preflight.check(toy)
+        assert lock.exists() == is_kept
 
 
 def test_without_git_the_users_own_dvc_settings_are_kept(toy):

@@ -20,6 +20,7 @@ from videossr.ingest.sources import parse_description, require_source
 from videossr.ingest.synthetic import make_videos
 from videossr.parallel import Workers
 from videossr.records import RejectedFile
+from videossr.storage.atomic import write_text
 
 Obtained = tuple[list[Path], list[RejectedFile]]  # files to inspect, in the order of the snapshot, and rejected ones
 
@@ -94,5 +95,6 @@ def _change(path: Path, entry: ListedFile) -> tuple[str, str] | None:
 
 
 def _empty(folder: Path) -> None:
+    """Leave only a note: DVC warns of an output that is an empty folder."""
     shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
+    write_text(folder / "README.txt", "No synthetic videos: the source of this run is another one.\n")
