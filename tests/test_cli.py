@@ -49,6 +49,7 @@ def invoke(*arguments):
         "rescore",
         "compare",
         "browse",
+        "evaluate",
         "answer",
         "serve",
         "results",

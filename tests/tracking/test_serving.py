@@ -2,6 +2,7 @@
 
 import base64
 import json
+from functools import partial
 
 import pytest
 from fastapi.testclient import TestClient
@@ -11,7 +12,8 @@ from tests.support import tiny_policy
 from tests.support.evaluated_project import make_evaluated_project, write_run
 from tests.support.videos import write_video
 from videossr import tracking
-from videossr.errors import DecodeError
+from videossr.errors import DecodeError, PolicyError
+from videossr.evaluation.downstream import open_policy
 from videossr.tracking.serving import build_app
 from videossr.tracking.video_access import FOLDER_VARIABLE
 
@@ -102,3 +104,17 @@ def test_the_champion_that_a_program_loads_itself_opens_what_the_program_may_ope
     questions["videos"] = [[str(project / "clips" / "damaged.mp4")]]
     with pytest.raises(DecodeError, match="not_a_video"):
         champion.predict(questions)
+
+
+def test_the_champion_is_a_policy_by_its_name(project):
+    find = partial(tracking.registered_checkpoint, project)
+    champion = open_policy("models:/videossr@champion", find)
+    by_number = open_policy(f"models:/videossr/{tracking.champion(project).number}", find)
+    files = open_policy(str(project / "models" / "policy"))
+    assert champion.policy_id == by_number.policy_id == files.policy_id
+
+
+@pytest.mark.parametrize("uri", ["models:/videossr/99", "models:/other@champion", "models:/videossr@newest"])
+def test_a_version_that_is_not_registered_is_one_sentence(project, uri):
+    with pytest.raises(PolicyError, match="the registry has no 'models:/.*one of its versions"):
+        tracking.registered_checkpoint(project, uri)

@@ -8,6 +8,7 @@ import typer
 
 from videossr.cli import data, models, params, replies, services, ui
 from videossr.cli.benchmarks import benchmarks
+from videossr.cli.evaluate import evaluate_policy
 from videossr.cli.viubench import viubench
 from videossr.errors import VideoSSRError
 from videossr.terminal import configure_output, printable
@@ -33,6 +34,7 @@ app.add_typer(viubench, name="viubench")
 app.command("rescore")(replies.rescore)
 app.command("compare")(replies.compare)
 app.command("browse")(replies.browse)
+app.command("evaluate")(evaluate_policy)
 app.command("answer")(models.answer_question)
 app.command("serve")(models.serve_champion)
 app.command("results")(models.show_results)

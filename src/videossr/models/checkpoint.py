@@ -10,6 +10,7 @@ from transformers import AutoModelForImageTextToText, AutoProcessor, PreTrainedM
 from videossr.errors import PolicyError
 from videossr.models.attention import use_branched_attention
 from videossr.models.qwen import QwenPolicy
+from videossr.storage.fingerprint import folder_fingerprint
 
 ADAPTER_CONFIG = "adapter_config.json"  # marks a folder of adapter weights for another checkpoint
 MAX_NEW_TOKENS = 32  # an answer has 4 to 20 tokens
@@ -82,6 +83,21 @@ def _load_failure(name_or_path: str | Path, error: Exception) -> str:
         f"no model can be loaded from '{name_or_path}' ({reason}): "
         "give a folder with a checkpoint, a name that is in the local hub cache, or 'tiny-random'"
     )
+
+
+def checkpoint_id(name_or_path: str | Path, model: Any) -> str:
+    """What identifies the loaded checkpoint `model`: the bytes of its folder, or its name and commit on the Hub.
+
+    Of adapters without their base in the folder, the base is named too.
+    """
+    folder = Path(name_or_path)
+    if not folder.is_dir():
+        return f"{name_or_path}@{getattr(model.config, '_commit_hash', None) or 'unknown'}"
+    own, adapter_config = folder_fingerprint(folder), folder / ADAPTER_CONFIG
+    if not adapter_config.exists():
+        return own
+    base = json.loads(adapter_config.read_text(encoding="utf-8"))["base_model_name_or_path"]
+    return own if (folder / base).exists() else f"{own} on {checkpoint_id(base, model)}"
 
 
 def answer_settings() -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -66,10 +66,18 @@ class BlindPolicy:
     another form, and the times of the frames would be missing too.
     """
 
-    policy: Policy
+    policy: FalliblePolicy
 
-    def respond(self, prompts: Sequence[Prompt]) -> list[str]:
-        return self.policy.respond([replace(prompt, clips=tuple(map(_grey, prompt.clips))) for prompt in prompts])
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """Those of the policy, where it has any."""
+        return getattr(self.policy, "settings", {})
+
+    def respond(self, prompts: Sequence[Prompt]) -> list[Any]:
+        """One reply per prompt, in order. Prompts about the same clips stay prompts about the same clips."""
+        grey = {id(clip): _grey(clip) for prompt in prompts for clip in prompt.clips}
+        hidden = [replace(prompt, clips=tuple(grey[id(clip)] for clip in prompt.clips)) for prompt in prompts]
+        return list(self.policy.respond(hidden))
 
 
 def _grey(clip: Clip) -> Clip:

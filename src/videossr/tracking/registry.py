@@ -162,6 +162,24 @@ def checkpoint_folder(project: Path, version: RegisteredVersion) -> Path:
     return model / "artifacts" / "policy"
 
 
+def registered_checkpoint(project: Path, uri: str) -> Path:
+    """The folder of the checkpoint at `models:/videossr@champion` or `models:/videossr/NUMBER`.
+
+    Raises PolicyError where there is no such version.
+    """
+    if uri == f"models:/{MLFLOW_NAME}@{CHAMPION}":
+        version = champion(project)
+    else:
+        version = next((each for each in versions(project) if uri == f"models:/{MLFLOW_NAME}/{each.number}"), None)
+    if version is None:
+        numbers = ", ".join(str(each.number) for each in versions(project)) or "none yet"
+        raise PolicyError(
+            f"the registry has no '{uri}': name models:/{MLFLOW_NAME}@{CHAMPION} after a promotion (make promote), or "
+            f"models:/{MLFLOW_NAME}/NUMBER with one of its versions ({numbers})"
+        )
+    return checkpoint_folder(project, version)
+
+
 def load_champion(project: Path, *, is_trusted: bool = True) -> Any:
     """Load `models:/videossr@champion` as an MLflow pyfunc model.
 
