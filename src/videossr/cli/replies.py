@@ -12,6 +12,7 @@ from rich.text import Text
 
 from videossr.cli.benchmarks import FOLDER
 from videossr.cli.paths import FRAMES
+from videossr.errors import ConfigError
 from videossr.storage.atomic import write_text
 from videossr.terminal import printable
 
@@ -61,6 +62,7 @@ def compare(
     groups: Annotated[bool, typer.Option("--groups", help="also list the difference of each group")] = False,
     resamples: Annotated[int, RESAMPLES] = 2000,
     out: Out = None,
+    page: Annotated[Path | None, typer.Option(help="also write the paper's tables to this file, as HTML")] = None,
 ) -> None:
     """Compare two policies on the same questions: paired differences with 95 % intervals, and items that changed."""
     from videossr.evaluation.downstream.comparison import compare_evaluations
@@ -73,12 +75,15 @@ def compare(
     console.print(_comparison_table(comparisons, groups))
     for each in alone:
         print(printable(f"{each.path} has no partner of the same benchmark and setting: it is not compared"))
-    for pair in pairs:
-        _print_settings(*pair)
+    differing = [sentence for pair in pairs for sentence in _setting_differences(*pair)]
+    for sentence in differing:
+        print(sentence)
     if flipped:
         for comparison in comparisons:
             console.print(_flip_table(comparison))
     _write(out, {str(pair[1].path): each.as_record() for pair, each in zip(pairs, comparisons, strict=True)})
+    if page is not None:
+        _write_page(page, (str(before), str(after)), pairs, comparisons, differing, resamples)
 
 
 def browse(
@@ -183,11 +188,35 @@ def _flip_table(comparison: "Comparison") -> Table:
     return table
 
 
-def _print_settings(before: "Evaluation", after: "Evaluation") -> None:
+def _setting_differences(before: "Evaluation", after: "Evaluation") -> list[str]:
     one, two = before.setting, after.setting
     names = [name for name in {**one, **two} if one.get(name) != two.get(name)]
-    if names:
-        print(f"{before.key}: the two also differ in {', '.join(names)}: the difference is not the policy's alone")
+    if not names:
+        return []
+    return [f"{before.key}: the two also differ in {', '.join(names)}: the difference is not the policy's alone"]
+
+
+def _write_page(
+    page: Path,
+    names: tuple[str, str],
+    pairs: "Sequence[tuple[Evaluation, Evaluation]]",
+    comparisons: "Sequence[Comparison]",
+    differing: Sequence[str],
+    resamples: int,
+) -> None:
+    from videossr.evaluation.downstream.results import summarise
+    from videossr.report.benchmark_tables import tables_page
+
+    rows = {
+        name: {
+            pair[side].key: summarise(pair[side].items, pair[side].replies, num_resamples=resamples) for pair in pairs
+        }
+        for side, name in enumerate(names)
+    }
+    if len(rows[names[0]]) < len(pairs):
+        raise ConfigError("a page has one setting of each benchmark, got several: name two files or smaller folders")
+    write_text(page, tables_page(rows, {each.key: each.as_record() for each in comparisons}, differing))
+    print(printable(f"written to {page}"))
 
 
 def _points(column: "Column") -> str:

@@ -62,6 +62,9 @@ def draw_strips(
     failed: dict[int, str] = {}
     questions: dict[Path, Questions] = {}
     for number, evaluation, item in tqdm(list(asked), desc="frames", unit="item", disable=not progress):
+        if not {"samples", "frames"} & evaluation.header.keys():
+            failed[number] = f"{evaluation.path} does not name the frames that were shown"
+            continue
         if evaluation.path not in questions:
             questions[evaluation.path] = _questions(evaluation, videos, frame_store)
         known = questions[evaluation.path]

@@ -96,10 +96,9 @@ def test_folders_are_matched_by_benchmark_and_setting(made: Path, tmp_path: Path
         write_replies(tmp_path / "a", made, key, "base", wrong)
         write_replies(tmp_path / "b", made, key, "trained", {})
     write_replies(tmp_path / "b", made, "cvbench", "trained", {})
-    out = tmp_path / "compared.json"
-    result = invoke(
-        "compare", tmp_path / "a", tmp_path / "b", "--annotations", made, "--flipped", "--groups", "--out", out
-    )
+    out, page = tmp_path / "compared.json", tmp_path / "tables.html"
+    options = ("--annotations", made, "--flipped", "--groups", "--out", out, "--page", page)
+    result = invoke("compare", tmp_path / "a", tmp_path / "b", *options)
     assert result.exit_code == 0, result.output
     assert "charadessta: 2 items changed" in result.output and "has no partner" in result.output
     records = list(json.loads(out.read_text(encoding="utf-8")).values())
@@ -107,6 +106,8 @@ def test_folders_are_matched_by_benchmark_and_setting(made: Path, tmp_path: Path
         ("videomme", 2, 0),
         ("charadessta", 2, 0),
     ]
+    html = page.read_text(encoding="utf-8")
+    assert "Temporal grounding" in html and "Charades-STA (test), mIoU" in html and "not run" in html
 
 
 def test_stored_replies_are_scored_again_without_a_model(made: Path, tmp_path: Path):
