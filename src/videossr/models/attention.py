@@ -71,7 +71,7 @@ def slice_arguments(model: Any, grids: torch.Tensor) -> dict[str, Any]:
     clips differ in size, or the model does not use `sliced_attention`: each slice is then a call of its own.
     """
     sizes = {int(height * width) for _, height, width in grids}
-    if len(sizes) > 1 or backbone(model).config.vision_config._attn_implementation != SLICED:
+    if len(sizes) != 1 or backbone(model).config.vision_config._attn_implementation != SLICED:
         return {}
     # For the tower, all patches are one segment; it cuts segments by their ends, which it needs on the CPU.
     return {"video_cu_seqlens": torch.tensor([0, int(grids.prod(dim=1).sum())]), "video_slice_patches": sizes.pop()}

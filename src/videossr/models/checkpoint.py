@@ -9,6 +9,7 @@ from transformers import AutoModelForImageTextToText, AutoProcessor, PreTrainedM
 
 from videossr.errors import PolicyError
 from videossr.models.attention import use_branched_attention
+from videossr.models.patches import use_patch_product
 from videossr.models.qwen import QwenPolicy
 from videossr.storage.fingerprint import folder_fingerprint
 
@@ -64,6 +65,7 @@ def load_model(name_or_path: str | Path, dtype: str = "auto") -> PreTrainedModel
     except (OSError, ValueError) as error:
         raise PolicyError(_load_failure(name_or_path, error)) from None
     _require_family(model, name_or_path)
+    use_patch_product(model)
     return model
 
 

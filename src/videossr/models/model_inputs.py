@@ -12,6 +12,9 @@ from videossr.models.backbone import backbone, unwrap
 from videossr.models.encode_prompt import EncodedPrompt, VisionFeatures
 from videossr.models.vision_arguments import vision_arguments
 
+# Text stands between the time slices of a video, so that each slice has its position by order alone.
+_FAMILIES_OF_SLICES = ("qwen3_vl", "qwen3_vl_moe", "qwen3_5", "qwen3_5_moe")
+
 
 @dataclass(frozen=True)
 class PaddedPrompts:
@@ -41,10 +44,12 @@ def pad_left(model: Any, encoded: Sequence[EncodedPrompt], pad_token_id: int) ->
 def video_inputs(model: Any, encoded: Sequence[EncodedPrompt]) -> dict[str, Any]:
     """Keyword arguments of the model for the clips of several prompts.
 
-    Vision features where every prompt has them, pixels otherwise.
+    Vision features where every prompt has them, pixels otherwise; nothing where no prompt has clips.
     """
     device = unwrap(model).device
     grids = torch.cat([item.video_grid_thw for item in encoded]).to(device)
+    if not len(grids):
+        return {}
     inputs = {"video_grid_thw": grids, **_temporal_patch_seconds(encoded, device)}
     features = [item.vision for item in encoded if item.vision is not None]
     if len(features) < len(encoded):
@@ -109,6 +114,10 @@ def prompt_positions(model: Any, prompt: EncodedPrompt) -> torch.Tensor:
     """Position ids int64 [4, P] of a prompt: the text position, then the three of multimodal rotary embedding."""
     if prompt.positions is not None:
         return prompt.positions
+    config = backbone(model).config
+    if config.model_type in _FAMILIES_OF_SLICES:
+        merge = config.vision_config.spatial_merge_size
+        return slice_positions(prompt.mm_token_type_ids, prompt.video_grid_thw, merge)
     rope, _ = backbone(model).get_rope_index(
         prompt.input_ids[None],
         mm_token_type_ids=prompt.mm_token_type_ids[None],
@@ -116,6 +125,27 @@ def prompt_positions(model: Any, prompt: EncodedPrompt) -> torch.Tensor:
         **({} if prompt.second_per_grid_ts is None else {"second_per_grid_ts": prompt.second_per_grid_ts}),
     )
     return torch.cat([torch.arange(len(prompt))[None], rope[:, 0].cpu()])
+
+
+def slice_positions(types: torch.Tensor, grids: torch.Tensor, merge: int) -> torch.Tensor:
+    """Position ids int64 [4, P] of a prompt in which text stands between the time slices of its videos.
+
+    `types` int64 [P] are 2 at video tokens; `grids` int64 [clips, 3]; `merge` x `merge` patches are one token. The same
+    as `get_rope_index` of these families, which loops over the pieces of text and the slices.
+    """
+    is_video = types == 2
+    _, heights, widths = (grids // torch.tensor([1, merge, merge])).repeat_interleave(grids[:, 0], dim=0).unbind(1)
+    cells = heights * widths  # one entry a slice
+    video = is_video.nonzero()[:, 0]
+    first = cells.cumsum(0) - cells
+    advance = (~is_video).long()
+    advance[video[first]] = torch.maximum(heights, widths)
+    begin = advance.cumsum(0) - advance
+    spatial = begin.expand(3, -1).clone()
+    base, width = begin[video[first]].repeat_interleave(cells), widths.repeat_interleave(cells)
+    cell = torch.arange(len(video)) - first.repeat_interleave(cells)
+    spatial[:, video] = torch.stack([base, base + cell // width, base + cell % width])
+    return torch.cat([torch.arange(len(types))[None], spatial])
 
 
 def mask_vision_tokens(model: Any) -> None:
