@@ -61,6 +61,7 @@ def measure(name: str, seed: int, params: dict[str, Any]) -> dict[str, Any]:
         folder / "work",
         folder / "train.json",
         lambda metrics, step: step_seconds.append(metrics["step_seconds"]),
+        config.build(PretextParams, params["pretext"], "pretext").tasks,
     )
     start = WORK / f"default-{seed}" / "start"
     before, after = (_evaluate(path, folder / f"{path.name}.jsonl", params) for path in (start, folder / "policy"))

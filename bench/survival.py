@@ -31,7 +31,7 @@ from videossr.frames.sampling import FramesParams
 from videossr.frames.store import FrameStore
 from videossr.ingest.synthetic import SyntheticParams, make_videos
 from videossr.storage.fingerprint import folder_fingerprint
-from videossr.train.params import TrainParams
+from videossr.train.params import TrainParams, WarmupPhase
 from videossr.train.stage import train
 
 OUT = Path("reports/bench/survival.json")
@@ -49,7 +49,7 @@ def train_shortly(folder: str) -> None:
     params = config.build(TrainParams, config.load(Path("params.yaml"))["train"], "train")
     short = replace(
         params,
-        warmup=replace(params.warmup, steps=STEPS, checkpoint_every=4),
+        warmup=replace(params.warmup, phases=(WarmupPhase(STEPS),), checkpoint_every=4),
         grpo=replace(params.grpo, steps=STEPS, checkpoint_every=4),
     )
     samples, store = read_samples(Path("data/samples/train.parquet")), FrameStore(Path("data/frames"))

@@ -16,6 +16,7 @@ from videossr.records import FrameTimes
 from videossr.report.params import ReportParams
 from videossr.train.curriculum import task_at_level
 from videossr.train.params import TrainParams
+from videossr.train.warmup_batches import tasks_in_phase
 
 _MAX_SEED = 2**32 - 1  # NumPy's global generator takes no more
 
@@ -68,6 +69,11 @@ class Recipe:
                 task = task_at_level(self.pretext.tasks[name], level, where)
                 variants = [kind.partition("/")[2] for kind in mixture if kind.startswith(f"{name}/")]
                 yield from ((where, task, variant) for variant in ([level.variant] if level.variant else variants))
+        for i, phase in enumerate(self.train.warmup.phases):
+            where = f"train.warmup.phases[{i}]"
+            tasks = tasks_in_phase(phase, self.pretext.tasks, where)
+            for name, _, variant in (kind.partition("/") for kind in phase.mixture):
+                yield where, tasks[name], variant
 
 
 def load_recipe(path: Path) -> Recipe:

@@ -24,7 +24,7 @@ TINY_RUN = {
     },
     "train": {
         "tiny_random": {"text_width": 64, "text_layers": 2, "vision_width": 64, "vision_layers": 2},
-        "warmup": {"steps": 4, "batch_size": 4},
+        "warmup": {"phases": [{"steps": 4, "batch_size": 4}]},
         "grpo": {"steps": 2, "prompts_per_step": 4, "prompts_per_forward": 2, "group_size": 4},
     },
     "evaluate": {"bootstrap_samples": 200},

@@ -15,7 +15,7 @@ from tests.support import tiny_policy
 from videossr.clip import Clip
 from videossr.models.checkpoint import load_model
 from videossr.records import Sample
-from videossr.train.params import GrpoParams, TrainParams, WarmupParams
+from videossr.train.params import GrpoParams, TrainParams, WarmupParams, WarmupPhase
 from videossr.train.stage import TrainReport, train
 
 GRPO = GrpoParams(
@@ -32,9 +32,16 @@ GRPO = GrpoParams(
 )
 PARAMS = TrainParams(
     tiny_random=tiny_policy.TINY,
-    warmup=WarmupParams(steps=60, batch_size=4, learning_rate=5e-3, checkpoint_every=10),
+    warmup=WarmupParams((WarmupPhase(60, 4),), learning_rate=5e-3, checkpoint_every=10),
     grpo=GRPO,
 )
+
+
+def warmup_of(steps: int) -> WarmupParams:
+    """The warm start of `PARAMS` with another number of steps."""
+    return replace(PARAMS.warmup, phases=(WarmupPhase(steps, 4),))
+
+
 COUNTING = [sample for sample in tiny_policy.samples(64) if sample.task == "counting"]
 
 

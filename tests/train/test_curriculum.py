@@ -114,7 +114,7 @@ def test_an_impossible_level_is_one_sentence(level, message):
 def test_a_run_that_was_stopped_continues_with_its_curriculum(tmp_path):
     # A policy with one constant answer is above the blind floor of one level and below that of another, so it moves.
     constant = [replace(sample, answer="3,3,3") for sample in tiny_training.COUNTING]
-    warmup = replace(tiny_training.PARAMS.warmup, steps=60)
+    warmup = tiny_training.warmup_of(60)
     tiny_training.run(
         tmp_path / "constant",
         replace(tiny_training.PARAMS, warmup=warmup, grpo=replace(tiny_training.GRPO, steps=1)),

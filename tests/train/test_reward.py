@@ -55,6 +55,13 @@ def test_a_task_that_a_constant_answer_solves_has_no_skill():
     assert "reward/counting" in logged and "skill/counting" not in logged
 
 
+def test_the_metric_as_a_reward_is_that_of_the_benchmark():
+    score = completion_scorer(TrainParams(reward="metric"))
+    assert score("counting", "1,2,4", "1,2,3").reward == pytest.approx(2 / 3)
+    assert score("jigsaw", "2134", "2143").reward == 0 < score("jigsaw", "2134", "2143").smooth
+    assert score("grounding", "1.0-3.0", "1.0-2.0").reward == pytest.approx(0.5)
+
+
 def test_a_strict_reward_is_all_or_nothing_and_the_smooth_one_is_kept_beside_it():
     score = completion_scorer(TrainParams(reward_by_task={"counting": "strict"}))
     near = score("counting", "1,2,4", "1,2,3")

@@ -17,7 +17,7 @@ from videossr.models.policy import Prompt
 from videossr.models.tiny_random import TinyRandomParams
 from videossr.pretext import TASKS
 from videossr.train.checkpoints import last_whole_checkpoint, remove_incomplete
-from videossr.train.params import GrpoParams, WarmupParams
+from videossr.train.params import GrpoParams, WarmupParams, WarmupPhase
 from videossr.train.progress import RunLog
 from videossr.train.run_keys import run_key
 
@@ -52,7 +52,7 @@ def test_training_writes_the_policy_before_and_after_and_its_curves(trained):
 
 @pytest.mark.parametrize("steps", [1, 2, 10])
 def test_a_warm_start_may_have_any_number_of_steps(tmp_path, steps):
-    params = replace(PARAMS, warmup=replace(PARAMS.warmup, steps=steps), grpo=replace(GRPO, steps=1))
+    params = replace(PARAMS, warmup=tiny_training.warmup_of(steps), grpo=replace(GRPO, steps=1))
     assert len(run(tmp_path, params).warmup) == steps
 
 
@@ -203,7 +203,15 @@ def test_fewer_samples_than_a_step_needs_is_one_sentence(tmp_path):
         (GrpoParams, {"max_completion_tokens": 0}, "max_completion_tokens must be at least 1"),
         (GrpoParams, {"temperature": 0}, "temperature must be above 0, got 0"),
         (GrpoParams, {"learning_rate": -1e-6}, "learning_rate must be above 0"),
-        (WarmupParams, {"batch_size": 0}, "batch_size must be at least 1"),
+        (WarmupParams, {"prompts_per_forward": 0}, "prompts_per_forward must be at least 1, got 0"),
+        (WarmupParams, {"matrix_learning_rate": 0}, "matrix_learning_rate must be above 0, got 0"),
+        (WarmupPhase, {"batch_size": 0}, "batch_size must be at least 1"),
+        (WarmupPhase, {"steps": -1}, "steps must be at least 0, got -1"),
+        (WarmupPhase, {"answers": 2}, "answers must be 1 where videos are shown .* got 2: set shows_videos: false"),
+        (WarmupPhase, {"mixture": {"jigsaw/5": 1}}, "mixture names an unknown kind 'jigsaw/5': write task/variant"),
+        (WarmupPhase, {"mixture": {"jigsaw/6": 0}}, "mixture needs shares above 0, got 0 for 'jigsaw/6'"),
+        (WarmupPhase, {"settings": {"puzzle": {}}}, "there is no task 'puzzle'"),
+        (WarmupPhase, {"settings": {"jigsaw": {}}}, "settings need a mixture"),
     ],
 )
 def test_a_number_out_of_range_is_one_sentence(cls, section, sentence):

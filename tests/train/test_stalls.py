@@ -43,7 +43,7 @@ def test_steps_without_a_reward_do_not_end_a_stall():
 @pytest.mark.parametrize(
     ("row", "finite", "remedy"),
     [
-        (UNPARSED, True, "warmup.steps"),
+        (UNPARSED, True, "warmup.phases"),
         ({**UNPARSED, "completions/mean_length": 8.0}, True, r"max_completion_tokens \(8\): raise it"),
         (ZERO, True, "reward: smooth"),
         (FLAT, True, "temperature"),

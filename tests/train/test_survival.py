@@ -54,7 +54,7 @@ def test_the_warm_start_skips_samples_that_cannot_be_rendered(tmp_path):
     store = {name: clip for name, clip in tiny_policy.clips().items() if name != "video2"}
     params = replace(
         tiny_training.PARAMS,
-        warmup=replace(tiny_training.PARAMS.warmup, steps=6),
+        warmup=tiny_training.warmup_of(6),
         grpo=replace(tiny_training.GRPO, steps=1),
     )
     report = tiny_training.run(tmp_path, params, store=store)

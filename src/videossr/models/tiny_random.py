@@ -22,6 +22,7 @@ from transformers import (
 
 from videossr.models.encode_prompt import SYSTEM_PROMPT
 from videossr.models.tiny_random_params import TinyRandomParams
+from videossr.records import VIDEO_MARKER
 
 END_TOKEN, BEGIN_TOKEN, PAD_TOKEN = "<|im_end|>", "<|im_start|>", "<|endoftext|>"
 _HEAD_WIDTH = 32
@@ -33,6 +34,9 @@ CHAT_TEMPLATE = (
     "{% endfor %}<|im_end|>\n{% endfor %}"
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
+
+# What the template and the processor put between special tokens; it stands in every prompt.
+_TEMPLATE_PIECES = ("\n<", " seconds>", f"system\n{SYSTEM_PROMPT}", "\n", "user\n", "assistant\n")
 
 
 def write_tiny_random(params: TinyRandomParams, texts: Iterable[str], seed: int, folder: Path) -> None:
@@ -62,11 +66,16 @@ def write_processor(tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:
 def train_tokenizer(texts: Iterable[str], vocabulary: int) -> PreTrainedTokenizerFast:
     """Train a byte-level BPE tokenizer of at most `vocabulary` tokens.
 
-    Every digit is its own token, so that a number is always a sequence of the same ten tokens.
+    Every digit is its own token, so that a number is always a sequence of the same ten tokens. Between digits, merges
+    cross the borders of words: a question that recurs becomes a few tokens. `texts` are questions and answers; a piece
+    ends where a video stands, as it does in a prompt.
     """
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
-        [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
+        [
+            pre_tokenizers.Digits(individual_digits=True),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+        ]
     )
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
@@ -75,7 +84,8 @@ def train_tokenizer(texts: Iterable[str], vocabulary: int) -> PreTrainedTokenize
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
-    tokenizer.train_from_iterator([SYSTEM_PROMPT, "system user assistant", " seconds>" * 8, *texts], trainer)
+    pieces = [piece for text in texts for piece in text.split(VIDEO_MARKER)]
+    tokenizer.train_from_iterator([*_TEMPLATE_PIECES * max(1, len(pieces) // 8), *pieces], trainer)
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
         eos_token=END_TOKEN,

@@ -12,7 +12,7 @@ LOSSES = ("grpo", "bnpo", "dr_grpo", "dapo", "luspo", "cispo", "sapo", "vespo") 
 BITSANDBYTES = ("adamw_8bit", "paged_adamw_8bit", "paged_adamw_32bit")  # need the extra `optimizers` and a GPU
 OPTIMIZERS = ("adamw_torch_fused", "adamw_torch", "adafactor", *BITSANDBYTES)
 
-Reward = Literal["smooth", "strict"]
+Reward = Literal["smooth", "strict", "metric"]
 
 _COUNTS = (
     "steps",
@@ -40,18 +40,66 @@ def _require_above_zero(params: object, *names: str) -> None:
 
 
 @dataclass(frozen=True)
-class WarmupParams:
-    """The supervised warm start of the tiny random policy, in which it learns the form of the answers."""
+class WarmupPhase:
+    """Some steps of the warm start: what they show, and from which samples.
+
+    `mixture` maps kinds ("task/variant") to shares, and samples of these kinds are drawn anew at every step; without it
+    the run's samples are used. `settings` changes fields of tasks: `{grounding: {num_frames: 8}}` makes short puzzles,
+    for samples that are drawn anew. With `shows_videos: false` a prompt is the question alone, followed by `answers`
+    right answers to questions of its kind, which teaches the form of the answers at little cost.
+    """
 
     steps: int = 400
     batch_size: int = 16
-    learning_rate: float = 1e-3
-    checkpoint_every: int = 100
+    shows_videos: bool = True
+    answers: int = 1
+    mixture: dict[str, float] = field(default_factory=dict)
+    settings: dict[str, dict[str, int | float]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         _require_at_least(self, 0, "steps")
-        _require_at_least(self, 1, "batch_size", "checkpoint_every")
-        _require_above_zero(self, "learning_rate")
+        _require_at_least(self, 1, "batch_size", "answers")
+        if self.shows_videos and self.answers > 1:
+            raise ConfigError(
+                f"answers must be 1 where videos are shown (a video has one right answer), got {self.answers}: set "
+                "shows_videos: false, or leave answers out"
+            )
+        for kind, share in self.mixture.items():
+            task, _, variant = kind.partition("/")
+            if task not in TASKS or variant not in TASKS[task].variants:
+                raise ConfigError(f"mixture names an unknown kind '{kind}': write task/variant, as in pretext.train")
+            if not share > 0:
+                raise ConfigError(f"mixture needs shares above 0, got {share} for '{kind}': leave this kind out")
+        for task in self.settings:
+            if task not in TASKS:
+                raise ConfigError(f"settings: there is no task '{task}': the tasks are {', '.join(TASKS)}")
+        if self.settings and not self.mixture:
+            raise ConfigError("settings need a mixture: samples that exist already keep their settings")
+
+
+@dataclass(frozen=True)
+class WarmupParams:
+    """The supervised warm start of the tiny random policy, in phases, before GRPO.
+
+    `optimizer: muon` updates matrices by Muon at `matrix_learning_rate`, and everything else by AdamW at
+    `learning_rate`. `prompts_per_forward` prompts of about one length share a forward pass.
+    """
+
+    phases: tuple[WarmupPhase, ...] = (WarmupPhase(),)
+    optimizer: Literal["adamw", "muon"] = "adamw"
+    learning_rate: float = 1e-3
+    matrix_learning_rate: float = 5e-3
+    prompts_per_forward: int = 16
+    checkpoint_every: int = 100
+
+    def __post_init__(self) -> None:
+        _require_at_least(self, 1, "prompts_per_forward", "checkpoint_every")
+        _require_above_zero(self, "learning_rate", "matrix_learning_rate")
+
+    @property
+    def steps(self) -> int:
+        """The steps of all phases."""
+        return sum(phase.steps for phase in self.phases)
 
 
 @dataclass(frozen=True)
@@ -187,9 +235,10 @@ class CurriculumParams:
 class TrainParams:
     """Which policy is trained, and how.
 
-    `policy` is `tiny-random` or a checkpoint by name or folder. `reward` is the paper's smooth reward or its strict,
-    all-or-nothing variant (Table 4); `reward_by_task` sets it for single tasks. `shared_prefix: on` computes every
-    prompt once a group, `off` once a completion, and `verify` does both once and compares. `freeze_vision` does not
+    `policy` is `tiny-random` or a checkpoint by name or folder. `reward` is the paper's smooth reward, its strict,
+    all-or-nothing variant (Table 4), or the metric of VIUBench; `reward_by_task` sets it for single tasks.
+    `shared_prefix: on` computes every prompt once a group, `off` once a completion, and `verify` does both once and
+    compares. `freeze_vision` does not
     train the vision tower. Several `processes` are started by accelerate, with the configuration file `accelerate`
     where it is given; prompts_per_step counts the prompts of all processes.
     """

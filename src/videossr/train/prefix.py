@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch.nn.functional import pad
+from torch.nn.functional import cross_entropy, pad
 
 from videossr.models.attention import has_recurrent_layers, uses_branched_attention
 from videossr.models.backbone import backbone, unwrap
@@ -53,6 +53,19 @@ class PackedBatch:
     branches: BranchIndex | None
 
 
+def answer_losses(model: Any, groups: Sequence[Group], pad_token_id: int) -> torch.Tensor:
+    """Negative log-likelihoods of all completion tokens of all groups, float [tokens], with one packed forward pass.
+
+    The output layer sees the scored places alone: a prompt has a hundred times as many tokens as its answer.
+    """
+    packed = pack(model, groups, pad_token_id)
+    labels = packed.labels.to(unwrap(model).device)
+    is_scored = labels != IGNORED
+    hidden = backbone(model)(**_inputs(model, packed, groups), use_cache=False).last_hidden_state
+    logits = unwrap(model).get_output_embeddings()(hidden[is_scored])
+    return cross_entropy(logits, labels[is_scored], reduction="none")
+
+
 def shared_logps(
     model: Any, groups: Sequence[Group], pad_token_id: int, temperature: float = 1.0
 ) -> tuple[torch.Tensor, torch.Tensor | None]:
@@ -65,20 +78,23 @@ def shared_logps(
     packed = pack(model, groups, pad_token_id)
     device = unwrap(model).device
     labels = packed.labels.to(device)
-    log_probs, entropy = _score(
-        model,
-        labels,
-        temperature,
-        input_ids=packed.input_ids.to(device),
-        position_ids=packed.positions.to(device),
-        attention_mask=packed.mask.to(device),
-        prefix_length=packed.prefix_length,
-        **({} if packed.branches is None else {"branches": packed.branches.to(device)}),
-        **packed_video_inputs(model, [group.prompt for group in groups]),
-    )
+    log_probs, entropy = _score(model, labels, temperature, **_inputs(model, packed, groups))
     lengths = [len(completion) for group in groups for completion in group.completions]
     scored = (packed.labels != IGNORED).flatten().nonzero()[:, 0].to(device)  # found on the host, which would wait
     return _unpack(log_probs, scored, lengths), _unpack(entropy, scored, lengths)
+
+
+def _inputs(model: Any, packed: PackedBatch, groups: Sequence[Group]) -> dict[str, Any]:
+    """A packed batch as keyword arguments of the model."""
+    device = unwrap(model).device
+    return {
+        "input_ids": packed.input_ids.to(device),
+        "position_ids": packed.positions.to(device),
+        "attention_mask": packed.mask.to(device),
+        "prefix_length": packed.prefix_length,
+        **({} if packed.branches is None else {"branches": packed.branches.to(device)}),
+        **packed_video_inputs(model, [group.prompt for group in groups]),
+    }
 
 
 def repeated_logps(

@@ -68,7 +68,7 @@ class PromptBuilder:
         """
         rng = np.random.default_rng([self._seed, *position])
         for _ in range(_MAX_TRIES):
-            encoded = self._encode(self._samples[sample_id], rng)
+            encoded = self.try_encode(self._samples[sample_id], rng)
             if encoded is not None:
                 return encoded
             sample_id = self._ids[int(rng.integers(len(self._ids)))]
@@ -91,7 +91,8 @@ class PromptBuilder:
         rng = np.random.default_rng([self._seed, *position])
         return self.build(self._ids[int(rng.integers(len(self._ids)))], *position)
 
-    def _encode(self, sample: Sample, rng: np.random.Generator) -> EncodedSample | None:
+    def try_encode(self, sample: Sample, rng: np.random.Generator) -> EncodedSample | None:
+        """Encode this sample, or note in `skipped` why it cannot be used and return None."""
         if sample.sample_id in self.skipped:
             return None
         try:

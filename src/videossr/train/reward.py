@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from videossr import rewards
-from videossr.train.params import TrainParams
+from videossr.train.params import Reward, TrainParams
 
 
 @dataclass(frozen=True)
@@ -20,17 +20,21 @@ class CompletionScore:
 
 
 Scorer = Callable[[str, str, str], CompletionScore]  # (task, completion, answer)
+_REWARDS: dict[Reward, Callable[[str, str, str], float]] = {
+    "smooth": rewards.score,
+    "strict": rewards.strict,
+    "metric": rewards.metric,
+}
 
 
 def completion_scorer(params: TrainParams) -> Scorer:
-    """Score a completion by the reward, smooth or strict, that `params` choose for its task."""
+    """Score a completion by the reward that `params` choose for its task: smooth, strict or VIUBench's metric."""
 
     def score(task: str, completion: str, answer: str) -> CompletionScore:
-        smooth = rewards.score(task, completion, answer)
-        is_smooth = params.reward_of(task) == "smooth"
+        kind = params.reward_of(task)
         return CompletionScore(
-            reward=smooth if is_smooth else rewards.strict(task, completion, answer),
-            smooth=smooth,
+            reward=_REWARDS[kind](task, completion, answer),
+            smooth=rewards.score(task, completion, answer),
             is_parsed=rewards.parsed(task, completion, answer),
         )
 

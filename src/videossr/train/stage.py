@@ -37,6 +37,7 @@ from videossr.train.prompt_builder import PromptBuilder
 from videossr.train.run_keys import run_key, start_key
 from videossr.train.stalls import describe, find_stalls
 from videossr.train.warmup import warm_up
+from videossr.train.warmup_batches import WarmupBatches
 
 log = logging.getLogger(__name__)
 
@@ -92,7 +93,7 @@ def train(
     with processes.main_process_first():
         work.mkdir(parents=True, exist_ok=True)
         remove_incomplete(work / "grpo")
-        start, warmup_curve = _prepare_start(params, samples, render, start_work)
+        start, warmup_curve = _prepare_start(params, samples, render, frame_times_of(store), tasks, start_work)
     policy = resolve_checkpoint(start)
     curriculum = _curriculum(params, samples, store, tasks)
     trainer = build_trainer(params, samples, render, policy, work, key, curriculum, log_metrics, warn)
@@ -143,17 +144,26 @@ def _curriculum(
         return None
     if tasks is None:
         raise TrainingError("a curriculum needs the tasks as the samples were made with them: pass `tasks` to train")
-    # A frame store knows all frame times without reading a frame; of another mapping the clip itself is read.
+    return Curriculum(params.curriculum, tasks, samples, frame_times_of(store), params.seed)
+
+
+def frame_times_of(store: Mapping[str, Clip]) -> Callable[[str], FrameTimes]:
+    """From a video's id to its frame times. A frame store knows all without reading a frame."""
     indexed = {video.video_id: video for video in store.frame_times()} if isinstance(store, FrameStore) else {}
 
     def frame_times(video_id: str) -> FrameTimes:
         return indexed.get(video_id) or FrameTimes(video_id, tuple(store[video_id].times.tolist()))
 
-    return Curriculum(params.curriculum, tasks, samples, frame_times, params.seed)
+    return frame_times
 
 
 def _prepare_start(
-    params: TrainParams, samples: Sequence[Sample], render: Callable[[Sample], Prompt], work: Path
+    params: TrainParams,
+    samples: Sequence[Sample],
+    render: Callable[[Sample], Prompt],
+    frame_times: Callable[[str], FrameTimes],
+    tasks: Mapping[str, PretextTask] | None,
+    work: Path,
 ) -> tuple[Path, list[dict[str, float]]]:
     """The folder of the policy that GRPO starts from, and the warm start's curve (empty for a loaded policy)."""
     start, curve_path = work / "start", work / "warmup.json"
@@ -170,12 +180,15 @@ def _prepare_start(
     tiny_random = work / TINY_RANDOM
     if not (tiny_random / "model.safetensors").exists():
         with atomic_folder(tiny_random) as temporary:
-            texts = [f"{sample.question} {sample.answer}" for sample in samples]
+            texts = [text for sample in samples for text in (sample.question, sample.answer)]
             write_tiny_random(params.tiny_random, texts, params.seed, temporary)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     model, processor = load_model(tiny_random, "float32").to(device), load_processor(tiny_random)
     prompt_builder = PromptBuilder(samples, render, processor, params.grpo.max_prompt_tokens, params.seed)
-    curve = warm_up(model, processor, samples, prompt_builder, params.warmup, params.seed, work / "warmup.pt")
+    if tasks is None and any(phase.mixture for phase in params.warmup.phases):
+        raise TrainingError("a warm start that draws samples needs the tasks' parameters: pass `tasks` to train")
+    batches = WarmupBatches(params.warmup, samples, tasks or {}, frame_times, prompt_builder, processor, params.seed)
+    curve = warm_up(model, batches, params.warmup, processor.tokenizer.pad_token_id, work / "warmup.pt")
     write_json(curve_path, curve)
     with atomic_folder(start) as temporary:
         model.save_pretrained(temporary)

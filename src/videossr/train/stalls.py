@@ -69,11 +69,11 @@ def describe(stall: Stall, rows: Sequence[Row], max_completion_tokens: int, has_
             return (
                 f"{steps}: no completion has the form of an answer, and nearly all are cut off at "
                 f"train.grpo.max_completion_tokens ({max_completion_tokens}): raise it, or start from a policy that "
-                "answers directly (tiny-random: raise train.warmup.steps)"
+                "answers directly (tiny-random: raise the steps of train.warmup.phases)"
             )
         return (
             f"{steps}: no completion has the form of an answer: start from a policy that follows instructions "
-            "(tiny-random: raise train.warmup.steps), or lower train.grpo.temperature"
+            "(tiny-random: raise the steps of train.warmup.phases), or lower train.grpo.temperature"
         )
     if stall.kind == "zero_reward":
         return (

@@ -1,98 +1,129 @@
-"""The supervised warm start: a tiny random policy learns the form of the answers before GRPO."""
+"""The supervised warm start: a tiny random policy learns the form of the answers, then puzzles, before GRPO."""
 
 import logging
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from tqdm import tqdm
-from trl.trainer.utils import add_fused_lm_head
 
-from videossr.records import Sample
+from videossr.models.attention import use_branched_attention
 from videossr.storage.atomic import atomic_file
-from videossr.train.params import WarmupParams
-from videossr.train.prefix import Group, shared_logps
-from videossr.train.prompt_builder import EncodedSample, PromptBuilder
+from videossr.train.batching import chunks
+from videossr.train.params import WarmupParams, WarmupPhase
+from videossr.train.prefix import Group, answer_losses
+from videossr.train.warmup_batches import WarmupBatches, phase_at
 
 log = logging.getLogger(__name__)
 
+_BETAS = (0.9, 0.98)
+_WEIGHT_DECAY = 0.01
+_TEXT_FLOOR = 0.3  # of the learning rate, at the end of a phase of text alone
+
 
 def warm_up(
-    model: Any,
-    processor: Any,
-    samples: Sequence[Sample],
-    prompt_builder: PromptBuilder,
-    params: WarmupParams,
-    seed: int,
-    checkpoint: Path,
+    model: Any, batches: WarmupBatches, params: WarmupParams, pad_token_id: int, checkpoint: Path
 ) -> list[dict[str, float]]:
     """Minimise the negative log-likelihood of the right answers, in place; returns the loss of every step.
 
     Writes `checkpoint` every `params.checkpoint_every` steps. Where it exists, training continues from it, on the same
     course.
     """
-    add_fused_lm_head(model)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=params.learning_rate, betas=(0.9, 0.98), weight_decay=0.01)
-    num_steps = max(params.steps, 3)  # the schedule needs two rising steps and a falling one, or it divides by zero
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, params.learning_rate, total_steps=num_steps, pct_start=max(0.1, 2 / num_steps)
-    )
-    curve = _restore(checkpoint, model, optimizer, schedule)
+    use_branched_attention(model)
+    optimizers = _optimizers(model, params)
+    curve = _restore(checkpoint, model, optimizers)
     model.train()
-    batches = _batches(samples, params, seed, start=len(curve))
-    for batch in tqdm(batches, "warm start", total=params.steps, initial=len(curve), unit="step", mininterval=1):
-        positions = [(len(curve), place) for place in range(len(batch))]
-        encoded = prompt_builder.build_all([sample.sample_id for sample in batch], positions)
-        loss = _loss(model, processor, encoded)
-        loss.backward()
+    steps = range(len(curve), params.steps)
+    for step in tqdm(steps, "warm start", total=params.steps, initial=len(curve), unit="step", mininterval=1):
+        _set_rates(optimizers, rate_factor(params.phases, step))
+        loss = _backward(model, batches.groups(step), params.prompts_per_forward, pad_token_id)
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        schedule.step()
-        optimizer.zero_grad()
-        curve.append({"step": len(curve) + 1, "loss": loss.item()})
+        for optimizer in optimizers:
+            optimizer.step()
+            optimizer.zero_grad()
+        curve.append({"step": step + 1, "loss": loss})
         if len(curve) % params.checkpoint_every == 0:
-            _save(checkpoint, model, optimizer, schedule, curve)
+            _save(checkpoint, model, optimizers, curve)
     return curve
 
 
-def _batches(samples: Sequence[Sample], params: WarmupParams, seed: int, start: int) -> Iterator[list[Sample]]:
-    """The samples of each step from `start` on. Step t depends on (seed, t) alone, so a restart repeats it."""
-    for step in range(start, params.steps):
-        indices = np.random.default_rng([seed, step]).integers(len(samples), size=params.batch_size)
-        yield [samples[i] for i in indices]
+def rate_factor(phases: Sequence[WarmupPhase], step: int) -> float:
+    """The learning rate of a step as a share of the highest.
+
+    In a phase of text alone it rises over a tenth of the steps and falls linearly to 0.3. All phases with videos
+    together rise over a twentieth of their steps and fall along a cosine to zero.
+    """
+    index, place = phase_at(phases, step)
+    if not phases[index].shows_videos:
+        rise, x = _rise_and_rest(place, phases[index].steps, 0.1)
+        return rise * (1 - (1 - _TEXT_FLOOR) * x)
+    place += sum(phase.steps for phase in phases[:index] if phase.shows_videos)
+    rise, x = _rise_and_rest(place, sum(phase.steps for phase in phases if phase.shows_videos), 0.05)
+    return rise * 0.5 * (1 + math.cos(math.pi * x))
 
 
-def _loss(model: Any, processor: Any, batch: Sequence[EncodedSample]) -> torch.Tensor:
-    """Mean negative log-likelihood per answer token, end token included."""
-    tokenizer = processor.tokenizer
-    answers = [encoded.sample.answer + tokenizer.eos_token for encoded in batch]
-    groups = [
-        Group(encoded.prompt, [tokenizer(answer, return_tensors="pt").input_ids[0]])
-        for encoded, answer in zip(batch, answers, strict=True)
-    ]
-    logps, _ = shared_logps(model, groups, tokenizer.pad_token_id)
-    return -logps.sum() / sum(len(group.completions[0]) for group in groups)
+def _rise_and_rest(step: int, total: int, rising_share: float) -> tuple[float, float]:
+    """How far the rate has risen, and how far the steps after the rise have passed, both 0..1."""
+    rising = max(2, int(rising_share * total))
+    return min(1.0, (step + 1) / rising), max(0.0, (step - rising) / max(1, total - rising))
 
 
-def _save(checkpoint: Path, model: Any, optimizer: Any, schedule: Any, curve: list[dict[str, float]]) -> None:
-    state = {
-        "model": model.state_dict(),
-        "optimizer": optimizer.state_dict(),
-        "schedule": schedule.state_dict(),
-        "curve": curve,
-    }
+def _optimizers(model: Any, params: WarmupParams) -> list[torch.optim.Optimizer]:
+    """AdamW for all weights, or Muon for the matrices and AdamW for the rest.
+
+    Muon makes all directions of an update equally long, which suits matrices; rows of an embedding are vectors of their
+    own, and the output layer shares them.
+    """
+    matrices, rest = list[torch.nn.Parameter](), list[torch.nn.Parameter]()
+    for name, weight in model.named_parameters():
+        is_matrix = weight.ndim == 2 and "embed" not in name and "lm_head" not in name
+        (matrices if params.optimizer == "muon" and is_matrix else rest).append(weight)
+    adamw = torch.optim.AdamW(rest, lr=params.learning_rate, betas=_BETAS, weight_decay=_WEIGHT_DECAY)
+    if not matrices:
+        return [adamw]
+    muon = torch.optim.Muon(
+        matrices, lr=params.matrix_learning_rate, weight_decay=_WEIGHT_DECAY, adjust_lr_fn="match_rms_adamw"
+    )
+    return [muon, adamw]
+
+
+def _set_rates(optimizers: Sequence[torch.optim.Optimizer], factor: float) -> None:
+    for optimizer in optimizers:
+        for group in optimizer.param_groups:
+            group["lr"] = optimizer.defaults["lr"] * factor
+
+
+def _backward(model: Any, groups: Sequence[Group], per_forward: int, pad_token_id: int) -> float:
+    """Add the gradient of the mean loss per answer token, end tokens included; returns the loss.
+
+    Prompts of about one length share a forward pass, which then holds little padding.
+    """
+    num_tokens = sum(len(answer) for group in groups for answer in group.completions)
+    by_length = sorted(groups, key=lambda group: len(group.prompt))
+    total = 0.0
+    for part in chunks(by_length, per_forward):
+        loss = answer_losses(model, part, pad_token_id).sum() / num_tokens
+        loss.backward()
+        total += loss.item()
+    return total
+
+
+def _save(checkpoint: Path, model: Any, optimizers: Sequence[Any], curve: list[dict[str, float]]) -> None:
+    optimizer_states = [optimizer.state_dict() for optimizer in optimizers]
+    state = {"model": model.state_dict(), "optimizers": optimizer_states, "curve": curve}
     with atomic_file(checkpoint) as temporary:
         torch.save(state, temporary)
 
 
-def _restore(checkpoint: Path, model: Any, optimizer: Any, schedule: Any) -> list[dict[str, float]]:
+def _restore(checkpoint: Path, model: Any, optimizers: Sequence[Any]) -> list[dict[str, float]]:
     if not checkpoint.exists():
         return []
     state = torch.load(checkpoint, weights_only=True, map_location=model.device)
     model.load_state_dict(state["model"])
-    optimizer.load_state_dict(state["optimizer"])
-    schedule.load_state_dict(state["schedule"])
+    for optimizer, saved in zip(optimizers, state["optimizers"], strict=True):
+        optimizer.load_state_dict(saved)
     log.info("warm start continues from step %d", len(state["curve"]))
-    return state["curve"]
+    curve: list[dict[str, float]] = state["curve"]
+    return curve

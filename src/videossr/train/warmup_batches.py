@@ -1,0 +1,120 @@
+"""What the warm start learns from: in each phase, prompts with right answers, drawn anew at every step."""
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+
+from videossr.errors import TrainingError
+from videossr.models.encode_prompt import encode
+from videossr.models.policy import Prompt
+from videossr.pretext import PretextTask
+from videossr.records import VIDEO_MARKER, FrameTimes, Sample
+from videossr.train.curriculum import task_at_level
+from videossr.train.params import Level, WarmupParams, WarmupPhase
+from videossr.train.prefix import Group
+from videossr.train.prompt_builder import PromptBuilder
+
+_MAX_TRIES = 100  # samples in a row that cannot be drawn or shown, before training gives up
+_MAX_THREADS = min(16, os.cpu_count() or 1)
+
+
+class WarmupBatches:
+    """The batches of all phases. The batch of a step depends on (seed, step) alone, so a restart repeats it.
+
+    A phase without a mixture takes the run's `samples`. With a mixture, samples of its kinds are generated from the
+    videos of `samples`, by `tasks` with the phase's settings; `frame_times` maps a video id to its frame times.
+    """
+
+    def __init__(
+        self,
+        params: WarmupParams,
+        samples: Sequence[Sample],
+        tasks: Mapping[str, PretextTask],
+        frame_times: Callable[[str], FrameTimes],
+        prompt_builder: PromptBuilder,
+        processor: Any,
+        seed: int,
+    ) -> None:
+        self._phases = params.phases
+        self._samples = samples
+        self._videos = sorted({sample.video_id for sample in samples})
+        self._tasks = [tasks_in_phase(phase, tasks, f"phases[{i}]") for i, phase in enumerate(params.phases)]
+        self._frame_times = frame_times
+        self._prompt_builder = prompt_builder
+        self._processor = processor
+        self._seed = seed
+
+    def groups(self, step: int) -> list[Group]:
+        """The prompts of one step (counted from 0 over all phases), each with its right answers."""
+        index, _ = phase_at(self._phases, step)
+        places = range(self._phases[index].batch_size)
+        with ThreadPoolExecutor(_MAX_THREADS, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+            return list(pool.map(lambda place: self._group(index, step, place), places))
+
+    def _group(self, index: int, step: int, place: int) -> Group:
+        rng, phase = np.random.default_rng([self._seed, step, place]), self._phases[index]
+        if phase.shows_videos:
+            return self._with_video(index, rng, f"warmup-{step}-{place}")
+        sample = self._draw(index, rng)
+        prompt = encode(self._processor, Prompt(sample.question.replace(VIDEO_MARKER, ""), ()))
+        others = [self._draw(index, rng, sample.kind).answer for _ in range(phase.answers - 1)]
+        return Group(prompt, [self._answer(text) for text in (sample.answer, *others)])
+
+    def _with_video(self, index: int, rng: np.random.Generator, name: str) -> Group:
+        for _ in range(_MAX_TRIES):
+            sample = self._draw(index, rng)
+            encoded = self._prompt_builder.try_encode(replace(sample, sample_id=sample.sample_id or name), rng)
+            if encoded is not None:
+                return Group(encoded.prompt, [self._answer(sample.answer)])
+        reason = next(reversed(self._prompt_builder.skipped.values()))
+        raise TrainingError(
+            f"{_MAX_TRIES} samples of the warm start could not be used, the last because {reason}: run the frames "
+            "stage again, or raise train.grpo.max_prompt_tokens"
+        )
+
+    def _draw(self, index: int, rng: np.random.Generator, kind: str | None = None) -> Sample:
+        """A sample of the phase, of the kind that is named, or of one of the phase's kinds by their shares."""
+        phase = self._phases[index]
+        if not phase.mixture:
+            samples = [sample for sample in self._samples if sample.kind == kind] if kind else self._samples
+            return samples[int(rng.integers(len(samples)))]
+        if kind is None:
+            shares = np.array(list(phase.mixture.values()))
+            kind = list(phase.mixture)[int(rng.choice(len(shares), p=shares / shares.sum()))]
+        name, _, variant = kind.partition("/")
+        task = self._tasks[index][name]
+        for _ in range(_MAX_TRIES):
+            video = self._frame_times(self._videos[int(rng.integers(len(self._videos)))])
+            if task.fits(video, variant):
+                return task.generate(video, variant, rng, self._videos)
+        raise TrainingError(
+            f"train.warmup.phases[{index}] needs a video that fits '{kind}', but {_MAX_TRIES} in a row do not: leave "
+            "this kind out of its mixture, or add videos"
+        )
+
+    def _answer(self, text: str) -> torch.Tensor:
+        tokenizer = self._processor.tokenizer
+        ids: torch.Tensor = tokenizer(text + tokenizer.eos_token, return_tensors="pt").input_ids[0]
+        return ids
+
+
+def phase_at(phases: Sequence[WarmupPhase], step: int) -> tuple[int, int]:
+    """The phase of a step (counted from 0 over all phases), and the step within it."""
+    for index, phase in enumerate(phases):
+        if step < phase.steps:
+            return index, step
+        step -= phase.steps
+    raise ValueError("the step must be below the number of steps of all phases")
+
+
+def tasks_in_phase(phase: WarmupPhase, tasks: Mapping[str, PretextTask], where: str) -> dict[str, PretextTask]:
+    """The tasks with the settings of a phase. Raises ConfigError for a field that a task does not have."""
+    return {
+        name: task_at_level(task, Level(dict(phase.settings.get(name, {}))), f"{where}.settings.{name}")
+        for name, task in tasks.items()
+    }
