@@ -1,6 +1,7 @@
 """VIUBench: column means, their mean, intervals over videos, and the paired gain."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,13 +13,16 @@ from videossr.evaluation import viubench
 from videossr.evaluation.intervals import MIN_VIDEOS
 from videossr.records import ScoredReply
 
+ANSWERS = {"counting": "1,2,3", "grounding": "1.0-2.0", "jigsaw": "2143"}
 QUICK = {"bootstrap_samples": 400, "seed": 0}
 
 
 def scored_reply(column: str, video: int, score: float, question: int = 0, parsed: bool = True) -> ScoredReply:
     task, variant = viubench.COLUMNS[column]
     video_id = f"video{video:03d}"
-    return ScoredReply(f"{column}/{video_id}/{question}", task, variant, video_id, "answer", "reply", parsed, score)
+    return ScoredReply(
+        f"{column}/{video_id}/{question}", task, variant, video_id, ANSWERS[task], "reply", parsed, score
+    )
 
 
 def one_question_per_video(scores: dict[str, list[float]]) -> list[ScoredReply]:
@@ -49,6 +53,15 @@ def test_a_column_is_the_mean_over_its_questions_also_when_videos_have_different
     row = viubench.summarise(items, **QUICK)
     assert row["shuffle"] == 25
     assert row["jigsaw_6"] == 50
+
+
+def test_a_row_holds_the_mean_smooth_reward_of_each_column_and_the_correlation_of_counts() -> None:
+    items = [
+        replace(item, reply="1,2,4" if item.task == "counting" else item.answer) for item in same_in_all_columns([0])
+    ]
+    row = viubench.summarise(items, **QUICK)
+    assert row["smooth_reward"] == {column: 0.8889 if "counting" in column else 1 for column in viubench.COLUMNS}
+    assert row["count_correlation"] == {"counting_easy": 0, "counting_hard": 0}, "one reply follows nothing"
 
 
 def test_an_unparsable_reply_stays_in_the_denominator() -> None:

@@ -307,6 +307,14 @@ def test_a_policy_no_better_than_a_constant_is_not_said_to_use_the_video(inputs:
     assert "so it uses the video" in text.against_blind(changed)
 
 
+def test_a_column_whose_replies_have_collapsed_to_one_constant_has_a_warning(inputs):
+    after = [replace(item, reply="3,3,3") if item.task == "counting" else item for item in inputs.scored["after"]]
+    assert "One reply to every video" not in render_page("t", inputs, [])
+    page = render_page("t", replace(inputs, scored={**inputs.scored, "after": after}), [])
+    assert page.count("One reply to every video") == 2
+    assert "Counting easy: 100.0\N{NO-BREAK SPACE}% of the replies after training are &#39;3,3,3&#39;" in page
+
+
 @pytest.mark.parametrize("curves", [{}, {"warmup": [], "grpo": []}, {"grpo": [{"step": 1, "reward": 0.5}]}])
 def test_curves_that_were_not_logged_are_not_drawn(inputs: ReportInputs, curves: dict[str, Any]) -> None:
     html = render_page("t", replace(inputs, curves=curves), [])

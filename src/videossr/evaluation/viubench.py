@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from videossr.evaluation.habits import count_correlation, mean_smooth_reward
 from videossr.evaluation.intervals import VideoScores, bootstrap_intervals
 from videossr.records import ScoredReply
 from videossr.storage.atomic import write_text
@@ -40,19 +41,24 @@ Row = dict[str, Any]
 def summarise(scored: Sequence[ScoredReply], *, bootstrap_samples: int, seed: int) -> Row:
     """One row of the table, in percent: the nine columns, `overall`, `n`, `videos`, `unparsed` and `ci95`.
 
-    `ci95` maps each column and `overall` to [low, high]; with too few videos that is [0, 100]. Raises ValueError when a
-    column has no question.
+    `ci95` maps each column and `overall` to [low, high]; with too few videos that is [0, 100]. `smooth_reward` maps
+    each column to its mean smooth reward, 0..1, and `count_correlation` those of counting to the rank correlation of
+    replies and truth. Raises ValueError when a column has no question.
     """
     scores = _sum_by_video(scored)
     means = _means_by_column(scores)
     intervals = bootstrap_intervals(scores, num_resamples=bootstrap_samples, seed=seed, value_range=(0.0, 100.0))
     low, high = map(_by_column, intervals)
+    columns = {name: [item for item in scored if (item.task, item.variant) == kind] for name, kind in COLUMNS.items()}
+    counting = [name for name, (task, _) in COLUMNS.items() if task == "counting"]
     return {
         **means,
         "n": len(scored),
         "videos": scores.num_videos,
         "unparsed": sum(not item.parsed for item in scored),
         "ci95": {name: [low[name], high[name]] for name in means},
+        "smooth_reward": {name: round(mean_smooth_reward(items), 4) for name, items in columns.items()},
+        "count_correlation": {name: round(count_correlation(columns[name]), 4) for name in counting},
     }
 
 

@@ -84,7 +84,7 @@ def read_json(path: Path, keys: Sequence[str], stage: str) -> Json:
 
 
 def _check_rows(results: Json, path: Path) -> None:
-    required = {*COLUMNS, "overall", "n", "videos", "unparsed", "ci95"}
+    required = {*COLUMNS, "overall", "n", "videos", "unparsed", "ci95", "count_correlation"}
     for name in ROWS:
         row = results["rows"].get(name)
         if not isinstance(row, dict) or not required <= row.keys():

@@ -42,7 +42,10 @@ def render_page(title: str, inputs: ReportInputs, sheets: Sequence[ContactSheet 
         row_labels=text.ROW_LABELS,
         columns=["overall", *COLUMNS],
         verdict=text.verdict(inputs.results),
-        remarks=[describe(inputs.results) for describe in (text.against_blind, text.columns_moved, text.unparsed)],
+        remarks=[
+            describe(inputs.results)
+            for describe in (text.against_blind, text.columns_moved, text.count_correlations, text.unparsed)
+        ],
         caution=text.caution(inputs.results),
         too_few=text.too_few(inputs.results),
         videos=video_statistics(inputs.videos),
@@ -52,6 +55,7 @@ def render_page(title: str, inputs: ReportInputs, sheets: Sequence[ContactSheet 
         gate=inputs.gate,
         training=text.training_sentences(inputs.curves),
         training_warnings=inputs.curves.get("warnings", []),
+        collapsed=text.collapsed_columns(inputs.scored["after"]),
         curves_chart=_curves_chart("Loss and reward", charts.REWARD_PANELS, inputs.curves),
         replies_chart=_curves_chart("How the replies changed", charts.REPLY_PANELS, inputs.curves),
         warning_signs=charts.warning_signs(charts.REPLY_PANELS, inputs.curves),

@@ -4,8 +4,10 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from videossr.evaluation.habits import collapsed_reply
 from videossr.evaluation.intervals import MIN_VIDEOS
-from videossr.evaluation.viubench import BLIND_ROWS
+from videossr.evaluation.viubench import BLIND_ROWS, COLUMNS
+from videossr.records import ScoredReply
 
 FEW_VIDEOS = 20  # with fewer, percentile intervals are noticeably too narrow
 
@@ -130,6 +132,29 @@ def unparsed(results: Mapping[str, Any]) -> str:
         f"Replies that could not be parsed: {before['unparsed']} of {before['n']} before training, "
         f"{after['unparsed']} of {after['n']} after. They score 0 and count in every mean."
     )
+
+
+def count_correlations(results: Mapping[str, Any]) -> str:
+    """One sentence: how far the counts that the trained policy replies follow the true ones."""
+    values = results["rows"]["after"]["count_correlation"]
+    parts = [f"{value:+.2f} in {LABELS[name]}".replace("-", "\N{MINUS SIGN}") for name, value in values.items()]
+    return f"The rank correlation of the counts replied after training and the true counts is {join_names(parts)}."
+
+
+def collapsed_columns(scored: Sequence[ScoredReply]) -> list[str]:
+    """One warning for each column of VIUBench in which nearly all replies are one text."""
+    sentences = []
+    for name, (task, variant) in COLUMNS.items():
+        items = [item for item in scored if (item.task, item.variant) == (task, variant)]
+        collapsed = collapsed_reply(items) if items else None
+        if collapsed is not None:
+            reply, share = collapsed
+            sentences.append(
+                f"{LABELS[name]}: {percent(100 * share)} of the replies after training are '{reply}', whatever the "
+                "video shows. The policy has learned the constant that pays best: set train.reward_by_task to metric "
+                "or strict for this task, or make it easier to see"
+            )
+    return sentences
 
 
 def training_sentences(curves: Mapping[str, Any]) -> list[str]:
