@@ -1,6 +1,5 @@
 """Stage evaluate: VIUBench of the policy before and after training, of the latter without the video, and of guesses."""
 
-import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -15,7 +14,7 @@ from videossr.models.checkpoint import answer_settings, load_policy, resolve_che
 from videossr.models.policy import BlindPolicy
 from videossr.pretext import PretextTask
 from videossr.records import Sample, ScoredReply
-from videossr.storage.atomic import atomic_file
+from videossr.storage.atomic import copy_file
 from videossr.storage.fingerprint import folder_fingerprint
 from videossr.tracking import stage_run
 from videossr.workspace import project_root
@@ -40,7 +39,7 @@ def main() -> None:
         rows = {name: viubench.summarise(scored[name], **bootstrap) for name in viubench.ROWS}
         gain_row = viubench.gain(scored["before"], scored["after"], **bootstrap)
         for name in scored:
-            copy_to_output(WORK / f"{name}.jsonl", REPLIES / f"{name}.jsonl")
+            copy_file(WORK / f"{name}.jsonl", REPLIES / f"{name}.jsonl")
         viubench.write_results(RESULTS, rows, gain_row, answer_settings())
         for name, row in rows.items():
             run.log_metrics({f"{name}/{column}": row[column] for column in [*viubench.COLUMNS, "overall"]})
@@ -55,15 +54,6 @@ def _evaluate_blind(
     policy = BlindPolicy(load_policy(resolve_checkpoint(folder)))
     policy_id = f"blind {folder_fingerprint(folder)}"
     return evaluate(policy, samples, store, tasks, WORK / "blind.jsonl", batch_size=batch_size, policy_id=policy_id)
-
-
-def copy_to_output(source: Path, target: Path) -> None:
-    """Replace `target` by a new file with the bytes of `source`.
-
-    The old file is not overwritten: it may be a link into DVC's cache.
-    """
-    with atomic_file(target) as temporary:
-        shutil.copyfile(source, temporary)
 
 
 def evaluate_on_viubench(folder: Path, name: str) -> list[ScoredReply]:

@@ -92,7 +92,7 @@ def is_module_or_name(dotted: str) -> bool:
 
 def named_parameters(text: str) -> set[str]:
     """Parameters of a run in a text: `ingest.source`, `train.grpo`, `grpo.refill_rounds`."""
-    sections = "ingest|frames|pretext|validate|train|evaluate|report|grpo"
+    sections = "ingest|frames|pretext|validate|train|evaluate|downstream|report|grpo"
     return set(re.findall(rf"`((?:{sections})(?:\.[a-z_]+)+)[`:]", text))
 
 

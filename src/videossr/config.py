@@ -13,7 +13,7 @@ from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
 from videossr.errors import ConfigError
 
-SECTIONS = ("ingest", "frames", "pretext", "validate", "train", "evaluate", "report")
+SECTIONS = ("ingest", "frames", "pretext", "validate", "train", "evaluate", "downstream", "report")
 
 T = TypeVar("T")
 

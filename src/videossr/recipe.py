@@ -7,6 +7,7 @@ from pathlib import Path
 from videossr import config
 from videossr.dataset.params import VIUBENCH, PretextParams
 from videossr.errors import ConfigError
+from videossr.evaluation.downstream.params import DownstreamParams
 from videossr.evaluation.runner import EvaluateParams
 from videossr.frames.sampling import FramesParams
 from videossr.gates import ValidateParams
@@ -23,7 +24,7 @@ _MAX_SEED = 2**32 - 1  # NumPy's global generator takes no more
 
 @dataclass(frozen=True)
 class Recipe:
-    """The seven sections of a params file.
+    """The eight sections of a params file.
 
     Raises ConfigError when a rule between sections is broken.
     """
@@ -34,6 +35,7 @@ class Recipe:
     validate: ValidateParams
     train: TrainParams
     evaluate: EvaluateParams
+    downstream: DownstreamParams
     report: ReportParams
 
     def __post_init__(self) -> None:

@@ -13,7 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from videossr import config
-from videossr.errors import ConfigError, PolicyError
+from videossr.errors import BenchmarkError, ConfigError, PolicyError
+from videossr.evaluation.benchmarks import BENCHMARKS
+from videossr.evaluation.downstream.params import DownstreamParams
 from videossr.ingest.remote import is_url, require_reachable
 from videossr.ingest.sources import require_usable_source
 from videossr.recipe import Recipe
@@ -43,15 +45,29 @@ def require_source(recipe: Recipe, project: Path, made_videos_dir: Path) -> None
 
 
 def require_files_and_libraries(recipe: Recipe, project: Path) -> None:
-    """Raise PolicyError or ConfigError, with the first fault, where training would stop for want of a file or library.
+    """Raise a VideoSSRError, with the first fault, where a stage would stop for want of a file or library.
 
     A model of a hub that is not on this machine is no fault, because the train stage downloads it, except with
     HF_HUB_OFFLINE.
     """
+    _require_benchmarks(recipe.downstream, project)
     train = recipe.train
     _require_accelerate_file(train, project)
     _require_optimizer_library(train)
     _require_lora_targets(train, _policy_config(train, project))
+
+
+def _require_benchmarks(downstream: DownstreamParams, project: Path) -> None:
+    """Raise BenchmarkError where a benchmark has no folder of annotations; what is in it, `load` checks."""
+    for key in () if downstream.is_made else downstream.benchmarks:
+        annotations, videos = downstream.folders(key, project)
+        for what, folder in (("annotations", annotations), ("videos", videos)):
+            if not (project / folder).is_dir():
+                raise BenchmarkError(
+                    f"downstream.{what} must hold a folder for each benchmark, there is no {folder}: "
+                    f"{BENCHMARKS[key].obtain} (`videossr benchmarks` lists what is here), or leave {key} out of "
+                    "downstream.benchmarks"
+                )
 
 
 def _require_accelerate_file(train: TrainParams, project: Path) -> None:

@@ -19,7 +19,7 @@ from videossr.evaluation.runner import (
     score_reply,
     write_scored_replies,
 )
-from videossr.models.policy import BlindPolicy, Prompt, ScriptedPolicy
+from videossr.models.policy import BlindPolicy, BriefPolicy, Prompt, ScriptedPolicy
 from videossr.pretext import TASKS, Counting, Grounding, Jigsaw, PretextTask
 from videossr.records import FrameTimes, Sample
 from videossr.storage.fingerprint import folder_fingerprint
@@ -245,3 +245,12 @@ def test_the_blind_policy_gets_the_same_question_and_times_and_no_pixel_of_the_v
         for clip, grey in zip(seen.clips, blind.clips, strict=True):
             assert grey.frames.shape == clip.frames.shape and (grey.times == clip.times).all()
             assert len(np.unique(grey.frames)) == 1 < len(np.unique(clip.frames))
+
+
+def test_a_brief_policy_leaves_a_prompt_no_more_tokens_than_its_limit() -> None:
+    asked = ReplayPolicy(["?"] * 3)
+    prompts = [Prompt("?", (), reply_tokens=limit) for limit in (None, 4, 128)]
+    policy = BriefPolicy(asked, 12)
+    assert policy.respond(prompts) == ["?"] * 3
+    assert [prompt.reply_tokens for prompt in asked.batches[0]] == [12, 4, 12]
+    assert policy.settings == {"reply_tokens_at_most": 12}

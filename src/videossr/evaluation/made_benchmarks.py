@@ -24,7 +24,7 @@ COLOURS = {"red": (214, 22, 28), "yellow": (250, 226, 30), "blue": (28, 40, 214)
 LETTERS = "ABCD"
 
 _FIRST_NUMBER = 1_000_000  # of a video: training videos of the same seed have smaller ones
-_SCENES = SyntheticParams(num_videos=8, min_seconds=6.0, max_seconds=8.0)
+_SCENES = SyntheticParams(num_videos=6, min_seconds=6.0, max_seconds=8.0)
 
 
 @dataclass(frozen=True)

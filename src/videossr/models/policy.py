@@ -85,6 +85,25 @@ def _grey(clip: Clip) -> Clip:
 
 
 @dataclass(frozen=True)
+class BriefPolicy:
+    """`policy` with replies of at most `reply_tokens` tokens, also where a prompt leaves room for more."""
+
+    policy: Policy
+    reply_tokens: int
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Those of the policy, where it has any, and the limit."""
+        return {**getattr(self.policy, "settings", {}), "reply_tokens_at_most": self.reply_tokens}
+
+    def respond(self, prompts: Sequence[Prompt]) -> list[str]:
+        limits = [min(prompt.reply_tokens or self.reply_tokens, self.reply_tokens) for prompt in prompts]
+        return self.policy.respond(
+            [replace(prompt, reply_tokens=limit) for prompt, limit in zip(prompts, limits, strict=True)]
+        )
+
+
+@dataclass(frozen=True)
 class ScriptedPolicy:
     """A policy that replies with `answer(prompt)`: for tests, demonstrations and blind baselines."""
 

@@ -56,6 +56,12 @@ def atomic_folder(path: Path) -> Iterator[Path]:
         temporary.replace(path)
 
 
+def copy_file(source: Path, target: Path) -> None:
+    """Replace `target` by a new file with the bytes of `source`. Raises StoreError where the disk is full."""
+    with atomic_file(target) as temporary:
+        shutil.copyfile(source, temporary)
+
+
 def write_bytes(path: Path, content: bytes) -> None:
     """Write a file whole or not at all. Raises StoreError where the disk is full."""
     with atomic_file(path) as temporary:

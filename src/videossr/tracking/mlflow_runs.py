@@ -75,6 +75,14 @@ def _flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return rows
 
 
+def write_dataset(client: "MlflowClient", run_id: str, name: str, digest: str, source: str) -> None:
+    """Record a data set as input of the run; MLflow stores the first 36 characters of its digest."""
+    from mlflow.entities import Dataset, DatasetInput, InputTag
+
+    dataset = Dataset(name=name, digest=digest[:36], source_type="local", source=json.dumps({"uri": source}))
+    client.log_inputs(run_id, [DatasetInput(dataset, [InputTag("mlflow.data.context", "evaluation")])])
+
+
 def write_points(client: "MlflowClient", run_id: str, points: Sequence[Point]) -> None:
     """Record the metrics of several steps, one write per step."""
     from mlflow.entities import Metric

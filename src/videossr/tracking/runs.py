@@ -19,6 +19,7 @@ from videossr.tracking.mlflow_runs import (
     is_unfinished,
     reopen_run,
     send_pending_run,
+    write_dataset,
     write_params,
     write_points,
 )
@@ -55,6 +56,10 @@ class Run:
         """Copy files or folders to the run."""
         for path in paths:
             self._record(partial(copy_artifact, run_id=self.run_id, path=path, folder=folder))
+
+    def log_dataset(self, name: str, digest: str, source: str) -> None:
+        """Record a data set as input of the run: its name, the hash of its content, and where it comes from."""
+        self._record(partial(write_dataset, run_id=self.run_id, name=name, digest=digest, source=source))
 
     def set_warning(self, kind: str, sentence: str) -> None:
         """Mark the run with a tag `warning.<kind>`."""
