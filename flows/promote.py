@@ -66,6 +66,8 @@ def compare(version: RegisteredVersion) -> tuple[bool, str]:
     present = tracking.champion(project)
     if present == version:
         return False, f"version {version.number} is the champion already"
+    if withdrawn := tracking.withdrawn_because(project, version):
+        return False, f"version {version.number} was withdrawn and stays registered only: {withdrawn}"
     if present is None:
         baseline, name = read_scored_replies(REPLIES / "constant.jsonl"), "the best constant answer"
     else:

@@ -5,10 +5,12 @@ import os
 import shutil
 import subprocess
 import sys
+from functools import partial
 
 import pandas as pd
 import pytest
 from dvc.repo import Repo
+from typer.testing import CliRunner
 
 from flows import promote, runtime
 from tests.support import tiny_policy
@@ -22,6 +24,7 @@ from tests.support.evaluated_project import (
 )
 from tests.support.videos import write_video
 from videossr import tracking
+from videossr.cli import app
 from videossr.errors import PolicyError
 from videossr.storage.atomic import write_text
 
@@ -112,6 +115,38 @@ def test_a_champion_whose_run_mlflow_removed_stays_champion_and_is_compared(eval
     subprocess.run(command, check=True, capture_output=True)
     assert tracking.load_artifact(evaluated, champion, promote.REPLIES_ARTIFACT) is None
     assert "version 1 is the champion already" in promote.promote_if_better()
+
+
+def test_a_champion_is_taken_back_and_not_promoted_again(evaluated):
+    invoke = partial(CliRunner().invoke, app, catch_exceptions=False)
+    write_run(evaluated, "first", 0.6)
+    promote.promote_if_better()
+    write_run(evaluated, "second", 1.0)
+    assert "it is the champion now" in promote.promote_if_better()
+    assert (
+        "version 2 was withdrawn; version 1 is the champion again" in invoke(["rollback", "--reason", "drift"]).output
+    )
+    assert tracking.champion(evaluated).number == 1
+    assert promote.promote_if_better() == "version 2 was withdrawn and stays registered only: drift"
+    assert "version 1 was withdrawn; there is no champion now" in invoke(["rollback", "--reason", "drift"]).output
+    assert tracking.champion(evaluated) is None
+    with pytest.raises(PolicyError, match="no champion to take back"):
+        invoke(["rollback", "--reason", "drift"])
+
+
+def test_the_lineage_of_a_version_names_its_origin_and_the_commands_that_rebuild_it(evaluated):
+    promote.promote_if_better()
+    hashes = tracking.read_lineage(evaluated).data
+    outputs = [
+        CliRunner().invoke(app, ["lineage", name], catch_exceptions=False).output
+        for name in ("models:/videossr@champion", "models:/videossr/1", "1")
+    ]
+    assert len(set(outputs)) == 1 and "git checkout" in outputs[0] and "dvc repro" in outputs[0]
+    assert f"md5 {hashes['models/policy']}  models/policy" in outputs[0]
+    with pytest.raises(PolicyError, match="no version '7'"):
+        tracking.find_version(evaluated, "7")
+    with pytest.raises(PolicyError, match="named models:/videossr@champion"):
+        tracking.find_version(evaluated, "models:/other/1")
 
 
 def test_two_benchmark_videos_promote_nothing_and_show_no_interval(evaluated):

@@ -52,6 +52,32 @@ def serve_champion(
     tracking.serve(project_root(), port)
 
 
+def show_lineage(
+    version: Annotated[str, typer.Argument(help="models:/videossr@champion, or the number of a version")] = "champion",
+) -> None:
+    """Show what a registered version was made from, and the commands that make it again."""
+    from videossr import tracking
+
+    origin = tracking.read_origin(project_root(), tracking.find_version(project_root(), version))
+    print(f"version   {origin.version.number}, registered by MLflow run {origin.version.run_id}")
+    print(f"commit    {origin.commit}")
+    print(f"dvc.lock  sha256 {origin.lock}")
+    for path, md5 in origin.hashes.items():
+        print(printable(f"output    md5 {md5}  {path}"))
+    if origin.commit.endswith("-dirty"):
+        print("the files differed from this commit when it was registered: the commands give the commit's own model")
+    print("again:", " && ".join(origin.rebuild()))
+
+
+def roll_back(reason: Annotated[str, typer.Option(help="why; it is kept with the withdrawn version")]) -> None:
+    """Take the champion back: the one before it answers again, and the withdrawn one is not promoted again."""
+    from videossr import tracking
+
+    withdrawn, present = tracking.withdraw_champion(project_root(), reason)
+    now = f"version {present.number} is the champion again" if present else "there is no champion now"
+    print(f"version {withdrawn.number} was withdrawn; {now}")
+
+
 def show_results() -> None:
     """Show the latest VIUBench results and the registered versions."""
     from videossr import tracking

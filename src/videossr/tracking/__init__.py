@@ -8,6 +8,7 @@ imports it at the top: MLflow runs that file when it loads a registered model, a
 """
 
 from videossr.tracking.database import MLFLOW_NAME, database_uri, mlflow_client
+from videossr.tracking.history import Origin, find_version, read_origin, withdraw_champion, withdrawn_because
 from videossr.tracking.lineage import Lineage, read_lineage
 from videossr.tracking.registry import (
     RegisteredVersion,
@@ -28,16 +29,19 @@ from videossr.tracking.summary import RegistrySummary, registry_summary
 __all__ = [
     "Lineage",
     "MLFLOW_NAME",
+    "Origin",
     "RegisteredVersion",
     "RegistrySummary",
     "Run",
     "champion",
     "checkpoint_folder",
     "database_uri",
+    "find_version",
     "load_artifact",
     "load_champion",
     "mlflow_client",
     "read_lineage",
+    "read_origin",
     "register_policy",
     "registered_checkpoint",
     "registry_summary",
@@ -46,4 +50,6 @@ __all__ = [
     "set_champion",
     "stage_run",
     "versions",
+    "withdraw_champion",
+    "withdrawn_because",
 ]

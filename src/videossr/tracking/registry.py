@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 CHAMPION = "champion"
+CROWNED = "videossr.crowned"  # the tag of a version that is or was champion: why
 _POLICY_TAG = "videossr.policy"
 _SERVING_REQUIREMENTS = ("torch", "torchvision", "transformers", "av", "numpy", "opencv-python-headless")
 
@@ -107,7 +108,7 @@ def set_champion(project: Path, version: RegisteredVersion, reason: str) -> None
     """Move the alias `champion` to a version, and store the reason as a tag of the version."""
     client = mlflow_client(project)
     client.set_registered_model_alias(MLFLOW_NAME, CHAMPION, str(version.number))
-    client.set_model_version_tag(MLFLOW_NAME, str(version.number), "videossr.crowned", reason)
+    client.set_model_version_tag(MLFLOW_NAME, str(version.number), CROWNED, reason)
 
 
 def save_artifact(project: Path, version: RegisteredVersion, files: Sequence[Path], folder: str) -> None:
