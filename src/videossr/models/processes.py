@@ -17,9 +17,11 @@ def shared_work() -> Iterator[tuple[int, int]]:
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         yield 0, 1
         return
+    import torch
     from accelerate import PartialState
 
-    state = PartialState(timeout=_LONGEST_WAIT)
+    # Without a GPU it must be told so, or it takes each process for the only one.
+    state = PartialState(cpu=not torch.cuda.is_available(), timeout=_LONGEST_WAIT)
     yield state.process_index, state.num_processes
     state.wait_for_everyone()
     state.destroy_process_group()

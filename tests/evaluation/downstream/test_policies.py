@@ -127,7 +127,7 @@ def test_a_folder_of_another_benchmark_is_one_sentence(checkpoint, made, tmp_pat
 
 @pytest.mark.slow
 def test_two_processes_of_accelerate_share_the_questions(checkpoint, made, tmp_path):
-    launch = ["accelerate.commands.launch", "--cpu", "--num_processes", "2", "--num_machines", "1", "-m"]
+    launch = ["accelerate.commands.launch", "--multi_gpu", "--num_processes", "2", "--num_machines", "1", "-m"]
     options = ["--frames", "4", "--batch-size", "2", "--limit", "12"]
     run = [sys.executable, "-m", *launch, "videossr.cli", *command(checkpoint, made, tmp_path / "two", *options)]
     paths = {"PYTHONPATH": f"{ROOT / 'src'}:{ROOT}", "DVC_ROOT": str(tmp_path)}
