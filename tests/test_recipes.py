@@ -93,7 +93,7 @@ def test_a_run_has_as_many_processes_as_its_accelerate_file(path):
 
 def test_the_parameters_shown_in_the_training_docs_are_valid():
     blocks = re.findall(r"```yaml\n(.*?)```", (ROOT / "docs/training.md").read_text(), re.DOTALL)
-    assert len(blocks) == 3
+    assert len(blocks) == 4
     for block in blocks:
         params = config.build(TrainParams, yaml.safe_load(block), "train")
         for task, levels in params.curriculum.levels.items() if params.curriculum else ():
