@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import pytest
 
-from tests.support import tiny_policy, tiny_training
+from tests.support import ROOT, tiny_policy, tiny_training
 from tests.support.tiny_training import same_weights
 from videossr.errors import ConfigError, PolicyError, TrainingError
 from videossr.models.checkpoint import load_model, load_policy, resolve_checkpoint
@@ -95,6 +95,47 @@ def test_a_run_that_ran_out_of_memory_continues_with_smaller_passes(trained, tmp
     assert log.read_text().splitlines()[: len(before)] == before, "no step before the checkpoint is trained again"
     assert len(list((tmp_path / "work").glob("*/grpo"))) == 1
     assert same_weights(trained[0] / "policy", tmp_path / "policy", tolerance=2e-3)
+
+
+def test_a_run_that_is_made_longer_continues_and_ends_as_if_it_had_been_that_long(trained, tmp_path):
+    start = trained[0] / "start"
+    whole = run(tmp_path / "whole", replace(PARAMS, policy=str(start)))
+    run(tmp_path / "longer", replace(PARAMS, policy=str(start), grpo=replace(GRPO, steps=2)))
+    (log,) = (tmp_path / "longer" / "work").glob("*/grpo.jsonl")
+    before = log.read_text().splitlines()
+    longer = run(tmp_path / "longer", replace(PARAMS, policy=str(start)))
+    assert log.read_text().splitlines()[:2] == before, "no step of the shorter run is trained again"
+    assert longer.grpo == whole.grpo and len(longer.grpo) == 4
+    assert same_weights(tmp_path / "whole" / "policy", tmp_path / "longer" / "policy")
+    shorter = run(tmp_path / "longer", replace(PARAMS, policy=str(start), grpo=replace(GRPO, steps=3)))
+    assert shorter.grpo == whole.grpo[:3]
+    assert len(list((tmp_path / "longer" / "work").glob("*/grpo/checkpoint-4"))) == 1, "the longer run stays"
+
+
+def test_a_run_keeps_its_key_where_its_steps_are_the_same():
+    def key(**changes):
+        grpo = replace(GRPO, **{name: changes.pop(name) for name in ("steps", "lr_schedule") if name in changes})
+        return run_key(replace(PARAMS, grpo=grpo, **changes), tiny_training.COUNTING)
+
+    assert key() == key(steps=9) == key(processes=2) == key(shared_prefix="off") == key(shared_prefix="verify")
+    assert key(lr_schedule="linear") != key(lr_schedule="linear", steps=9), "its rate falls over all steps"
+    sharded = str(ROOT / "recipes/accelerate/fsdp2-8-gpus.yaml")
+    assert key(accelerate=sharded) == key(accelerate=sharded, processes=2)
+    assert key(accelerate=sharded) != key(), "checkpoints of sharded weights are of another form"
+
+
+def test_a_schedule_over_all_steps_says_that_another_length_is_another_run(trained, tmp_path, caplog):
+    caplog.set_level("INFO", logger="videossr")
+    start = str(trained[0] / "start")
+    run(tmp_path, replace(PARAMS, policy=start, grpo=replace(GRPO, steps=1, lr_schedule="cosine")))
+    assert "with lr_schedule 'cosine' every step depends on grpo.steps" in caplog.text
+
+
+def test_a_checkpoint_between_two_rollouts_alone_is_continued_from(tmp_path):
+    for step in (2, 3):
+        (tmp_path / f"checkpoint-{step}").mkdir()
+        (tmp_path / f"checkpoint-{step}" / "WHOLE").write_text("this run")
+    assert last_whole_checkpoint(tmp_path, "this run", before=9, every=2) == str(tmp_path / "checkpoint-2")
 
 
 def test_a_run_with_other_grpo_parameters_reuses_the_warm_start(trained, tmp_path):

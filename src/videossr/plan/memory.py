@@ -6,13 +6,10 @@ included.
 """
 
 from dataclasses import dataclass
-from pathlib import Path
 
-import yaml
-
-from videossr.errors import ConfigError
 from videossr.plan.architecture import Architecture, TextSizes, VisionSizes
 from videossr.plan.costs import PromptSize
+from videossr.train.launch import is_sharded
 from videossr.train.params import TrainParams
 
 BF16, FP32 = 2, 4  # bytes per value
@@ -206,16 +203,6 @@ def _pass_memory(
 def has_shared_prefix(train: TrainParams) -> bool:
     """Whether the run computes a prompt once for all completions of its group."""
     return train.shared_prefix != "off"
-
-
-def is_sharded(train: TrainParams) -> bool:
-    """Whether the run's accelerate file shards the model with FSDP. Raises ConfigError when the file is missing."""
-    if train.accelerate is None:
-        return False
-    path = Path(train.accelerate)
-    if not path.is_file():
-        raise ConfigError(f"train.accelerate must be a file that accelerate reads, there is none at {path}")
-    return yaml.safe_load(path.read_text(encoding="utf-8"))["distributed_type"] == "FSDP"
 
 
 def prompts_per_rollout(train: TrainParams) -> int:

@@ -34,14 +34,25 @@ def remove_incomplete(folder: Path) -> None:
         shutil.rmtree(checkpoint)
 
 
-def last_whole_checkpoint(folder: Path, key: str, before: int) -> str | None:
-    """The newest whole checkpoint of a step before `before`; None where there is none.
+def run_folder(work: Path, key: str, steps: int) -> Path:
+    """The folder of the run `key` in `work`. Where it has gone beyond `steps` already, a run of `steps` has its own.
 
-    A resumed run always trains at least one step, so the checkpoint of the last step is of no use. Raises TrainingError
-    where the checkpoint belongs to another run: another model, other parameters or other samples.
+    So a shorter run starts from step 0, and the checkpoints of the longer one stay.
+    """
+    marks = (work / key / "grpo").glob(f"checkpoint-*/{WholeCheckpoints.MARK}")
+    has_gone_beyond = any(_step(mark.parent) > steps for mark in marks)
+    return work / (f"{key}-{steps}" if has_gone_beyond else key)
+
+
+def last_whole_checkpoint(folder: Path, key: str, before: int, every: int = 1) -> str | None:
+    """The newest whole checkpoint of a step before `before` that is a multiple of `every`; None where there is none.
+
+    A resumed run always trains at least one step, so the checkpoint of the last step is of no use; a rollout that
+    serves `every` steps is in no checkpoint. Raises TrainingError where the checkpoint belongs to another run: another
+    model, other parameters or other samples.
     """
     marked = [path.parent for path in folder.glob(f"checkpoint-*/{WholeCheckpoints.MARK}")]
-    whole = sorted((path for path in marked if _step(path) < before), key=_step)
+    whole = sorted((path for path in marked if _step(path) < before and _step(path) % every == 0), key=_step)
     if not whole:
         return None
     if (whole[-1] / WholeCheckpoints.MARK).read_text(encoding="utf-8") != key:

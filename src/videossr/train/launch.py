@@ -12,12 +12,23 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import torch
+import yaml
 
 from videossr.errors import ConfigError, TrainingError
 from videossr.train.params import TrainParams
 
 # Environment variables of a run over several machines.
 MACHINE_RANK, MAIN_ADDRESS = "VIDEOSSR_MACHINE_RANK", "VIDEOSSR_MAIN_ADDRESS"
+
+
+def is_sharded(train: TrainParams) -> bool:
+    """Whether the run's accelerate file shards the model with FSDP. Raises ConfigError when the file is missing."""
+    if train.accelerate is None:
+        return False
+    path = Path(train.accelerate)
+    if not path.is_file():
+        raise ConfigError(f"train.accelerate must be a file that accelerate reads, there is none at {path}")
+    return yaml.safe_load(path.read_text(encoding="utf-8"))["distributed_type"] == "FSDP"
 
 
 def must_relaunch(params: TrainParams, environment: Mapping[str, str]) -> bool:

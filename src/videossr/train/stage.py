@@ -28,13 +28,13 @@ from videossr.pretext import TASKS, PretextTask
 from videossr.records import FrameTimes, Sample
 from videossr.storage.atomic import atomic_folder, write_json
 from videossr.train.build_trainer import build_trainer
-from videossr.train.checkpoints import last_whole_checkpoint, publish, remove_incomplete
+from videossr.train.checkpoints import last_whole_checkpoint, publish, remove_incomplete, run_folder
 from videossr.train.curriculum import Curriculum
 from videossr.train.faults import explain_out_of_memory
 from videossr.train.params import TINY_RANDOM, TrainParams
 from videossr.train.progress import RunLog
 from videossr.train.prompt_builder import PromptBuilder
-from videossr.train.run_keys import run_key, start_key
+from videossr.train.run_keys import depends_on_length, run_key, start_key
 from videossr.train.stalls import describe, find_stalls
 from videossr.train.warmup import warm_up
 from videossr.train.warmup_batches import WarmupBatches
@@ -85,7 +85,7 @@ def train(
     _require_enough(samples, params.grpo.prompts_per_step)
     processes = _require_processes(params)
     key = run_key(params, samples)
-    work, start_work = work_dir / key, work_dir / start_key(params, samples)
+    work, start_work = run_folder(work_dir, key, params.grpo.steps), work_dir / start_key(params, samples)
 
     def render(sample: Sample) -> Prompt:
         return render_prompt(sample, TASKS[sample.task](), store)
@@ -100,9 +100,16 @@ def train(
     nats = trainer.check_vision_sensitivity(samples[:VISION_CHECK_SAMPLES])
     if trainer.is_world_process_zero():
         log.info("the loss depends on the video: other pixels move its log-probabilities by up to %.2g nats", nats)
-    trainer.train(resume_from_checkpoint=last_whole_checkpoint(work / "grpo", key, before=params.grpo.steps))
+        if depends_on_length(params):
+            log.info(
+                "with lr_schedule '%s' every step depends on grpo.steps: a run with other steps starts at step 0",
+                params.grpo.lr_schedule,
+            )
+    checkpoint = last_whole_checkpoint(work / "grpo", key, params.grpo.steps, params.grpo.updates_per_rollout)
+    trainer.train(resume_from_checkpoint=checkpoint)
     _save_trained(trainer, params, policy, work / "policy")
-    grpo_curve, skipped = RunLog(work / "grpo.jsonl").read(), trainer.prompt_builder.skipped
+    grpo_curve = [row for row in RunLog(work / "grpo.jsonl").read() if row["step"] <= params.grpo.steps]
+    skipped = trainer.prompt_builder.skipped
     stalls = find_stalls(grpo_curve, params.grpo.steps)
     warnings = [describe(stall, grpo_curve, params.grpo.max_completion_tokens) for stall in stalls]
     report = TrainReport(warmup_curve, grpo_curve, nats, skipped, warnings, work)
