@@ -107,7 +107,9 @@ from tests.support import tiny_policy, tiny_training
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
 from trl.trainer.utils import add_fused_lm_head
+from videossr.models.backbone import gather_head
 from videossr.models.checkpoint import load_model, load_processor
+from videossr.models.model_inputs import mask_vision_tokens
 from videossr.models.policy import Prompt
 from videossr.models.encode_prompt import encode
 from videossr.models.generation import Decoding, generate_branches
@@ -121,10 +123,16 @@ prompts = [encode(processor, Prompt(s.question, shown)) for s, shown in zip(samp
 groups = [Group(prompt, [torch.arange(7, 10), torch.arange(7, 14)]) for prompt in prompts]
 whole, sharded = (load_model({start!r}, "float32").train() for _ in range(2))
 for model in (whole, sharded):
+    if not {tied}:
+        model.lm_head.weight = torch.nn.Parameter(model.lm_head.weight.detach().clone())
+    mask_vision_tokens(model)
+    gather_head(model)
     add_fused_lm_head(model, outputs=("log_probs", "entropy"))
 for module in sharded.modules():
     if type(module).__name__ in sharded._no_split_modules:
         fully_shard(module, mesh=mesh)
+if not {tied}:  # a shard of its own, as accelerate makes it
+    fully_shard(sharded.lm_head, mesh=mesh, reshard_after_forward=False)
 fully_shard(sharded, mesh=mesh)
 one, other = (shared_logps(model, groups, 0)[0] for model in (whole, sharded))
 torch.testing.assert_close(one, other)
@@ -145,10 +153,11 @@ dist.destroy_process_group()
 
 
 @pytest.mark.slow
-def test_a_sharded_model_gives_the_same_values_gradients_and_completions(tmp_path):
-    """FSDP2 over two processes: every forward pass goes through the wrapped model."""
+@pytest.mark.parametrize("tied", [True, False], ids=["tied head", "head of its own"])
+def test_a_sharded_model_gives_the_same_values_gradients_and_completions(tmp_path, tied):
+    """FSDP2 over two processes: every forward pass goes through the wrapped model; vision tokens are masked."""
     script = tmp_path / "sharded.py"
-    script.write_text(SHARDED.format(path=sys.path, start=str(tiny_training.warm())))
+    script.write_text(SHARDED.format(path=sys.path, start=str(tiny_training.warm()), tied=tied))
     line = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "--standalone", str(script)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     done = subprocess.run(line, env=environment, capture_output=True, text=True, timeout=200)

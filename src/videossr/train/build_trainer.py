@@ -2,6 +2,7 @@
 
 import importlib.util
 import logging
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from videossr.records import Sample
 from videossr.train.checkpoints import WholeCheckpoints
 from videossr.train.curriculum import Curriculum
 from videossr.train.grpo import VideoGRPOTrainer
+from videossr.train.launch import shard_on_cpus_too
 from videossr.train.params import BITSANDBYTES, GrpoParams, LoraParams, TrainParams
 from videossr.train.progress import Progress, RunLog
 from videossr.train.prompt_builder import PromptBuilder
@@ -51,10 +53,12 @@ def build_trainer(
     if params.freeze_vision:
         backbone(model).visual.requires_grad_(False)
     processor = load_processor(policy)
+    args = _trl_config(params, work, model)
+    shard_on_cpus_too(args.distributed_state, os.environ)
     trainer = VideoGRPOTrainer(
         model=model,
         reward_funcs=reward_function(params.grpo.group_size),
-        args=_trl_config(params, work, model),
+        args=args,
         train_dataset=Dataset.from_list([{"prompt": sample.sample_id} for sample in samples]),
         processing_class=processor,
         peft_config=_lora_config(model, params.lora),

@@ -28,7 +28,7 @@ from trl.models.utils import unwrap_model_for_generation
 
 from videossr.errors import TrainingError
 from videossr.models.attention import unshareable_layer, use_branched_attention
-from videossr.models.backbone import backbone, unwrap
+from videossr.models.backbone import backbone, gather_head, unwrap
 from videossr.models.encode_prompt import EncodedPrompt
 from videossr.models.generation import Completion, Decoding, generate_branches, generate_rows, truncate_at_end
 from videossr.models.model_inputs import encode_vision, mask_vision_tokens, vision_token_ids, with_positions
@@ -114,8 +114,8 @@ class VideoGRPOTrainer(GRPOTrainer):
         for model in (self.model, self.ref_model):
             if model is not None:
                 use_branched_attention(model)
-                if not self.is_fsdp_enabled:  # TRL's fused head gathers a bias as a shard, which this one is not
-                    mask_vision_tokens(model)
+                mask_vision_tokens(model)
+                gather_head(model)
         self.prompt_builder = prompt_builder
         self.task_scale = TaskScale() if grpo.running_task_scale else None
         self._scorer = scorer

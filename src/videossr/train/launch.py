@@ -13,6 +13,7 @@ from pathlib import Path
 
 import torch
 import yaml
+from accelerate import DistributedType, PartialState
 
 from videossr.errors import ConfigError, TrainingError
 from videossr.train.params import TrainParams
@@ -76,3 +77,13 @@ def process_environment() -> dict[str, str]:
     # Without it every process warns that it searches for unused parameters, also in the one step that has them all.
     quiet = {"TORCH_CPP_LOG_LEVEL": "ERROR"}
     return quiet if torch.cuda.is_available() else {**quiet, "ACCELERATE_USE_CPU": "true"}
+
+
+def shard_on_cpus_too(state: PartialState, environment: Mapping[str, str]) -> None:
+    """Make accelerate shard the model on CPUs where its configuration asks for FSDP.
+
+    It shards over processes of GPUs alone; over processes of CPUs it would hold a whole copy in each, without a word.
+    Call it after the processes have met and before the trainer is made.
+    """
+    if environment.get("ACCELERATE_USE_FSDP") == "true" and state.distributed_type is DistributedType.MULTI_CPU:
+        state.distributed_type = DistributedType.MULTI_GPU
