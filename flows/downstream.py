@@ -11,7 +11,9 @@ from typing import Any
 from flows.runtime import params_of, run_stage, section
 from videossr.evaluation.benchmarks import Items, load
 from videossr.evaluation.benchmarks.local_copy import find_benchmark_videos
+from videossr.evaluation.benchmarks.scoring import Replies
 from videossr.evaluation.downstream import Answers, ReplyStore, answer_items, read_answers
+from videossr.evaluation.downstream.comparison import compare
 from videossr.evaluation.downstream.guesses import guess_answers, write_guesses
 from videossr.evaluation.downstream.params import DownstreamParams
 from videossr.evaluation.downstream.results import summarise
@@ -39,12 +41,14 @@ def main() -> None:
             annotations, _ = params.folders(key, MADE)
             run.log_dataset(items.benchmark.title, items.digest, str(annotations))
         rows: dict[str, dict[str, Any]] = {}
+        given: dict[str, dict[str, Replies]] = {}
+        options = {"num_resamples": params.bootstrap_samples, "seed": params.seed}
         with atomic_folder(REPLIES) as replies:
             for name in params.policies:
-                rows[name] = {}
+                rows[name], given[name] = {}, {}
                 for key, answers in _answer(name, benchmarks, params):
                     items = benchmarks[key].first(params.limit)
-                    options = {"num_resamples": params.bootstrap_samples, "seed": params.seed}
+                    given[name][key] = answers.for_scoring
                     rows[name][key] = summarise(items, answers.for_scoring, **options)
                     copy_file(answers.path, replies / name / f"{key}.jsonl")
         results = {
@@ -57,6 +61,13 @@ def main() -> None:
             "reply_tokens": params.reply_tokens,
             "answers": answer_settings(),
             "rows": rows,
+            "gains": {
+                key: compare(
+                    items.first(params.limit), given["before"][key], given["after"][key], **options
+                ).as_record()
+                for key, items in benchmarks.items()
+                if {"before", "after"} <= given.keys()
+            },
         }
         write_json(RESULTS, results)
         _log(run, rows)

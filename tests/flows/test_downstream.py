@@ -40,6 +40,9 @@ def results(project: Path) -> dict[str, Any]:
 def test_every_row_has_every_benchmark_with_all_its_questions(project: Path):
     found = results(project)
     assert found["made"] and list(found["rows"]) == ROWS
+    assert list(found["gains"]) == KEYS
+    for gain in found["gains"].values():
+        assert gain["differences"][gain["metric"]]["mean"] == 0  # the checkpoint before and after is the same
     for row in found["rows"].values():
         assert list(row) == KEYS
         for record in row.values():

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tests.report.test_benchmark_tables import run
 from tests.support.ingesting import ingest_source
 from videossr.clip import Clip
 from videossr.dataset.build import build_train, build_viubench
@@ -65,6 +66,9 @@ GATE: dict[str, Any] = {
 }
 
 
+DOWNSTREAM: dict[str, Any] = {**dict(zip(("rows", "gains"), run(), strict=True)), "made": True, "frames": 12}
+
+
 def scored(samples: Sequence[Sample], right: float, seed: int) -> list[ScoredReply]:
     """Scored replies: right with probability `right`, else a text that the page must escape."""
     rng = np.random.default_rng(seed)
@@ -108,6 +112,7 @@ def inputs() -> ReportInputs:
         curves=CURVES,
         results=results(by_name),
         scored=by_name,
+        downstream=DOWNSTREAM,
     )
 
 
@@ -294,7 +299,7 @@ def test_results_on_five_videos_claim_nothing(inputs: ReportInputs) -> None:
     assert "cannot be distinguished from chance" in text.verdict(of_five)
     assert "cannot be distinguished from chance" in text.columns_moved(of_five)
     html = render_page("t", replace(inputs, results=of_five), [])
-    assert "too few videos" in html and "0.0–100.0" not in html
+    assert "too few videos" in html and not re.search(r"(?<!\d)0\.0–100\.0", html)
 
 
 def test_a_policy_no_better_than_a_constant_is_not_said_to_use_the_video(inputs: ReportInputs) -> None:
@@ -419,7 +424,12 @@ def project(inputs: ReportInputs, tmp_path_factory: pytest.TempPathFactory) -> P
     write_samples(root / "data" / "samples" / "viubench.parquet", inputs.bench)
     for name, items in inputs.scored.items():
         write_scored_replies(root / "reports" / "evaluate" / f"{name}.jsonl", items, {"policy": name})
-    for name, content in (("viubench", inputs.results), ("train", CURVES), ("gate", GATE)):
+    for name, content in (
+        ("viubench", inputs.results),
+        ("train", CURVES),
+        ("gate", GATE),
+        ("downstream", DOWNSTREAM),
+    ):
         (root / "reports" / f"{name}.json").write_text(json.dumps(content))
     return root
 
@@ -430,6 +440,16 @@ def test_the_inputs_are_read_from_the_outputs_of_the_stages(project: Path, input
     assert [item.path for item in loaded.rejected] == ["a.mp4"]
     assert list(loaded.bench) == list(inputs.bench) and loaded.scored == inputs.scored
     assert (loaded.gate, loaded.curves, loaded.results) == (GATE, CURVES, inputs.results)
+    assert loaded.downstream == DOWNSTREAM
+
+
+def test_the_tables_of_other_benchmarks_are_shown_and_made_questions_are_marked(
+    inputs: ReportInputs, page: str
+) -> None:
+    assert 'id="benchmarks"' in page and "Made questions." in page
+    assert page.count('<i class="tag">published</i>') == 4 * 6  # four rows in each of the six tables
+    none = replace(inputs, downstream={**DOWNSTREAM, "rows": {"after": {}}, "gains": {}})
+    assert 'href="#benchmarks"' not in render_page("t", none, [])
 
 
 @pytest.fixture
@@ -451,12 +471,15 @@ DAMAGE = [
     ("viubench.json", '{"columns": []}'),
     ("viubench.json", '{"columns": [], "rows": {"random": {}}, "gain": {}}'),
     ("gate.json", "{}"),
+    ("downstream.json", '{"rows": {}}'),
 ]
 
 
 @pytest.mark.parametrize("damaged", DAMAGE, indirect=True)
 def test_the_error_of_a_missing_or_malformed_file_names_it_and_the_stage_to_run(project: Path, damaged: str) -> None:
-    with pytest.raises(VideoSSRError, match=rf"{re.escape(damaged)}.*run `dvc repro (train|evaluate|validate)"):
+    with pytest.raises(
+        VideoSSRError, match=rf"{re.escape(damaged)}.*run `dvc repro (train|evaluate|validate|downstream)"
+    ):
         load_inputs(project)
 
 

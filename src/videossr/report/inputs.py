@@ -23,7 +23,8 @@ Json = dict[str, Any]
 class ReportInputs:
     """The outputs of the stages: records of the data, and the JSON of gate, training and VIUBench.
 
-    `scored` maps a row of VIUBench (`viubench.ROWS`) to its scored replies.
+    `scored` maps a row of VIUBench (`viubench.ROWS`) to its scored replies; `downstream` holds the records of the
+    other benchmarks.
     """
 
     videos: Sequence[Video]
@@ -36,6 +37,7 @@ class ReportInputs:
     curves: Json
     results: Json
     scored: Mapping[str, Sequence[ScoredReply]]
+    downstream: Json
 
     @property
     def bench_videos(self) -> list[FrameTimes]:
@@ -66,6 +68,7 @@ def load_inputs(root: Path) -> ReportInputs:
         curves=curves,
         results=results,
         scored={path.stem: read_scored_replies(path) for path in sorted((reports / "evaluate").glob("*.jsonl"))},
+        downstream=read_json(reports / "downstream.json", ("rows", "gains", "made", "frames"), "downstream"),
     )
 
 

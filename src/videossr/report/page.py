@@ -5,11 +5,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from markupsafe import Markup
+
 from videossr.evaluation.viubench import COLUMNS, paper_table
 from videossr.pages import data_uri, render_template
 from videossr.pretext.perturbations import PERTURBATIONS
 from videossr.records import RejectedFile, Sample, Video
 from videossr.report import charts, text
+from videossr.report.benchmark_tables import tables_section
 from videossr.report.charts import CurvePanel, Draw
 from videossr.report.contact_sheets import ContactSheet, MissingSheet
 from videossr.report.inputs import ReportInputs
@@ -61,9 +64,17 @@ def render_page(title: str, inputs: ReportInputs, sheets: Sequence[ContactSheet 
         warning_signs=charts.warning_signs(charts.REPLY_PANELS, inputs.curves),
         bars_chart=_chart(charts.viubench_bars(inputs.results), "VIUBench scores with 95 % intervals"),
         paper=paper_table(),
+        benchmarks=_benchmarks(inputs.downstream),
         sheets=_by_task(sheets),
         perturbations=PERTURBATIONS,
     )
+
+
+def _benchmarks(downstream: Mapping[str, Any]) -> Markup | None:
+    """The tables of the benchmarks; None where the run has none."""
+    if not any(downstream["rows"].values()):
+        return None
+    return tables_section(downstream["rows"], downstream["gains"], frames=downstream["frames"], made=downstream["made"])
 
 
 def video_statistics(videos: Sequence[Video]) -> dict[str, Any]:
