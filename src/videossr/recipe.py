@@ -15,9 +15,8 @@ from videossr.ingest.params import IngestParams
 from videossr.pretext import PretextTask
 from videossr.records import FrameTimes
 from videossr.report.params import ReportParams
-from videossr.train.curriculum import task_at_level
+from videossr.train.curriculum import task_at_level, tasks_in_phase
 from videossr.train.params import TrainParams
-from videossr.train.warmup_batches import tasks_in_phase
 
 _MAX_SEED = 2**32 - 1  # NumPy's global generator takes no more
 

@@ -16,10 +16,11 @@ import pytest
 import yaml
 from dvc.repo import Repo
 
-from flows import evaluate, preflight, runtime, server, stages
+from flows import preflight, runtime, server, stages
 from tests.support import ROOT
 from videossr.ingest.manifest import write_manifest
 from videossr.records import RejectedFile, Video
+from videossr.storage.atomic import copy_file
 from videossr.storage.quarantine import read_quarantine, write_quarantine
 
 SOURCE = ROOT / "src"
@@ -245,7 +246,7 @@ def test_replies_are_copied_to_a_new_file_and_the_cached_file_behind_the_old_lin
     replies = tmp_path / "reports" / "now.jsonl"
     replies.parent.mkdir()
     replies.hardlink_to(tmp_path / "cached")
-    evaluate.copy_to_output(tmp_path / "now.jsonl", replies)
+    copy_file(tmp_path / "now.jsonl", replies)
     assert replies.read_text() == "of this run"
     assert (tmp_path / "cached").read_text() == "of an earlier run"
     assert [path.name for path in replies.parent.iterdir()] == ["now.jsonl"]

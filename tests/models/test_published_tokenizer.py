@@ -11,6 +11,8 @@ from videossr.models.attention import use_branched_attention
 from videossr.models.checkpoint import MAX_NEW_TOKENS, load_model, load_policy, load_processor
 from videossr.models.encode_prompt import encode, encode_about_same_videos
 from videossr.models.policy import Prompt, render_prompt
+from videossr.plan.architecture import read_architecture
+from videossr.plan.costs import prompt_size
 from videossr.train.prefix import Group, repeated_logps, shared_logps
 
 pytestmark = pytest.mark.slow
@@ -47,6 +49,13 @@ def test_the_time_of_every_pair_of_frames_is_in_the_prompt(folder, encoded):
     text = load_processor(folder).tokenizer.decode(encoded[0].input_ids)
     for first, second in zip(clips[0].times[::2], clips[0].times[1::2], strict=True):
         assert f"<{(first + second) / 2:.1f} seconds>" in text
+
+
+def test_the_plan_estimates_the_tokens_of_a_prompt_within_8_percent(folder, encoded):
+    vision = read_architecture(load_model(folder, "float32"), "published").vision
+    for sample, prompt in zip(SAMPLES, encoded, strict=False):
+        rendered = render_prompt(sample, tiny_policy.TASKS[sample.task], tiny_policy.clips())
+        assert prompt_size(vision, rendered).tokens == pytest.approx(len(prompt), rel=0.08)
 
 
 def test_answers_survive_the_tokenizer_and_fit_the_completions_of_every_recipe():

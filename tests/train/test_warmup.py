@@ -13,11 +13,12 @@ from videossr.models.attention import use_branched_attention
 from videossr.models.checkpoint import load_model, load_processor
 from videossr.models.policy import render_prompt
 from videossr.records import FrameTimes
+from videossr.train.curriculum import tasks_in_phase
 from videossr.train.params import WarmupParams, WarmupPhase
 from videossr.train.prefix import Group, answer_losses, shared_logps
 from videossr.train.prompt_builder import PromptBuilder
 from videossr.train.warmup import rate_factor, warm_up
-from videossr.train.warmup_batches import WarmupBatches, tasks_in_phase
+from videossr.train.warmup_batches import WarmupBatches
 
 SHORT = {"grounding": {"num_frames": 4, "max_length": 2}}
 TEXT = WarmupPhase(

@@ -5,7 +5,6 @@ from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
-from scipy.stats import ConstantInputWarning, spearmanr
 
 from videossr import rewards
 from videossr.records import ScoredReply
@@ -24,6 +23,8 @@ def count_correlation(scored: Sequence[ScoredReply]) -> float:
     `scored` are replies to counting. Replies that do not parse are left out; a shape whose replies are all equal
     counts as 0, because a constant follows nothing.
     """
+    from scipy.stats import ConstantInputWarning, spearmanr  # takes a second to import
+
     pairs = [(rewards.parse_counts(item.reply), rewards.parse_counts(item.answer)) for item in scored]
     both = np.array([(reply, answer) for reply, answer in pairs if reply and answer], dtype=float)
     if len(both) < 2:

@@ -16,7 +16,7 @@ from videossr.errors import ConfigError
 from videossr.pretext import PretextTask
 from videossr.pretext.baselines import blind_floors
 from videossr.records import FrameTimes, Sample
-from videossr.train.params import CurriculumParams, Level
+from videossr.train.params import CurriculumParams, Level, WarmupPhase
 
 _FLOOR_SAMPLES = 200  # samples of a level that its blind floor is measured on
 _MAX_FLOOR = 0.95  # above it, one constant answer solves the level
@@ -127,6 +127,14 @@ def task_at_level(task: PretextTask, level: Level, where: str) -> PretextTask:
     if level.variant is not None and level.variant not in task.variants:
         raise ConfigError(f"{where} has no variant '{level.variant}': accepted are {', '.join(task.variants)}")
     return config.build(type(task), {**dataclasses.asdict(task), **level.settings}, where)  # type: ignore[call-overload]
+
+
+def tasks_in_phase(phase: WarmupPhase, tasks: Mapping[str, PretextTask], where: str) -> dict[str, PretextTask]:
+    """The tasks with the settings of a phase. Raises ConfigError for a field that a task does not have."""
+    return {
+        name: task_at_level(task, Level(dict(phase.settings.get(name, {}))), f"{where}.settings.{name}")
+        for name, task in tasks.items()
+    }
 
 
 class TaskScale:

@@ -14,8 +14,8 @@ from videossr.models.encode_prompt import encode
 from videossr.models.policy import Prompt
 from videossr.pretext import PretextTask
 from videossr.records import VIDEO_MARKER, FrameTimes, Sample
-from videossr.train.curriculum import task_at_level
-from videossr.train.params import Level, WarmupParams, WarmupPhase
+from videossr.train.curriculum import tasks_in_phase
+from videossr.train.params import WarmupParams, WarmupPhase
 from videossr.train.prefix import Group
 from videossr.train.prompt_builder import PromptBuilder
 
@@ -110,11 +110,3 @@ def phase_at(phases: Sequence[WarmupPhase], step: int) -> tuple[int, int]:
             return index, step
         step -= phase.steps
     raise ValueError("the step must be below the number of steps of all phases")
-
-
-def tasks_in_phase(phase: WarmupPhase, tasks: Mapping[str, PretextTask], where: str) -> dict[str, PretextTask]:
-    """The tasks with the settings of a phase. Raises ConfigError for a field that a task does not have."""
-    return {
-        name: task_at_level(task, Level(dict(phase.settings.get(name, {}))), f"{where}.settings.{name}")
-        for name, task in tasks.items()
-    }
