@@ -51,11 +51,11 @@ def test_the_time_of_every_pair_of_frames_is_in_the_prompt(folder, encoded):
         assert f"<{(first + second) / 2:.1f} seconds>" in text
 
 
-def test_the_plan_estimates_the_tokens_of_a_prompt_within_8_percent(folder, encoded):
+def test_the_plan_estimates_the_tokens_of_a_prompt_within_4_percent(folder, encoded):
     vision = read_architecture(load_model(folder, "float32"), "published").vision
     for sample, prompt in zip(SAMPLES, encoded, strict=False):
         rendered = render_prompt(sample, tiny_policy.TASKS[sample.task], tiny_policy.clips())
-        assert prompt_size(vision, rendered).tokens == pytest.approx(len(prompt), rel=0.08)
+        assert prompt_size(vision, rendered).tokens == pytest.approx(len(prompt), rel=0.04)
 
 
 def test_answers_survive_the_tokenizer_and_fit_the_completions_of_every_recipe():
@@ -66,8 +66,9 @@ def test_answers_survive_the_tokenizer_and_fit_the_completions_of_every_recipe()
         assert tokenizer.decode(ids) == text
         longest = max(longest, len(ids) + 1)  # and the end token
     assert longest <= MAX_NEW_TOKENS
-    recipes = [config.load(path) for path in (ROOT / "recipes").glob("*.yaml")]
-    assert recipes and all(recipe["train"]["grpo"]["max_completion_tokens"] >= longest for recipe in recipes)
+    recipes = [config.load(path)["train"] for path in (ROOT / "recipes").glob("*.yaml")]
+    published = [train["grpo"] for train in recipes if train["policy"] != "tiny-random"]  # it has a tokenizer of its own
+    assert published and all(grpo["max_completion_tokens"] >= longest for grpo in published)
 
 
 def test_questions_about_one_video_are_encoded_as_alone(folder):

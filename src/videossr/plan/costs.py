@@ -16,8 +16,8 @@ from videossr.plan.architecture import Architecture, VisionSizes
 from videossr.records import VIDEO_MARKER
 
 BACKWARD = 2  # a backward pass computes gradients of inputs and of weights, each as costly as the forward pass
-# The chat template. `count_text_tokens` counts `<s>` as three tokens, the tokenizer as one: too few to matter.
-_TEMPLATE = "<s>system\n<e>\n<s>user\n<e>\n<s>assistant\n"
+# The chat template, with one character for each special token.
+_TEMPLATE = "<system\n>\n<user\n>\n<assistant\n"
 
 
 @dataclass(frozen=True)
@@ -91,8 +91,8 @@ def prompt_size(vision: VisionSizes, prompt: Prompt) -> PromptSize:
 
 
 def count_text_tokens(text: str) -> int:
-    """Estimated tokens of plain English: one per word, digit, punctuation mark and line break."""
-    return len(re.findall(r"[A-Za-z]+|[^\sA-Za-z]|\n", text))
+    """Estimated tokens of plain English: one per word, digit, punctuation mark, line break, and space before a digit."""
+    return len(re.findall(r"[A-Za-z]+|[^\sA-Za-z]|\n| (?=[\d<])", text))
 
 
 def _count_time_tokens(times: Sequence[float], slice_frames: int) -> int:
