@@ -67,7 +67,9 @@ def test_answers_survive_the_tokenizer_and_fit_the_completions_of_every_recipe()
         longest = max(longest, len(ids) + 1)  # and the end token
     assert longest <= MAX_NEW_TOKENS
     recipes = [config.load(path)["train"] for path in (ROOT / "recipes").glob("*.yaml")]
-    published = [train["grpo"] for train in recipes if train["policy"] != "tiny-random"]  # it has a tokenizer of its own
+    published = [
+        train["grpo"] for train in recipes if train["policy"] != "tiny-random"
+    ]  # it has a tokenizer of its own
     assert published and all(grpo["max_completion_tokens"] >= longest for grpo in published)
 
 

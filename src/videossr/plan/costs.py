@@ -91,7 +91,7 @@ def prompt_size(vision: VisionSizes, prompt: Prompt) -> PromptSize:
 
 
 def count_text_tokens(text: str) -> int:
-    """Estimated tokens of plain English: one per word, digit, punctuation mark, line break, and space before a digit."""
+    """Estimated tokens of English: one per word, digit, punctuation mark, line break, and space before a digit."""
     return len(re.findall(r"[A-Za-z]+|[^\sA-Za-z]|\n| (?=[\d<])", text))
 
 
