@@ -5,10 +5,8 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from accelerate.utils import gather_object
 
-from videossr.train.prompt_builder import EncodedSample, PromptBuilder
+from videossr.train.prompt_builder import EncodedSample, Position, PromptBuilder
 from videossr.train.rollout import RolloutGroup
-
-Position = tuple[int, ...]  # (step, place within the step, attempt): seeds every random choice of a group
 
 
 class DynamicSampler:

@@ -1,6 +1,6 @@
 """GRPO on video: the one file that overrides TRL (pinned to 1.16). Its methods stand in the order of a step.
 
-1. Prompts: `prompt_builder` renders and encodes each sample once.
+1. Prompts: `prompt_builder` renders and encodes each sample once, while the step before it runs.
 2. Rollout: `models.generation` samples a group of completions for each prompt, with one prefill a prompt.
 3. Rewards: `reward` scores each completion once. With `refill_rounds`, `dynamic_sampling` replaces flat groups.
 4. Advantages: TRL compares the rewards within each group; `running_task_scale` divides them by a scale of their task.
@@ -37,11 +37,12 @@ from videossr.train.batching import chunks, concatenate_padded, split_groups
 from videossr.train.checks import check_rollout, check_shared_prefix, check_vision_sensitivity
 from videossr.train.curriculum import TaskScale
 from videossr.train.deferred_reads import defer_reads, read_metrics
-from videossr.train.dynamic_sampling import DynamicSampler, Position, position_seed
+from videossr.train.dynamic_sampling import DynamicSampler, position_seed
 from videossr.train.faults import explain_out_of_memory, gradient_norm, stop_with_batch
+from videossr.train.lookahead import LookaheadSampler
 from videossr.train.params import GrpoParams
 from videossr.train.prefix import Group, repeated_logps, shared_logps
-from videossr.train.prompt_builder import EncodedSample, PromptBuilder
+from videossr.train.prompt_builder import EncodedSample, Position, PromptBuilder
 from videossr.train.reward import Scorer
 from videossr.train.rollout import RolloutGroup
 from videossr.train.token_metrics import TokenMetrics
@@ -135,6 +136,7 @@ class VideoGRPOTrainer(GRPOTrainer):
         # A sharded tower runs inside the model's own forward pass only, so its features cannot be computed ahead.
         self._encodes_vision_once = not self.is_fsdp_enabled and not any(p.requires_grad for p in vision_tower)
         self._buffered_inputs: list[dict[str, Any]] | None = None
+        self._lookahead: LookaheadSampler | None = None  # known once training begins
         self._record = StepRecord()
         self._token_metrics = TokenMetrics(prompt_builder.tasks)
         self._shared_skips: set[str] = set()
@@ -142,12 +144,32 @@ class VideoGRPOTrainer(GRPOTrainer):
 
     # Prompts, rollout, rewards, advantages
 
+    def _get_train_sampler(self, dataset: Any = None) -> LookaheadSampler:
+        self._lookahead = LookaheadSampler(
+            super()._get_train_sampler(dataset),
+            self.train_dataset["prompt"],
+            self.args.generation_batch_size,
+            self.num_generations,
+            self.accelerator.process_index,
+            self.accelerator.num_processes,
+        )
+        return self._lookahead
+
+    def _begin_next(self, sample_ids: Sequence[str]) -> None:
+        """Begin to encode the prompts of the rollout after the one of `sample_ids`, while that one runs."""
+        if self._lookahead is None:
+            return
+        following = self._lookahead.prompts_after(sample_ids)
+        step, first = self.state.global_step + self.num_iterations, self.accelerator.process_index * len(following)
+        self.prompt_builder.begin(following, [(step, first + i) for i in range(len(following))])
+
     def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
         """TRL's batch of one rollout, with the groups that its rows belong to under `groups`."""
         sample_ids = [row["prompt"] for row in inputs[:: self.num_generations]]
         step, first = self.state.global_step, self.accelerator.process_index * len(sample_ids)
         positions = [(step, first + i) for i in range(len(sample_ids))]
         samples = self.prompt_builder.build_all(sample_ids, positions)
+        self._begin_next(sample_ids)
         sampled = self._sample_groups(samples, positions)
         self._update_curriculum(sampled)
         groups = self._dynamic_sampler.replace_flat_groups(sampled, positions)

@@ -2,8 +2,8 @@
 
 import logging
 import os
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +18,8 @@ from videossr.train.curriculum import Curriculum
 
 log = logging.getLogger(__name__)
 
+Position = tuple[int, ...]  # (step, place within the step, attempt): seeds every random choice of a group
+THREAD_NAME = "encode-prompts"
 _MAX_TRIES = 100  # unusable samples in a row before training gives up
 _MAX_THREADS = min(16, os.cpu_count() or 1)
 
@@ -28,6 +30,9 @@ class EncodedSample:
 
     sample: Sample
     prompt: EncodedPrompt
+
+
+_Built = tuple[EncodedSample, dict[str, str]]  # and the reasons of those that could not be used
 
 
 class PromptBuilder:
@@ -54,6 +59,7 @@ class PromptBuilder:
         self._processor = processor
         self._max_prompt_tokens = max_prompt_tokens
         self._seed = seed
+        self._begun: dict[tuple[str, Position], Future[_Built]] = {}
 
     @property
     def tasks(self) -> list[str]:
@@ -66,25 +72,31 @@ class PromptBuilder:
         `position` (the step, the place within it, ...) seeds every random choice, so that a restart repeats it. Raises
         TrainingError after 100 unusable samples in a row.
         """
-        rng = np.random.default_rng([self._seed, *position])
-        for _ in range(_MAX_TRIES):
-            encoded = self.try_encode(self._samples[sample_id], rng)
-            if encoded is not None:
-                return encoded
-            sample_id = self._ids[int(rng.integers(len(self._ids)))]
-        last_reason = next(reversed(self.skipped.values()))
-        raise TrainingError(
-            f"{_MAX_TRIES} samples in a row could not be used, the last because {last_reason}: "
-            "run the frames stage again, or raise train.grpo.max_prompt_tokens"
-        )
+        encoded, skips = self._build(sample_id, position)
+        self._add_skips(skips)
+        return encoded
 
-    def build_all(self, sample_ids: Sequence[str], positions: Sequence[tuple[int, ...]]) -> list[EncodedSample]:
+    def build_all(self, sample_ids: Sequence[str], positions: Sequence[Position]) -> list[EncodedSample]:
         """Encode samples, each at its position, in threads: rendering and the processor release the interpreter.
 
-        The result does not depend on the number of threads, because each sample has random choices of its own.
+        The result does not depend on the number of threads, or on what was begun before, because each sample has random
+        choices of its own.
         """
-        with ThreadPoolExecutor(_MAX_THREADS, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-            return list(pool.map(lambda name, position: self.build(name, *position), sample_ids, positions))
+        keys, begun = list(zip(sample_ids, positions, strict=True)), self._begun
+        self._begun = {}
+        futures = {**self._submit([key for key in keys if key not in begun]), **begun}
+        built = [futures[key].result() for key in keys]
+        for _, skips in built:
+            self._add_skips(skips)
+        return [encoded for encoded, _ in built]
+
+    def begin(self, sample_ids: Sequence[str], positions: Sequence[Position]) -> None:
+        """Begin to encode the samples of the next `build_all`, and return at once.
+
+        Under a curriculum nothing is begun, because the level of the next step is not known yet.
+        """
+        if self.curriculum is None:
+            self._begun = self._submit(list(zip(sample_ids, positions, strict=True)))
 
     def build_random(self, *position: int) -> EncodedSample:
         """Encode a sample that is chosen at random, seeded by `position`."""
@@ -93,21 +105,49 @@ class PromptBuilder:
 
     def try_encode(self, sample: Sample, rng: np.random.Generator) -> EncodedSample | None:
         """Encode this sample, or note in `skipped` why it cannot be used and return None."""
+        encoded = self._encode(sample, rng)
+        if isinstance(encoded, EncodedSample):
+            return encoded
+        self._add_skips({sample.sample_id: encoded})
+        return None
+
+    def _submit(self, keys: Sequence[tuple[str, Position]]) -> dict[tuple[str, Position], Future[_Built]]:
+        pool = ThreadPoolExecutor(_MAX_THREADS, THREAD_NAME, initializer=torch.set_num_threads, initargs=(1,))
+        futures = {key: pool.submit(self._build, *key) for key in keys}
+        pool.shutdown(wait=False)  # its threads end after the last sample
+        return futures
+
+    def _build(self, sample_id: str, position: Position) -> _Built:
+        """The encoded sample, and why others before it could not be used. Changes nothing: it runs in threads."""
+        rng, skips = np.random.default_rng([self._seed, *position]), dict[str, str]()
+        for _ in range(_MAX_TRIES):
+            encoded = self._encode(self._samples[sample_id], rng)
+            if isinstance(encoded, EncodedSample):
+                return encoded, skips
+            skips[sample_id], last_reason = encoded, encoded
+            sample_id = self._ids[int(rng.integers(len(self._ids)))]
+        raise TrainingError(
+            f"{_MAX_TRIES} samples in a row could not be used, the last because {last_reason}: "
+            "run the frames stage again, or raise train.grpo.max_prompt_tokens"
+        )
+
+    def _encode(self, sample: Sample, rng: np.random.Generator) -> EncodedSample | str:
+        """The encoded sample, or why it cannot be used."""
         if sample.sample_id in self.skipped:
-            return None
+            return self.skipped[sample.sample_id]
         try:
             if self.curriculum is not None:
                 sample = self.curriculum.at_current_level(sample, rng)
             prompt = self._render(sample)
         except (StoreError, KeyError) as error:
-            self._skip(sample, f"it cannot be rendered ({type(error).__name__}: {error})")
-            return None
+            return f"it cannot be rendered ({type(error).__name__}: {error})"
         encoded = encode(self._processor, prompt)
         if len(encoded) > self._max_prompt_tokens:
-            self._skip(sample, f"its prompt has {len(encoded)} tokens, more than {self._max_prompt_tokens}")
-            return None
+            return f"its prompt has {len(encoded)} tokens, more than {self._max_prompt_tokens}"
         return EncodedSample(sample, encoded)
 
-    def _skip(self, sample: Sample, reason: str) -> None:
-        self.skipped[sample.sample_id] = reason
-        log.warning("sample %s is skipped: %s", sample.sample_id, reason)
+    def _add_skips(self, skips: Mapping[str, str]) -> None:
+        for sample_id, reason in skips.items():
+            if sample_id not in self.skipped:
+                self.skipped[sample_id] = reason
+                log.warning("sample %s is skipped: %s", sample_id, reason)
