@@ -1,5 +1,6 @@
 """The records that stages pass to each other: frozen, JSON-ready, without pixels."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -8,14 +9,30 @@ Split = Literal["train", "bench"]
 VIDEO_MARKER = "<video>"  # the position of a clip in the text of a question
 # Reasons that may no longer apply at the next run, which tries such a file again.
 TRANSIENT_REASONS = ("changed_while_read", "crashed", "out_of_memory", "timeout", "unreadable")
+_WINDOW_ID = re.compile(r"([0-9a-f]{16})-(\d+)-(\d+)")
+
+
+def window_id(source_id: str, start_ms: int, end_ms: int) -> str:
+    """The video id of a window: the id of the source video it is cut from, its start and its end in milliseconds."""
+    return f"{source_id}-{start_ms}-{end_ms}"
+
+
+def source_of(video_id: str) -> str:
+    """The id of the source video that a window is cut from; of a whole video, its own id.
+
+    Windows of one source show one scene, so they are not independent: they share a split and a cluster.
+    """
+    window = _WINDOW_ID.fullmatch(video_id)
+    return window[1] if window else video_id
 
 
 @dataclass(frozen=True)
 class Video:
-    """One usable video of the source, as ingest found it.
+    """One usable video of the source, as ingest found it: a file, or a window of one (`ingest.window_seconds`).
 
-    `video_id` is the first 16 hex digits of the SHA-256 of the file's bytes; `width` and `height` are pixels as
-    displayed (rotation and pixel aspect applied); `path` is as the source names it.
+    `video_id` is the first 16 hex digits of the SHA-256 of the file's bytes, for a window followed by its bounds
+    (`window_id`); `width` and `height` are pixels as displayed (rotation and pixel aspect applied); `path` is as the
+    source names it. `duration_seconds` and `num_frames` are those of the window.
     """
 
     video_id: str
@@ -28,12 +45,25 @@ class Video:
     num_frames: int
     split: Split
 
+    @property
+    def window_seconds(self) -> tuple[float, float] | None:
+        """Start and end in the file, in seconds; None where the video is the whole file."""
+        window = _WINDOW_ID.fullmatch(self.video_id)
+        return (int(window[2]) / 1000, int(window[3]) / 1000) if window else None
+
+    @property
+    def name(self) -> str:
+        """Its path; for a window with a media fragment, such as `clip.mp4#t=10,20` (seconds)."""
+        window = self.window_seconds
+        return self.path if window is None else f"{self.path}#t={window[0]:g},{window[1]:g}"
+
 
 @dataclass(frozen=True)
 class RejectedFile:
     """A file that cannot be used, and why: a row of the quarantine.
 
-    `reason` is one of `videossr.decode.REASONS`; `detail` says more, or is empty.
+    `path` is the `name` of the video where only a window is rejected. `reason` is one of `videossr.decode.REASONS`;
+    `detail` says more, or is empty.
     """
 
     path: str

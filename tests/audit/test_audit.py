@@ -11,11 +11,12 @@ from simplejpeg import decode_jpeg
 
 from tests.support import SHARED, tiny_policy
 from tests.support.ingesting import ingest_source
+from tests.support.windows import window_of
 from videossr import rewards
 from videossr.audit import GATED_KINDS, AuditParams, run_audit, write_audit
 from videossr.audit.features import measure_features
 from videossr.audit.findings import compute_finding
-from videossr.audit.probe import Choice, cross_validate, softmax
+from videossr.audit.probe import Choice, _split, cross_validate, softmax
 from videossr.audit.probe_samples import build_probe_samples
 from videossr.audit.renderings import RENDERINGS, Rendering, edited_frame_indices, encode_and_decode_jpeg
 from videossr.audit.statistics import STATISTICS, clip_statistics
@@ -29,7 +30,7 @@ from videossr.frames.store import FrameStore
 from videossr.frames.writing import write_store
 from videossr.ingest.params import IngestParams
 from videossr.pretext import Grounding
-from videossr.records import FrameTimes
+from videossr.records import FrameTimes, source_of
 
 REAL_VIDEOS = SHARED / "videos"
 PRETEXT = PretextParams(**tiny_policy.TASKS)
@@ -263,6 +264,17 @@ def test_the_page_states_the_verdict_and_needs_no_network(result, tmp_path):
 def test_an_audit_of_few_videos_is_inconclusive(result_of_four_videos):
     assert result_of_four_videos["verdict"] == "inconclusive"
     assert all(row["interval"] == (-1.0, 1.0) for row in result_of_four_videos["findings"])
+
+
+def test_the_probe_is_never_tested_on_a_window_of_a_source_that_it_was_trained_on() -> None:
+    choices = [
+        Choice(np.zeros((2, 1)), np.zeros(2), 0, window_of(source, window))
+        for source in range(4)
+        for window in range(3)
+    ]
+    for train, test in _split(choices, 10, np.random.default_rng(0)):
+        sources = [{source_of(choices[i].video_id) for i in part} for part in (train, test)]
+        assert sources[0].isdisjoint(sources[1]) and len(sources[1]) == 1
 
 
 def test_an_audit_of_one_video_is_an_error():

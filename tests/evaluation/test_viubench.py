@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.support.windows import window_of
 from videossr.evaluation import viubench
 from videossr.evaluation.intervals import MIN_VIDEOS
 from videossr.records import ScoredReply
@@ -140,6 +141,17 @@ def test_a_difference_by_chance_is_not_significant() -> None:
 def test_a_loss_on_every_question_is_significant_and_negative() -> None:
     gain = viubench.gain(same_in_all_columns([0.8] * 8), same_in_all_columns([0.2] * 8), **QUICK)
     assert gain["significant"] and gain["ci95"][1] < 0
+
+
+def test_the_windows_of_a_source_video_are_one_observation() -> None:
+    scores = [0.2, 0.4, 0.9, 0.1, 0.5, 0.7, 0.3, 0.8]
+    whole = [scored_reply(column, video, score) for column in viubench.COLUMNS for video, score in enumerate(scores)]
+    windows = [
+        replace(item, video_id=window_of(int(item.video_id[5:]), window)) for item in whole for window in range(5)
+    ]
+    row, expected = viubench.summarise(windows, **QUICK), viubench.summarise(whole, **QUICK)
+    assert row["videos"] == expected["videos"] == 8
+    assert row["ci95"] == expected["ci95"]
 
 
 def test_a_gain_needs_the_same_questions() -> None:

@@ -6,16 +6,18 @@ import re
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.support.gate_data import PARAMS, GateData, MemoryStore, rows_by_rule, valid_data, video
+from tests.support.windows import window_of
 from videossr.clip import Clip
 from videossr.errors import ConfigError
 from videossr.gates import GateFailure, GateResult, ValidateParams, write_gate
-from videossr.records import FrameTimes, RejectedFile
+from videossr.records import FrameTimes, RejectedFile, Sample, source_of
 
 
 @pytest.fixture(scope="module")
@@ -264,3 +266,54 @@ def test_the_summary_is_one_sentence_with_the_first_rows(damaged: Any) -> None:
 def test_a_threshold_out_of_range_raises_an_error_with_rule_and_value(field: str, value: float) -> None:
     with pytest.raises(ConfigError, match=f"{field} must be .*got {value}"):
         ValidateParams(**{field: value})  # type: ignore[arg-type]
+
+
+def with_windows(data: GateData) -> GateData:
+    """The same data, whose videos are windows: two of each source, both in its split."""
+    ids = {one.video_id: window_of(int(one.video_id, 16) % 6, int(one.video_id, 16) // 6) for one in data.manifest}
+    rename = partial(re.sub, "|".join(ids), lambda match: ids[match[0]])
+
+    def renamed(sample: Sample) -> Sample:
+        edit = json.loads(rename(json.dumps(sample.edit)))
+        return replace(sample, video_id=ids[sample.video_id], edit=edit)
+
+    return replace(
+        data,
+        manifest=[replace(one, video_id=ids[one.video_id]) for one in data.manifest],
+        store=MemoryStore({ids[name]: clip for name, clip in data.store.items()}),
+        train=[renamed(sample) for sample in data.train],
+        viubench=[renamed(sample) for sample in data.viubench],
+    )
+
+
+def test_windows_of_a_source_in_both_splits_are_named() -> None:
+    data = with_windows(valid_data())
+    rule = ("manifest", "all windows of a source video have the same split")
+    assert rule not in rows_by_rule(data.validate().failures)
+    moved = next(i for i, one in enumerate(data.manifest) if one.split == "train")
+    data.manifest[moved] = replace(data.manifest[moved], split="bench")
+    source = source_of(data.manifest[moved].video_id)
+    expected = {one.video_id for one in data.manifest if source_of(one.video_id) == source}
+    assert rows_by_rule(data.validate().failures)[rule] == expected
+    assert len(expected) == 2
+
+
+def test_a_window_of_the_same_source_is_no_donor() -> None:
+    data = with_windows(valid_data())
+    own = {
+        sample.sample_id
+        for sample in data.train
+        if sample.variant == "swap" and source_of(sample.edit["params"]["donor"]) == source_of(sample.video_id)
+    }
+    assert own  # they were drawn before the videos became windows
+    assert rows_by_rule(data.validate().failures)["train", IN_RANGE] == own
+
+
+def test_a_rejected_window_is_in_the_quarantine_and_the_others_of_its_file_are_stored() -> None:
+    data = with_windows(valid_data())
+    data.manifest = [replace(one, path=f"{source_of(one.video_id)}.mp4") for one in data.manifest]
+    unused = replace(data.manifest[1], video_id=window_of(1, 9))
+    data.manifest.append(unused)
+    data.quarantine.append(RejectedFile(unused.name, "corrupt"))
+    tables = {table for table, _ in rows_by_rule(data.validate().failures)}
+    assert not {"manifest", "quarantine", "store"} & tables

@@ -1,5 +1,6 @@
 """Made videos are real files, depend on their number and seed alone, and follow the conventions that the tasks need."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -89,3 +90,13 @@ def test_every_frame_moves_and_no_two_videos_look_alike(drawn_videos: list[np.nd
 def test_parameters_out_of_range_are_errors(wrong: dict[str, float]) -> None:
     with pytest.raises(ConfigError):
         SyntheticParams(**wrong)
+
+
+def test_camera_noise_changes_every_frame_and_nothing_of_the_scene() -> None:
+    quiet = SyntheticParams(num_videos=1, min_seconds=1.0, max_seconds=1.0, size_pixels=32)
+    clean, noisy = draw_video(quiet, 0, 0), draw_video(replace(quiet, camera_noise=6.0), 0, 0)
+    difference = noisy.astype(float) - clean
+    assert difference.std(axis=(1, 2, 3)) == pytest.approx(np.full(len(clean), 6.0), abs=1.0)
+    assert abs(difference.mean()) < 0.5
+    with pytest.raises(ConfigError, match="camera_noise must be 0 to 64 grey levels, got -1"):
+        SyntheticParams(camera_noise=-1.0)

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.support.windows import window_of
 from videossr import config, rewards
 from videossr.clip import Clip
 from videossr.errors import ConfigError, SourceError
@@ -232,6 +233,15 @@ def test_swapped_frames_are_the_donors_at_the_same_indices_resized_to_the_video(
     assert np.array_equal(task.render(same_size, STORE)[0].frames[inside], STORE["cc"].frames[::3][inside])
     other_size = replace(sample, edit={**sample.edit, "params": {"donor": "bb"}})
     assert task.render(other_size, STORE)[0].frames.shape == (16, 32, 64, 3)
+
+
+def test_the_donor_of_a_swap_is_no_window_of_the_same_source() -> None:
+    video, donors = replace(VIDEO, video_id=window_of(1)), [window_of(1), window_of(1, 1), window_of(2, 5)]
+    for seed in range(20):
+        sample = SMALL["grounding"].generate(video, "swap", np.random.default_rng(seed), donors)
+        assert sample.edit["params"]["donor"] == window_of(2, 5)
+    with pytest.raises(SourceError, match="'swap' needs a video other than"):
+        SMALL["grounding"].generate(video, "swap", np.random.default_rng(0), donors[:2])
 
 
 def test_the_donor_of_a_swap_is_never_the_video_itself() -> None:

@@ -27,7 +27,7 @@ from videossr.dataset.build import build_train
 from videossr.dataset.params import PretextParams, TrainSet
 from videossr.errors import ConfigError, SourceError
 from videossr.pretext import TASKS
-from videossr.records import FrameTimes, Sample, kind_name
+from videossr.records import FrameTimes, Sample, kind_name, source_of
 from videossr.storage.atomic import write_text
 
 __all__ = ["GATED_KINDS", "AuditParams", "run_audit", "write_audit"]
@@ -76,9 +76,10 @@ def run_audit(
     and on the published frames it does), or "inconclusive" (it beats it on neither: there are too few videos or
     samples). The result is deterministic. Raises SourceError with fewer than two videos.
     """
-    if len(frame_times) < 2:
+    num_sources = len({source_of(video.video_id) for video in frame_times})
+    if num_sources < 2:
         raise SourceError(
-            f"the audit needs at least 2 videos, to train the probe and to test it, got {len(frame_times)}: add videos"
+            f"the audit needs at least 2 videos, to train the probe and to test it, got {num_sources}: add videos"
         )
     kinds, skipped_kinds = _select_kinds(pretext, frame_times)
     renderings = {kind: _renderings_of(kind) for kind in kinds}
@@ -96,7 +97,7 @@ def run_audit(
         "verdict": _verdict(findings),
         "gated": list(GATED_KINDS),
         "level": level,
-        "videos": len(frame_times),
+        "videos": num_sources,
         "statistics": list(STATISTICS),
         "ways": {rendering.name: rendering.description for rendering in RENDERINGS.values()},
         "findings": [finding.as_row() for finding in findings],

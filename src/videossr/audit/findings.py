@@ -12,6 +12,7 @@ from videossr.audit.probe import Choice, cross_validate, softmax
 from videossr.audit.probe_samples import ProbeSample
 from videossr.audit.statistics import STATISTICS
 from videossr.evaluation.intervals import student_interval
+from videossr.records import source_of
 
 _MIN_STANDARD_ERRORS = 4.0  # a statistic is reported if its mean shift is at least so many standard errors
 _MAX_REPORTED = 3
@@ -62,13 +63,13 @@ def compute_finding(
     probabilities = iter(cross_validate(choices, folds, rng))
     probe = np.array([_reward(item, [next(probabilities) for _ in item.choices]) for item in probe_samples])
     blind = np.array([_reward(item, [softmax(choice.prior) for choice in item.choices]) for item in probe_samples])
-    video_ids = [item.sample.video_id for item in probe_samples]
-    low, high = student_interval(probe - blind, video_ids, level=level, value_range=(-1.0, 1.0))
+    sources = [source_of(item.sample.video_id) for item in probe_samples]
+    low, high = student_interval(probe - blind, sources, level=level, value_range=(-1.0, 1.0))
     return Finding(
         kind=kind,
         rendering=rendering,
         num_samples=len(probe_samples),
-        num_videos=len(set(video_ids)),
+        num_videos=len(set(sources)),
         probe_reward=round(float(probe.mean()), 4),
         blind_reward=round(float(blind.mean()), 4),
         gain=round(float((probe - blind).mean()), 4),

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from videossr.records import source_of
+
 Floats = NDArray[np.float64]
 
 PENALTIES = (1e4, 1e3, 3e2, 1e2, 3e1, 1e1, 3.0, 1.0)  # from the strongest on: each fit starts at the one before
@@ -27,7 +29,7 @@ class Choice:
     """A choice between A alternatives, of which one is right.
 
     `features` is float64 [A, D]. `prior` [A] are the log-probabilities without features, up to a constant. `right` is
-    the index of the right alternative. A `video_id` is never in both the training and the test part of a fold.
+    the index of the right alternative. A source video is never in both the training and the test part of a fold.
     """
 
     features: Floats
@@ -54,10 +56,10 @@ def softmax(logits: Floats) -> Floats:
 
 def _split(choices: Sequence[Choice], folds: int, rng: np.random.Generator) -> Iterator[tuple[list[int], list[int]]]:
     """Yield (training indices, test indices) of each fold; a fold holds whole videos, so no more folds than videos."""
-    video_ids = sorted({choice.video_id for choice in choices})
-    folds = min(folds, len(video_ids))
-    fold_of = dict(zip(video_ids, rng.permutation(len(video_ids)) % folds, strict=True))
-    fold_of_choice = np.array([fold_of[choice.video_id] for choice in choices])
+    sources = sorted({source_of(choice.video_id) for choice in choices})
+    folds = min(folds, len(sources))
+    fold_of = dict(zip(sources, rng.permutation(len(sources)) % folds, strict=True))
+    fold_of_choice = np.array([fold_of[source_of(choice.video_id)] for choice in choices])
     for fold in range(folds):
         yield np.flatnonzero(fold_of_choice != fold).tolist(), np.flatnonzero(fold_of_choice == fold).tolist()
 

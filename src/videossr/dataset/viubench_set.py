@@ -31,7 +31,7 @@ from videossr.ingest.manifest import read_manifest, write_manifest
 from videossr.ingest.params import IngestParams
 from videossr.ingest.snapshot import take_snapshot
 from videossr.parallel import Workers
-from videossr.records import RejectedFile, Sample, Video
+from videossr.records import RejectedFile, Sample, Video, source_of
 from videossr.storage.atomic import write_json, write_text
 from videossr.storage.fingerprint import folder_fingerprint
 from videossr.storage.quarantine import write_quarantine
@@ -119,8 +119,8 @@ def _leave_out_trained(videos: Sequence[Video], manifest: Path | None) -> tuple[
     """The videos whose bytes no training video of the manifest has, and how many were left out."""
     if manifest is None:
         return list(videos), 0
-    trained = {video.video_id for video in read_manifest(manifest) if video.split == "train"}
-    left = [video for video in videos if video.video_id not in trained]
+    trained = {source_of(video.video_id) for video in read_manifest(manifest) if video.split == "train"}
+    left = [video for video in videos if source_of(video.video_id) not in trained]
     if not left:
         raise SourceError(
             f"all {len(videos)} videos are training videos of {manifest}: name a source of other videos, or raise "

@@ -6,6 +6,8 @@ from pathlib import Path
 
 from videossr.errors import DecodeError
 
+FileState = tuple[int, int, int]
+
 
 @contextmanager
 def require_unchanged(path: Path) -> Iterator[None]:
@@ -13,14 +15,15 @@ def require_unchanged(path: Path) -> Iterator[None]:
 
     This error replaces any error of the body, because the change explains it. Raises OSError if the file was deleted.
     """
-    before = _file_state(path)
+    before = file_state(path)
     try:
         yield
     finally:
-        if _file_state(path) != before:
+        if file_state(path) != before:
             raise DecodeError("changed_while_read", "the file is still being written: run ingest again later")
 
 
-def _file_state(path: Path) -> tuple[int, int, int]:
+def file_state(path: Path) -> FileState:
+    """Inode, size and modification time of a file. Raises OSError if there is none."""
     stat = path.stat()
     return stat.st_ino, stat.st_size, stat.st_mtime_ns

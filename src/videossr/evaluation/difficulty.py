@@ -18,7 +18,7 @@ from videossr.errors import SourceError
 from videossr.evaluation.intervals import MIN_VIDEOS, VideoScores, bootstrap_intervals
 from videossr.evaluation.runner import score_reply
 from videossr.pretext import TASKS
-from videossr.records import Sample, ScoredReply
+from videossr.records import Sample, ScoredReply, source_of
 from videossr.storage.jsonl import read_jsonl
 
 _NUM_BINS = 4
@@ -135,10 +135,11 @@ def _most_shapes(sample: Sample) -> float:
 def _curve(values: Mapping[str, float], scored: Sequence[ScoredReply], seed: int) -> list[Point]:
     of_factor = [item for item in scored if item.sample_id in values]
     levels = sorted(set(values.values()))
-    videos = {video_id: place for place, video_id in enumerate(sorted({item.video_id for item in of_factor}))}
+    sources = sorted({source_of(item.video_id) for item in of_factor})
+    videos = {source: place for place, source in enumerate(sources)}
     sums, counts = np.zeros((2, len(levels), len(videos)))
     for item in of_factor:
-        cell = levels.index(values[item.sample_id]), videos[item.video_id]
+        cell = levels.index(values[item.sample_id]), videos[source_of(item.video_id)]
         sums[cell] += 100 * item.score
         counts[cell] += 1
     scores = VideoScores(sums, counts)

@@ -1,8 +1,8 @@
 """VIUBench (paper, section 5): the nine columns and their mean, with 95 % intervals, and the gain of training.
 
 A column's score is the mean over its questions, in percent. `overall` is the mean of the nine columns, not of the
-questions. Intervals resample whole videos (`intervals.bootstrap_intervals`). Below `intervals.MIN_VIDEOS` videos every
-interval spans the whole range, and no gain is significant.
+questions. Intervals resample whole videos (`intervals.bootstrap_intervals`), the windows of one source video together.
+Below `intervals.MIN_VIDEOS` videos every interval spans the whole range, and no gain is significant.
 """
 
 import json
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from videossr.evaluation.habits import count_correlation, mean_smooth_reward
 from videossr.evaluation.intervals import VideoScores, bootstrap_intervals
-from videossr.records import ScoredReply
+from videossr.records import ScoredReply, source_of
 from videossr.storage.atomic import write_text
 
 COLUMNS: dict[str, tuple[str, str]] = {
@@ -99,10 +99,10 @@ def paper_table() -> dict[str, Any]:
 def _sum_by_video(scored: Sequence[ScoredReply]) -> VideoScores:
     """Scores in percent, summed by column and video. Raises ValueError when a column has no question."""
     columns = {task_and_variant: i for i, task_and_variant in enumerate(COLUMNS.values())}
-    videos = {video_id: i for i, video_id in enumerate(sorted({item.video_id for item in scored}))}
+    videos = {source: i for i, source in enumerate(sorted({source_of(item.video_id) for item in scored}))}
     sums, counts = np.zeros((2, len(columns), len(videos)))
     for item in scored:
-        cell = columns[item.task, item.variant], videos[item.video_id]
+        cell = columns[item.task, item.variant], videos[source_of(item.video_id)]
         sums[cell] += 100 * item.score
         counts[cell] += 1
     empty = [name for name, total in zip(COLUMNS, counts.sum(axis=1), strict=True) if total == 0]

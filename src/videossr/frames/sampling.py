@@ -57,6 +57,17 @@ class FramesParams:
         return fitted_size(height, width, self.min_pixels, largest or self.max_pixels)
 
 
+def window_frames(times: Times, window_seconds: tuple[float, float] | None) -> slice:
+    """The frames, of all frames with these `times`, that a window shows: those from its start on, before its end.
+
+    None is the whole video. A microsecond of tolerance, because times are multiples of fractions such as 1/30.
+    """
+    if window_seconds is None:
+        return slice(0, len(times))
+    first, end = np.searchsorted(times, np.array(window_seconds) - 1e-6)
+    return slice(int(first), int(end))
+
+
 def choose_frames(times: Times, num_frames: int, span: tuple[float, float]) -> FrameNumbers | None:
     """Return the numbers of `num_frames` distinct frames, evenly spaced in time over `span`, int [num_frames].
 

@@ -164,7 +164,7 @@ def _write_reader_choices(root: Path, videos: Sequence[Video], choices: pa.Table
 
     The table is beside the store and not in it, because the bytes of the store must depend on the frames alone.
     """
-    paths = {video.video_id: video.path for video in videos}
+    paths = {video.video_id: video.name for video in videos}
     path_column = pa.array([paths[video_id] for video_id in choices["video_id"].to_pylist()], pa.string())
     choices = choices.set_column(0, "path", path_column)
     write_table(root.with_name(root.name + ".readers.parquet"), choices)
@@ -178,4 +178,4 @@ def _write_reader_choices(root: Path, videos: Sequence[Video], choices: pa.Table
 
 
 def _reject_after_failure(video: Video, failure: Failure) -> RejectedFile:
-    return RejectedFile(video.path, failure.reason, failure.detail)
+    return RejectedFile(video.name, failure.reason, failure.detail)

@@ -12,7 +12,7 @@ from typing import Any
 
 from videossr.pretext import Counting, Grounding, Jigsaw, shapes
 from videossr.pretext.perturbations import PERTURBATIONS
-from videossr.records import Sample
+from videossr.records import Sample, source_of
 
 # The errors of reading an edit that does not have the form of its task.
 UNREADABLE = (AttributeError, IndexError, KeyError, TypeError, ValueError)
@@ -51,7 +51,9 @@ def _grounding_faults(sample: Sample, task: Grounding, num_stored: int) -> Itera
     if not 0 <= start <= num_frames - length:
         yield f"interval {start}..{start + length} is outside the {num_frames} shown frames"
     yield from _stride_faults(edit, perturbation.stride_ratio, num_stored)
-    if perturbation.needs_donor and edit["params"].get("donor") in (None, sample.video_id):
+    if perturbation.needs_donor and source_of(edit["params"].get("donor") or sample.video_id) == source_of(
+        sample.video_id
+    ):
         yield "has no donor, or its own video as donor"
     if "order" in edit["params"]:
         yield from _order_faults(edit["params"]["order"], length)

@@ -44,8 +44,9 @@ def run_gate(
     stored_videos = store.frame_times()
     context = GateContext.of(manifest, stored_videos, tasks)
     renders = renders_table(sets, store, context, params.perceptibility_samples, np.random.default_rng(seed))
+    manifest_suite = suites.manifest_suite(params, any(video.window_seconds for video in manifest))
     tables: list[Table] = [
-        ("manifest", manifest_table(manifest, stored_videos, quarantine), suites.manifest_suite(params), "video_id"),
+        ("manifest", manifest_table(manifest, stored_videos, quarantine), manifest_suite, "video_id"),
         ("quarantine", quarantine_table(quarantine, manifest, stored_videos), suites.quarantine_suite(), "path"),
         ("source", source_table(manifest, quarantine), suites.source_suite(params), "source"),
         ("store", store_table(manifest, stored_videos, sets), suites.store_suite(), "video_id"),

@@ -56,7 +56,9 @@ def scores_one(task: str, answer: str) -> bool:
         return False
 
 
-def manifest_suite(params: ValidateParams) -> Suite:
+def manifest_suite(params: ValidateParams, has_windows: bool = False) -> Suite:
+    """The rules of the manifest; `has_windows` says whether long videos were cut into windows."""
+    one_split = _one_of("splits_of_source", [1], "all windows of a source video have the same split")
     return [
         expect.ExpectTableRowCountToBeBetween(
             min_value=params.min_videos, description=f"the source has at least {params.min_videos} usable videos"
@@ -69,6 +71,7 @@ def manifest_suite(params: ValidateParams) -> Suite:
             column="split", value_set=["train", "bench"], description="training and benchmark both have videos"
         ),
         _one_of("stored_or_rejected", [True], "every video is stored or in the quarantine"),
+        *([one_split] if has_windows else []),
     ]
 
 

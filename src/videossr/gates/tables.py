@@ -17,7 +17,7 @@ import pandas as pd
 
 from videossr.clip import Clip
 from videossr.gates import edit_rules
-from videossr.records import VIDEO_MARKER, FrameTimes, RejectedFile, Sample, Video, kind_name
+from videossr.records import VIDEO_MARKER, FrameTimes, RejectedFile, Sample, Video, kind_name, source_of
 
 SETS = {"train": "train", "viubench": "bench"}  # a set of samples -> the split whose videos it may use
 
@@ -54,11 +54,20 @@ class GateContext:
 def manifest_table(
     manifest: Sequence[Video], stored_videos: Sequence[FrameTimes], quarantine: Sequence[RejectedFile]
 ) -> pd.DataFrame:
-    """One row per usable video: the fields of `Video`, and whether it is stored or in the quarantine."""
+    """One row per usable video: the fields of `Video`, whether it is stored or in the quarantine, and how many splits
+    the windows of its source have.
+    """
     stored, rejected = {video.video_id for video in stored_videos}, {file.path for file in quarantine}
+    splits: dict[str, set[str]] = {}
+    for video in manifest:
+        splits.setdefault(source_of(video.video_id), set()).add(video.split)
     rows = [{key: _finite(value) for key, value in asdict(video).items()} for video in manifest]
     table = pd.DataFrame(rows, columns=[field.name for field in fields(Video)])
-    return table.assign(stored_or_rejected=table["video_id"].isin(stored) | table["path"].isin(rejected))
+    is_rejected = [video.name in rejected for video in manifest]
+    return table.assign(
+        stored_or_rejected=table["video_id"].isin(stored) | np.array(is_rejected, bool),
+        splits_of_source=[len(splits[source_of(video.video_id)]) for video in manifest],
+    )
 
 
 def quarantine_table(
@@ -66,15 +75,15 @@ def quarantine_table(
 ) -> pd.DataFrame:
     """One row per rejected file: the fields of `RejectedFile`, and whether its video is stored nevertheless."""
     ids = {video.video_id for video in stored_videos}
-    stored = {video.path for video in manifest if video.video_id in ids}
+    stored = {video.name for video in manifest if video.video_id in ids}
     rows = [{**asdict(file), "stored": file.path in stored} for file in quarantine]
     return pd.DataFrame(rows, columns=["path", "reason", "detail", "stored"])
 
 
 def source_table(manifest: Sequence[Video], quarantine: Sequence[RejectedFile]) -> pd.DataFrame:
-    """A single row: the number of files of the source, and the share that is rejected."""
+    """A single row: the number of files (or windows of them) of the source, and the share that is rejected."""
     # A video that the stage frames rejects is in both: ingest writes it to the manifest, frames to the quarantine.
-    num_files = len({video.path for video in manifest} | {file.path for file in quarantine})
+    num_files = len({video.name for video in manifest} | {file.path for file in quarantine})
     share = len(quarantine) / num_files if num_files else 1.0
     return pd.DataFrame([{"source": "all files", "num_files": num_files, "share_quarantined": share}])
 

@@ -12,8 +12,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from videossr.ingest.cut import CutVideo
 from videossr.ingest.inspect_file import InspectedVideo, Inspection, inspect_file
 from videossr.ingest.signature import VisualSignature
+from videossr.ingest.windows import Windows
 from videossr.parallel import Failure, Limits, Workers, parallel_map
 from videossr.records import TRANSIENT_REASONS, RejectedFile, Video
 from videossr.storage.atomic import atomic_file
@@ -26,8 +28,10 @@ CODE = (
     "decode/*.py",
     "frames/sampling.py",
     "ingest/cache.py",
+    "ingest/cut.py",
     "ingest/inspect_file.py",
     "ingest/signature.py",
+    "ingest/windows.py",
     "records.py",
     "storage/*.py",
 )
@@ -42,6 +46,7 @@ def inspect_all(
     limits: Limits,
     workers: Workers,
     cache_file: Path | None = None,
+    windows: Windows | None = None,
 ) -> Iterator[Inspection]:
     """Yield the inspection of every file, in the order of `paths`; each is appended to `cache_file` at once.
 
@@ -50,9 +55,10 @@ def inspect_all(
     states = {path: _file_state(path) for path in paths} if cache_file else {}
     code_version = code_fingerprint(CODE, ["av"])
     header = {"min_frames": min_frames, "span": list(span), "limits": asdict(limits), "version": code_version}
+    header |= {"windows": asdict(windows)} if windows else {}
     cached = _load(cache_file, header, states) if cache_file else {}
     uncached = [path for path in paths if path not in cached]
-    inspect = partial(inspect_file, min_frames=min_frames, span=span)
+    inspect = partial(inspect_file, min_frames=min_frames, span=span, windows=windows)
     inspections = parallel_map(inspect, uncached, workers, limits, _reject_failed)
     for path in paths:
         if path in cached:
@@ -109,11 +115,18 @@ def _to_row(path: Path, state: _FileState | None, inspection: Inspection) -> dic
     if isinstance(inspection, RejectedFile):
         return {**row, "rejected": asdict(inspection)}
     signature = inspection.signature
-    return {**row, "video": asdict(inspection.video), "signature": [signature.bits.hex(), signature.duration_seconds]}
+    row |= {"video": asdict(inspection.video), "signature": [signature.bits.hex(), signature.duration_seconds]}
+    return {**row, "cut": asdict(inspection.cut)} if inspection.cut else row
 
 
 def _from_row(row: Mapping[str, Any]) -> Inspection:
     if "rejected" in row:
         return RejectedFile(**row["rejected"])
     bits, duration_seconds = row["signature"]
-    return InspectedVideo(Video(**row["video"]), VisualSignature(bytes.fromhex(bits), duration_seconds))
+    signature = VisualSignature(bytes.fromhex(bits), duration_seconds)
+    return InspectedVideo(Video(**row["video"]), signature, _cut_from_row(row["cut"]) if "cut" in row else None)
+
+
+def _cut_from_row(row: Mapping[str, Any]) -> CutVideo:
+    too_short = tuple(RejectedFile(**window) for window in row["too_short"])
+    return CutVideo(tuple(Video(**window) for window in row["usable"]), too_short)

@@ -1,7 +1,8 @@
 """From the snapshot of a source to an inventory: obtain the files, inspect each, drop duplicates, split by content.
 
 A file that cannot be used is rejected with a reason and never stops the run. The hash of the content decides the split:
-no video is in both splits, and adding videos does not change the split of the others.
+no video is in both splits, and adding videos does not change the split of the others. The windows of a long video
+(`IngestParams.window_seconds`) are in the split of the video.
 """
 
 import logging
@@ -61,7 +62,7 @@ def ingest(
     require_not_empty(snapshot.entries, params.source)
     paths, rejected = obtain_files(snapshot, params.seed, made_videos_dir, fetched_dir, workers)
     cache_file = work_dir / "inspections.jsonl" if work_dir else None
-    inspections = inspect_all(paths, min_frames, span, params.limits, workers, cache_file)
+    inspections = inspect_all(paths, min_frames, span, params.limits, workers, cache_file, params.windows)
     inspected: list[InspectedVideo] = []
     for inspection in tqdm(inspections, total=len(paths), desc="ingest", unit="file"):
         if isinstance(inspection, RejectedFile):
@@ -69,10 +70,11 @@ def ingest(
         else:
             inspected.append(inspection)
     unique, duplicates = _drop_duplicates(inspected)
-    rejected = sorted(rejected + duplicates, key=lambda file: file.path)
+    too_short = [window for each in unique if each.cut for window in each.cut.too_short]
+    rejected = sorted(rejected + duplicates + too_short, key=lambda file: file.path)
     for file in rejected:
         _log.warning("%s is not used: %s", file.path, file.detail or file.reason)
-    return Inventory(_split([each.video for each in unique], _group_copies(unique), params.bench_fraction), rejected)
+    return Inventory(_split(unique, _group_copies(unique), params.bench_fraction), rejected)
 
 
 def require_usable(inventory: Inventory, source: str) -> None:
@@ -107,9 +109,9 @@ def _group_copies(inspected: Sequence[InspectedVideo]) -> dict[str, str]:
     return groups
 
 
-def _split(videos: Sequence[Video], groups: Mapping[str, str], bench_fraction: float) -> list[Video]:
-    """Shorten the ids and assign the splits: bench where the second half of the group's hash, as a fraction of its
-    range, is below `bench_fraction`. With two groups or more, each split gets at least one.
+def _split(inspected: Sequence[InspectedVideo], groups: Mapping[str, str], bench_fraction: float) -> list[Video]:
+    """The videos or their windows, with short ids and a split: bench where the second half of the group's hash, as a
+    fraction of its range, is below `bench_fraction`. With two groups or more, each split gets at least one.
     """
     fractions = {group: int(group[32:48], 16) / 2**64 for group in groups.values()}
     bench = {group for group, fraction in fractions.items() if fraction < bench_fraction}
@@ -118,4 +120,8 @@ def _split(videos: Sequence[Video], groups: Mapping[str, str], bench_fraction: f
     elif len(fractions) >= 2 and len(bench) == len(fractions):
         bench.remove(max(fractions, key=lambda group: fractions[group]))
     splits: dict[str, Split] = {video_id: "bench" if group in bench else "train" for video_id, group in groups.items()}
-    return [replace(video, video_id=video.video_id[:16], split=splits[video.video_id]) for video in videos]
+    return [
+        replace(part, split=splits[each.video.video_id])
+        for each in inspected
+        for part in (each.cut.usable if each.cut else [replace(each.video, video_id=each.video.video_id[:16])])
+    ]

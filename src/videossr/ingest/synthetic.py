@@ -34,13 +34,17 @@ _GROUNDS = ((176, 128, 62), (150, 98, 58), (142, 132, 50), (188, 106, 66), (120,
 
 @dataclass(frozen=True)
 class SyntheticParams:
-    """How many videos are made, how long and how large. `ingest.seed` decides what they show."""
+    """How many videos are made, how long and how large. `ingest.seed` decides what they show.
+
+    `camera_noise` is the standard deviation, in grey levels, of noise that is new in every pixel of every frame.
+    """
 
     num_videos: int = 200
     min_seconds: float = 5.0
     max_seconds: float = 8.0
     size_pixels: int = 96
     fps: int = 12
+    camera_noise: float = 0.0
 
     def __post_init__(self) -> None:
         if self.num_videos < 1:
@@ -53,6 +57,8 @@ class SyntheticParams:
             raise ConfigError(f"size_pixels must be even (H.264 halves colour) and at least 32, got {self.size_pixels}")
         if self.fps < 1:
             raise ConfigError(f"fps must be at least 1, got {self.fps}")
+        if not 0 <= self.camera_noise <= 64:
+            raise ConfigError(f"camera_noise must be 0 to 64 grey levels, got {self.camera_noise}")
 
 
 def make_videos(params: SyntheticParams, seed: int, out: Path, workers: Workers) -> list[Path]:
@@ -79,7 +85,15 @@ def draw_video(params: SyntheticParams, seed: int, number: int) -> npt.NDArray[n
     rng = np.random.default_rng([seed, number])
     num_frames = round(rng.uniform(params.min_seconds, params.max_seconds) * params.fps)
     scene = _Scene.sample(rng, params.size_pixels)
-    return np.stack([scene.draw_frame(progress) for progress in np.linspace(0, 1, num_frames)])
+    frames = np.stack([scene.draw_frame(progress) for progress in np.linspace(0, 1, num_frames)])
+    if params.camera_noise:
+        frames = np.stack([_add_noise(frame, params.camera_noise, rng) for frame in frames])
+    return frames
+
+
+def _add_noise(frame: npt.NDArray[np.uint8], deviation: float, rng: np.random.Generator) -> npt.NDArray[np.uint8]:
+    noise = rng.normal(0, deviation, frame.shape)
+    return np.clip(np.rint(frame + noise), 0, 255).astype(np.uint8)
 
 
 def write_video(path: Path, frames: npt.NDArray[np.uint8], fps: int) -> None:

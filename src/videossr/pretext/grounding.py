@@ -23,7 +23,7 @@ from videossr.clip import Clip, Pixels
 from videossr.errors import ConfigError, SourceError
 from videossr.pretext.perturbations import PERTURBATIONS, Perturbation, scale_strength
 from videossr.pretext.protocol import coarse_difference, mean_difference, shown_indices
-from videossr.records import FrameTimes, Sample
+from videossr.records import FrameTimes, Sample, source_of
 
 _QUESTION = (
     "<video>\nDuring one part of this video {description}{clock}. When? "
@@ -185,11 +185,11 @@ def _interval_slice(edit: Mapping[str, Any]) -> slice:
 
 
 def _draw_donor(video_id: str, donors: Sequence[str], rng: np.random.Generator) -> str:
-    num_others = len(donors) - (video_id in donors)
-    if num_others < 1:
-        raise SourceError(f"'swap' needs a video other than {video_id}: add videos, or leave 'swap' out of the mixture")
+    source = source_of(video_id)
+    if all(source_of(donor) == source for donor in donors):
+        raise SourceError(f"'swap' needs a video other than {source}: add videos, or leave 'swap' out of the mixture")
     # Drawing again is cheaper than filtering: `donors` may hold every video of the source.
-    while (donor := donors[int(rng.integers(len(donors)))]) == video_id:
+    while source_of(donor := donors[int(rng.integers(len(donors)))]) == source:
         continue
     return donor
 

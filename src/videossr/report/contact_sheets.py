@@ -15,7 +15,7 @@ from videossr.errors import ConfigError
 from videossr.pages import data_uri
 from videossr.pretext import PretextTask
 from videossr.pretext.grounding import frame_edges
-from videossr.records import VIDEO_MARKER, FrameTimes, Sample, ScoredReply, kind_name
+from videossr.records import VIDEO_MARKER, FrameTimes, Sample, ScoredReply, kind_name, source_of
 
 Frame = NDArray[np.uint8]
 
@@ -156,7 +156,7 @@ def _choose_sample(
     except ConfigError as error:
         return MissingSheet(name, variant, str(error))
     donors = [item.video_id for item in videos]
-    if not fitting or len(donors) < 2:
+    if not fitting or len({source_of(donor) for donor in donors}) < 2:
         return MissingSheet(name, variant, "there are too few benchmark videos to generate a sample")
     return task.generate(fitting[int(rng.integers(len(fitting)))], variant, rng, donors)
 
