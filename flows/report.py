@@ -1,4 +1,4 @@
-"""Stage report: show the outputs of all other stages on one page."""
+"""Stage report: show the outputs of all other stages on one page, and samples in a gallery."""
 
 from pathlib import Path
 
@@ -6,6 +6,7 @@ from flows.runtime import params_of, run_stage, section
 from videossr.dataset.params import PretextParams
 from videossr.report.inputs import load_inputs
 from videossr.report.params import ReportParams
+from videossr.report.sample_gallery import write_run_gallery
 from videossr.report.writing import write_report
 from videossr.tracking import stage_run
 from videossr.workspace import project_root
@@ -16,6 +17,7 @@ def main() -> None:
     tasks = params_of("pretext", PretextParams).tasks
     with stage_run(project_root(), "report", {"report": section("report")}) as run:
         page = write_report(load_inputs(Path()), tasks, params, Path("reports"))
+        write_run_gallery(Path("reports/gallery"), tasks, count=params.gallery_samples)
         run.log_artifacts([page, page.parent / "figures"])
 
 

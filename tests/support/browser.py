@@ -18,6 +18,39 @@ _OPTIONS = ("--headless=new", "--no-sandbox", "--disable-gpu", "--no-first-run",
 _KEY_CODES = {"Escape": 27, "Enter": 13, "ArrowDown": 40, "ArrowUp": 38, "End": 35, "Home": 36}
 _SECONDS = 60
 
+_LOW_CONTRAST = """(least) => {
+  const channels = (colour) => [...colour.match(/[\\d.]+/g).map(Number), 1].slice(0, 4);
+  const over = (top, under) => top.slice(0, 3).map((value, i) => value * top[3] + under[i] * (1 - top[3]));
+  const behind = (element) => {
+    if (!element) return matchMedia("(prefers-color-scheme: dark)").matches ? [18, 18, 18] : [255, 255, 255];
+    const own = channels(getComputedStyle(element).backgroundColor);
+    return own[3] === 1 ? own : over(own, behind(element.parentElement));
+  };
+  const light = (rgb) => {
+    const [r, g, b] = rgb.map((v) => v / 255).map((v) => (v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4));
+    return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+  };
+  const found = [];
+  for (const element of document.querySelectorAll("body *")) {
+    const texts = [...element.childNodes].filter((node) => node.nodeType === 3);
+    const own = texts.map((node) => node.textContent.trim()).join("");
+    if (!own || !element.checkVisibility()) continue;
+    const style = getComputedStyle(element), back = behind(element);
+    const colour = element.closest("svg") && style.fill !== "none" ? style.fill : style.color;
+    const [one, two] = [over(channels(colour), back), back].map(light);
+    const ratio = (Math.max(one, two) + 0.05) / (Math.min(one, two) + 0.05);
+    if (ratio < least) found.push(own.slice(0, 40) + ": " + ratio.toFixed(2));
+  }
+  return found;
+}"""
+_CUT_OFF = """() => {
+  const scrolls = (element) => element && element !== document.documentElement &&
+    (["auto", "scroll"].includes(getComputedStyle(element).overflowX) || scrolls(element.parentElement));
+  return [...document.querySelectorAll("body *")]
+    .filter((e) => e.checkVisibility() && e.getBoundingClientRect().right > innerWidth + 1 && !scrolls(e))
+    .map((e) => e.tagName + " " + e.className + ": " + Math.round(e.getBoundingClientRect().right));
+}"""
+
 
 class Page:
     """One page of the browser. `requests` are the URLs that it asked for, `messages` its errors and warnings."""
@@ -72,6 +105,14 @@ class Page:
     def use_scheme(self, scheme: str) -> None:
         """`light` or `dark`."""
         self.call("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}])
+
+    def low_contrast(self, least: float = 3.0) -> list[str]:
+        """The visible texts whose contrast with what is behind them is below `least`, each with its contrast."""
+        return self.run(f"({_LOW_CONTRAST})({least})")
+
+    def cut_off(self) -> list[str]:
+        """The elements that reach beyond the right edge of the screen and cannot be scrolled to."""
+        return self.run(f"({_CUT_OFF})()")
 
     def screenshot(self, path: Path, whole: bool = False) -> None:
         found = self.call("Page.captureScreenshot", captureBeyondViewport=whole)

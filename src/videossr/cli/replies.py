@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from videossr.cli.benchmarks import FOLDER
-from videossr.cli.paths import FRAMES
+from videossr.cli.paths import FRAMES, PARAMS, require_file
 from videossr.errors import ConfigError
 from videossr.storage.atomic import write_text
 from videossr.terminal import printable
@@ -117,6 +117,26 @@ def browse(
     for place, reason in list(failed.items())[:1]:
         print(printable(f"{len(failed)} items have no frames, first {items[place].item.id}: {reason}"))
     print(printable(f"{len(items):,} items, frames of {len(strips):,}: open {out / 'index.html'} in a browser"))
+
+
+def gallery(
+    out: Annotated[Path, typer.Option(help="the folder to write; open its index.html")],
+    samples: Samples = SAMPLES,
+    replies: Annotated[
+        list[Path] | None,
+        typer.Option(help="a file of replies to viubench.parquet; repeat it. Without: those of the last run, if any"),
+    ] = None,
+    count: Annotated[int, typer.Option(min=1, help="samples of each set, evenly over their kinds")] = 200,
+    width: Annotated[int, typer.Option(min=32, max=1024, help="the largest width of a frame in pixels")] = 256,
+) -> None:
+    """Write a page with samples: play each clip as the policy sees it, reveal answer, edit, replies and rewards."""
+    from videossr.recipe import load_recipe
+    from videossr.report.sample_gallery import write_run_gallery
+
+    require_file(samples / "train.parquet")
+    tasks = load_recipe(PARAMS).pretext.tasks
+    number = write_run_gallery(out, tasks, count=count, width=width, samples=samples, replies=replies)
+    print(printable(f"{number:,} samples: open {out / 'index.html'} in a browser"))
 
 
 def _with_same_items(before: "Evaluation", after: "Evaluation") -> "tuple[Evaluation, Evaluation]":

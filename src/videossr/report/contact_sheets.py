@@ -59,7 +59,7 @@ class ContactSheet:
     @property
     def question_text(self) -> str:
         """The question without the lines of its video markers."""
-        return "\n".join(line for line in self.sample.question.splitlines() if VIDEO_MARKER not in line)
+        return question_text(self.sample)
 
     @property
     def clips_in_order(self) -> list[tuple[int, tuple[Thumbnail, ...]]]:
@@ -114,7 +114,7 @@ def draw_sheet(
     thumbnail_pixels: int,
 ) -> ContactSheet:
     """Render one sample as thumbnails: at most `frames_per_strip` a clip, `thumbnail_pixels` on the longer side."""
-    edited = _edited_frames(sample)
+    edited = edited_frames(sample)
     limit = frames_per_strip if sample.task != "jigsaw" else _FRAMES_PER_JIGSAW_CLIP
     clips = tuple(
         tuple(
@@ -161,7 +161,13 @@ def _choose_sample(
     return task.generate(fitting[int(rng.integers(len(fitting)))], variant, rng, donors)
 
 
-def _edited_frames(sample: Sample) -> frozenset[int]:
+def question_text(sample: Sample) -> str:
+    """The question of a sample without the lines of its video markers."""
+    return "\n".join(line for line in sample.question.splitlines() if VIDEO_MARKER not in line)
+
+
+def edited_frames(sample: Sample) -> frozenset[int]:
+    """Places of the shown frames that the edit changes; none where it changes their order alone."""
     if sample.task == "grounding":
         return frozenset(range(sample.edit["start"], sample.edit["start"] + sample.edit["length"]))
     if sample.task == "counting":

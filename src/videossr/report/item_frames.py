@@ -1,7 +1,7 @@
-"""The frames of the item browser: small pictures of what a policy was shown, with their presentation times."""
+"""The frames of a page of items: small pictures of what a policy was shown, with their presentation times."""
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,30 +18,46 @@ from videossr.evaluation.downstream.frames import FrameBudget
 from videossr.evaluation.downstream.questions import Questions
 from videossr.storage.atomic import write_bytes
 
-_QUALITY = 80
+_QUALITY = 85
+_COLUMNS = 8
 _FEWEST_PER_VIDEO = 3
 
 
 @dataclass(frozen=True)
 class FrameStrip:
-    """Evenly chosen frames of a clip: a JPEG and the presentation time in seconds of each, and how many were shown."""
+    """Frames of a clip as one JPEG, row by row in `columns` of `width` x `height` pixels each.
 
-    jpegs: tuple[bytes, ...]
+    `seconds` are their presentation times, `edited` the places among them of the edited ones; `num_shown` is the number
+    of frames of the clip, of which these were chosen.
+    """
+
+    jpeg: bytes
+    width: int
+    height: int
+    columns: int
     seconds: tuple[float, ...]
     num_shown: int
+    edited: tuple[int, ...] = ()
 
     @property
-    def folder(self) -> str:
-        """Where its pictures lie below the folder of frames: a name that depends on them alone."""
-        return hashlib.sha256(b"".join(self.jpegs)).hexdigest()[:16]
+    def name(self) -> str:
+        """The name of its picture in the folder of frames, which depends on the picture alone."""
+        return f"{hashlib.sha256(self.jpeg).hexdigest()[:16]}.jpg"
 
     def write(self, frames: Path) -> None:
-        """Write its pictures below the folder `frames`."""
-        for place, jpeg in enumerate(self.jpegs):
-            write_bytes(frames / self.folder / f"{place:02}.jpg", jpeg)
+        """Write its picture to the folder `frames`."""
+        write_bytes(frames / self.name, self.jpeg)
 
     def as_json(self) -> dict[str, Any]:
-        return {"folder": self.folder, "seconds": list(self.seconds), "shown": self.num_shown}
+        return {
+            "file": self.name,
+            "width": self.width,
+            "height": self.height,
+            "columns": self.columns,
+            "seconds": list(self.seconds),
+            "shown": self.num_shown,
+            "edited": list(self.edited),
+        }
 
 
 def draw_strips(
@@ -81,17 +97,43 @@ def draw_strips(
     return strips, failed
 
 
-def make_strip(clip: Clip, frames: int, width: int) -> FrameStrip:
-    """At most `frames` frames of a clip, evenly chosen with the first and the last, `width` pixels wide."""
+def make_strip(clip: Clip, frames: int, width: int, edited: Collection[int] = ()) -> FrameStrip:
+    """At most `frames` frames of a clip, evenly chosen with the first and the last, at most `width` pixels wide.
+
+    `edited` are the frames of the clip that an edit changed.
+    """
     places = np.unique(np.linspace(0, len(clip.times) - 1, min(frames, len(clip.times))).round().astype(int))
-    jpegs = tuple(_jpeg(clip.frames[place], width) for place in places)
-    return FrameStrip(jpegs, tuple(clip.times[places].round(3).tolist()), len(clip.times))
+    small = [_shrink(clip.frames[place], width) for place in places]
+    return FrameStrip(
+        jpeg=_tile(small),
+        width=small[0].shape[1],
+        height=small[0].shape[0],
+        columns=min(_COLUMNS, len(small)),
+        seconds=tuple(clip.times[places].round(3).tolist()),
+        num_shown=len(clip.times),
+        edited=tuple(number for number, place in enumerate(places.tolist()) if place in edited),
+    )
 
 
-def _jpeg(frame: Pixels, width: int) -> bytes:
+def _shrink(frame: Pixels, width: int) -> Pixels:
+    if width >= frame.shape[1]:
+        return frame
     height = max(1, round(frame.shape[0] * width / frame.shape[1]))
-    small = cv2.resize(frame, (width, height), interpolation=cv2.INTER_AREA) if width < frame.shape[1] else frame
-    return bytes(simplejpeg.encode_jpeg(np.ascontiguousarray(small), quality=_QUALITY, colorspace="RGB"))
+    return np.asarray(cv2.resize(frame, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
+
+
+def _tile(frames: Sequence[Pixels]) -> bytes:
+    """The frames in rows of `_COLUMNS` as one JPEG; places that are left over are black."""
+    columns = min(_COLUMNS, len(frames))
+    height, width, channels = frames[0].shape
+    rows = -(-len(frames) // columns)
+    tiles = np.zeros((rows * columns, height, width, channels), np.uint8)
+    tiles[: len(frames)] = frames
+    picture = tiles.reshape(rows, columns, height, width, channels).swapaxes(1, 2).reshape(rows * height, -1, channels)
+    jpeg = simplejpeg.encode_jpeg(
+        np.ascontiguousarray(picture), quality=_QUALITY, colorspace="RGB", colorsubsampling="444"
+    )
+    return bytes(jpeg)
 
 
 def _questions(evaluation: Evaluation, videos: Path, frame_store: Path) -> Questions:
