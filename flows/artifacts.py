@@ -15,6 +15,7 @@ from prefect.artifacts import (
     create_table_artifact,
 )
 
+from videossr import tracking
 from videossr.cli.results_table import gain_sentence
 from videossr.report.text import too_few
 from videossr.services.definitions import Ports, page_address
@@ -24,15 +25,15 @@ GATE, RESULTS = Path("reports/gate.json"), Path("reports/viubench.json")
 PAGES = {"report": "index.html", "gate-page": "gate.html", "audit": "audit.html"}
 
 
-def publish(project: Path) -> None:
-    """Publish the artifacts of the flow run that calls it."""
+def publish(project: Path, mlflow_run: str = "") -> None:
+    """Publish the artifacts of the flow run that calls it, whose run in MLflow is `mlflow_run`, if it has one."""
     if (gate := _read(project / GATE)) is not None:
         create_markdown_artifact(gate_markdown(gate), key="gate", description="is the data fit to train on?")
     if (results := _read(project / RESULTS)) is not None:
         create_table_artifact(score_rows(results), key="viubench", description=gain_sentence(results))
     ports = running_ports(project)
     if ports is not None:
-        _publish_links(project, ports)
+        _publish_links(project, ports, mlflow_run)
 
 
 def gate_markdown(gate: Mapping[str, Any]) -> str:
@@ -59,7 +60,7 @@ def score_rows(results: Mapping[str, Any]) -> list[dict[str, str]]:
     return rows
 
 
-def _publish_links(project: Path, ports: Ports) -> None:
+def _publish_links(project: Path, ports: Ports, mlflow_run: str) -> None:
     """Link to the pages that the page server of this project serves, and to MLflow."""
     for key, name in PAGES.items():
         if (project / "reports" / name).exists():
@@ -67,7 +68,8 @@ def _publish_links(project: Path, ports: Ports) -> None:
     for picture in sorted((project / "reports" / "figures").glob("samples_*.png")):
         address = f"{page_address(ports)}/figures/{picture.name}"
         create_image_artifact(address, key=picture.stem.replace("_", "-"), description="samples and their answers")
-    create_link_artifact(f"http://127.0.0.1:{ports.mlflow}", key="mlflow", link_text="runs, curves and models")
+    page = tracking.run_page(project, mlflow_run) if mlflow_run else ""
+    create_link_artifact(f"http://127.0.0.1:{ports.mlflow}/{page}", key="mlflow", link_text="runs, curves and models")
 
 
 def _escape(text: str) -> str:

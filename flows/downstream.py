@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from flows.runtime import params_of, run_stage, section
+from flows.recording import record_stage
+from flows.runtime import params_of, run_stage
 from videossr.evaluation.benchmarks import Items, load
 from videossr.evaluation.benchmarks.local_copy import find_benchmark_videos
 from videossr.evaluation.benchmarks.scoring import Replies
@@ -22,8 +23,7 @@ from videossr.models.checkpoint import answer_settings, load_policy, resolve_che
 from videossr.models.policy import BlindPolicy, BriefPolicy, Policy
 from videossr.storage.atomic import atomic_folder, copy_file, write_json, write_text
 from videossr.storage.fingerprint import folder_fingerprint
-from videossr.tracking import Run, stage_run
-from videossr.workspace import project_root
+from videossr.tracking import POLICY_TAG, Run
 
 WORK = Path("work/downstream")
 MADE = Path("data/made_benchmarks")
@@ -34,7 +34,7 @@ CHECKPOINTS = {"blind": Path("models/policy"), "before": Path("models/start"), "
 
 def main() -> None:
     params = params_of("downstream", DownstreamParams)
-    with stage_run(project_root(), "downstream", {"downstream": section("downstream")}) as run:
+    with record_stage("downstream") as run:
         _make_or_empty(params)
         benchmarks = {key: _load(key, params) for key in params.benchmarks}
         for key, items in benchmarks.items():
@@ -72,6 +72,7 @@ def main() -> None:
         write_json(RESULTS, results)
         _log(run, rows)
         run.log_artifacts([RESULTS, REPLIES])
+        run.set_tag(POLICY_TAG, folder_fingerprint(CHECKPOINTS["after"]))
 
 
 def _make_or_empty(params: DownstreamParams) -> None:

@@ -2,8 +2,10 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-from flows.runtime import params_of, run_stage, section
+from flows.recording import first_of_each_kind, record_stage
+from flows.runtime import params_of, run_stage
 from videossr.dataset.params import PretextParams
 from videossr.dataset.samples import read_samples
 from videossr.evaluation import baselines, viubench
@@ -16,8 +18,7 @@ from videossr.pretext import PretextTask
 from videossr.records import Sample, ScoredReply
 from videossr.storage.atomic import copy_file
 from videossr.storage.fingerprint import folder_fingerprint
-from videossr.tracking import stage_run
-from videossr.workspace import project_root
+from videossr.tracking import POLICY_TAG
 
 # DVC deletes a stage's outputs before the stage runs. Replies are stored here, so that a killed run can continue.
 WORK = Path("work/evaluate")
@@ -30,7 +31,7 @@ def main() -> None:
     params = params_of("evaluate", EvaluateParams)
     tasks = params_of("pretext", PretextParams).tasks
     bench, store = read_samples(Path("data/samples/viubench.parquet")), FrameStore(Path("data/frames"))
-    with stage_run(project_root(), "evaluate", {"evaluate": section("evaluate")}) as run:
+    with record_stage("evaluate") as run:
         scored = _score_guesses(bench, store, tasks, params.seed)
         for name, folder in POLICIES.items():
             scored[name] = evaluate_checkpoint(folder, bench, store, tasks, WORK / f"{name}.jsonl", params.batch_size)
@@ -45,6 +46,26 @@ def main() -> None:
             run.log_metrics({f"{name}/{column}": row[column] for column in [*viubench.COLUMNS, "overall"]})
         run.log_metrics({"gain": gain_row["overall"]})
         run.log_artifacts([RESULTS, REPLIES])
+        run.log_table("replies.json", _reply_table(bench, scored))
+        run.set_tag(POLICY_TAG, folder_fingerprint(POLICIES["after"]))
+
+
+def _reply_table(bench: Sequence[Sample], scored: Mapping[str, Sequence[ScoredReply]]) -> list[dict[str, Any]]:
+    """The first questions of each kind, with the replies before and after training and their scores."""
+    before, after = ({reply.sample_id: reply for reply in scored[name]} for name in ("before", "after"))
+    return [
+        {
+            "kind": sample.kind,
+            "sample": sample.sample_id,
+            "video": sample.video_id,
+            "answer": sample.answer,
+            "before": before[sample.sample_id].reply,
+            "score before": before[sample.sample_id].score,
+            "after": after[sample.sample_id].reply,
+            "score after": after[sample.sample_id].score,
+        }
+        for sample in first_of_each_kind(bench)
+    ]
 
 
 def _evaluate_blind(

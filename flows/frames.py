@@ -6,6 +6,7 @@ Shards are cached in work/, outside the graph: only new videos are decoded.
 from collections import Counter
 from pathlib import Path
 
+from flows.recording import record_stage
 from flows.runtime import params_of, run_stage, section
 from videossr.frames.sampling import FramesParams
 from videossr.frames.store import FrameStore
@@ -13,8 +14,7 @@ from videossr.frames.writing import write_store
 from videossr.ingest.inventory import Inventory, require_usable
 from videossr.ingest.manifest import read_manifest, require_present
 from videossr.storage.quarantine import read_quarantine, write_quarantine
-from videossr.tracking import stage_run
-from videossr.workspace import project_root, selected_workers
+from videossr.workspace import selected_workers
 
 WORK = Path("work/frames")
 
@@ -22,7 +22,7 @@ WORK = Path("work/frames")
 def main() -> None:
     params = params_of("frames", FramesParams)
     store = Path("data/frames")
-    with stage_run(project_root(), "frames", {"frames": section("frames")}) as run:
+    with record_stage("frames") as run:
         videos = read_manifest(Path("data/manifest.parquet"))
         require_present(videos)
         rejected_here = write_store(videos, store, params, selected_workers(), WORK)

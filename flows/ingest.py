@@ -6,15 +6,15 @@ Inspections are cached in work/, outside the graph, so a killed run continues.
 from collections import Counter
 from pathlib import Path
 
-from flows.runtime import params_of, run_stage, section
+from flows.recording import record_stage
+from flows.runtime import params_of, run_stage
 from videossr.frames.sampling import FramesParams
 from videossr.ingest.inventory import ingest, require_usable
 from videossr.ingest.manifest import write_manifest
 from videossr.ingest.params import IngestParams
 from videossr.ingest.snapshot import read_snapshot
 from videossr.storage.quarantine import write_quarantine
-from videossr.tracking import stage_run
-from videossr.workspace import project_root, selected_workers
+from videossr.workspace import selected_workers
 
 WORK = Path("work/ingest")
 
@@ -22,7 +22,7 @@ WORK = Path("work/ingest")
 def main() -> None:
     params = params_of("ingest", IngestParams)
     frames = params_of("frames", FramesParams)
-    with stage_run(project_root(), "ingest", {"ingest": section("ingest")}) as run:
+    with record_stage("ingest") as run:
         inventory = ingest(
             params,
             read_snapshot(Path("data/source.json")),

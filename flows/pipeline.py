@@ -23,9 +23,11 @@ from prefect.states import Failed
 
 from flows import artifacts, preflight, runtime, stages
 from flows.promote import promote as promote_flow
+from flows.recording import end_pipeline_run, pipeline_run
 from flows.server import find_server, temporary_server
 from videossr.errors import VideoSSRError
 from videossr.terminal import configure_output, printable
+from videossr.tracking import PipelineRun
 from videossr.workspace import project_root
 
 NOTHING_TO_DO = "nothing to do: every stage is up to date"
@@ -48,14 +50,18 @@ def _should_retry(task: Any, run: Any, state: Any) -> bool:
 
 # No Prefect cache: dvc.lock alone says which stages are up to date.
 @task(task_run_name="{stage}", cache_policy=NO_CACHE, retry_delay_seconds=2, retry_condition_fn=_should_retry)
-async def run_through_dvc(stage: str, force: bool) -> Any:
-    """Run one stage through DVC; returns `ran` or `unchanged`. An error that the user can fix is not retried."""
+async def run_through_dvc(stage: str, force: bool, recorded: PipelineRun | None) -> Any:
+    """Run one stage through DVC; returns `ran` or `unchanged`. An error that the user can fix is not retried.
+
+    Its MLflow run is a child of `recorded`, unless the stage records none.
+    """
     if not force and stages.is_up_to_date(project_root(), stage):
         get_run_logger().info("up to date")
         return "unchanged"
     with tempfile.TemporaryDirectory(prefix="videossr-") as handoff:
         runtime.write_task_context(Path(handoff, runtime.CONTEXT_FILE))
-        result = await stages.run_dvc_repro(stage, force, _stage_environment(handoff), get_run_logger().info)
+        environment = _stage_environment(handoff) | (recorded.open() if recorded else {})
+        result = await stages.run_dvc_repro(stage, force, environment, get_run_logger().info)
         message = Path(handoff, runtime.MESSAGE_FILE)
         if message.exists():
             return Failed(name=NO_RETRY, message=message.read_text(encoding="utf-8"))
@@ -78,28 +84,41 @@ def pipeline(
         preflight.check(project_root())
     except VideoSSRError as error:
         return Failed(message=printable(str(error)))
-    with _stop_stages_on_signal():
-        futures: dict[str, Any] = {}
-        for stage, dependencies in stages.read_dependencies(project_root()).items():
-            # The name shows until the task runs: its run name needs the arguments, which it gets then.
-            stage_task: Any = run_through_dvc.with_options(name=stage, timeout_seconds=timeout_seconds, retries=retries)
-            futures[stage] = stage_task.submit(stage, force, wait_for=[futures[name] for name in dependencies])
-        for future in futures.values():
-            future.wait()
-    artifacts.publish(project_root())
+    recorded = pipeline_run()
+    futures = _run_stages(force, retries, timeout_seconds, recorded)
     failed = {stage: future.state for stage, future in futures.items() if not future.state.is_completed()}
+    outcomes: dict[str, Any] = {
+        stage: "failed" if stage in failed else future.result() for stage, future in futures.items()
+    }
+    artifacts.publish(project_root(), recorded.run_id)
     for stage, state in failed.items():
+        end_pipeline_run(recorded, "KILLED" if stages.is_stop_requested() else "FAILED", outcomes)
         return Failed(message=f"{stage} stopped: {state.message}")
-    outcomes = {stage: future.result() for stage, future in futures.items()}
     always_run = stages.read_always_run(project_root())
     if {outcome for stage, outcome in outcomes.items() if stage not in always_run} == {"unchanged"}:
         get_run_logger().info(NOTHING_TO_DO)
+    end_pipeline_run(recorded, "FINISHED", outcomes)
     if promote:
         promotion: Any = promote_flow(return_state=True)
         if not promotion.is_completed():
             return Failed(message=f"promote stopped: {promotion.message}")
         outcomes["promote"] = promotion.result()
     return outcomes
+
+
+def _run_stages(force: bool, retries: int, timeout_seconds: float, recorded: PipelineRun) -> dict[str, Any]:
+    """Run every stage after those that it depends on; returns the finished futures by stage."""
+    always_run = stages.read_always_run(project_root())
+    futures: dict[str, Any] = {}
+    with _stop_stages_on_signal():
+        for stage, dependencies in stages.read_dependencies(project_root()).items():
+            # The name shows until the task runs: its run name needs the arguments, which it gets then.
+            stage_task: Any = run_through_dvc.with_options(name=stage, timeout_seconds=timeout_seconds, retries=retries)
+            parent = None if stage in always_run else recorded
+            futures[stage] = stage_task.submit(stage, force, parent, wait_for=[futures[name] for name in dependencies])
+        for future in futures.values():
+            future.wait()
+    return futures
 
 
 def _python_environment() -> dict[str, str]:

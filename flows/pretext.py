@@ -1,16 +1,18 @@
 """Stage pretext: build the training set and VIUBench from the stored videos."""
 
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
-from flows.runtime import params_of, run_stage, section
+from flows.recording import first_of_each_kind, record_stage
+from flows.runtime import params_of, run_stage
 from videossr.dataset.build import build_train, build_viubench
 from videossr.dataset.params import PretextParams
-from videossr.dataset.samples import write_samples
+from videossr.dataset.samples import canonical_edit, write_samples
 from videossr.frames.store import FrameStore
 from videossr.ingest.manifest import read_manifest
-from videossr.tracking import stage_run
-from videossr.workspace import project_root, selected_workers
+from videossr.records import Sample
+from videossr.workspace import selected_workers
 
 SPLITS = ("train", "bench")
 
@@ -22,7 +24,7 @@ def main() -> None:
     of_split = {
         split: [video for video in store.frame_times() if split_of[video.video_id] == split] for split in SPLITS
     }
-    with stage_run(project_root(), "pretext", {"pretext": section("pretext")}) as run:
+    with record_stage("pretext") as run:
         sets = {
             "train": build_train(params, of_split["train"], selected_workers()),
             "viubench": build_viubench(params, of_split["bench"], selected_workers(), store),
@@ -30,6 +32,22 @@ def main() -> None:
         for name, samples in sets.items():
             write_samples(Path(f"data/samples/{name}.parquet"), samples)
             run.log_metrics(Counter(f"{name}/{sample.kind}" for sample in samples))
+            run.log_table(f"{name}.json", _sample_table(samples))
+
+
+def _sample_table(samples: Sequence[Sample]) -> list[dict[str, str]]:
+    """The first samples of each kind, as MLflow shows them."""
+    return [
+        {
+            "kind": sample.kind,
+            "sample": sample.sample_id,
+            "video": sample.video_id,
+            "edit": canonical_edit(sample),
+            "question": sample.question,
+            "answer": sample.answer,
+        }
+        for sample in first_of_each_kind(samples)
+    ]
 
 
 if __name__ == "__main__":

@@ -108,13 +108,15 @@ def _run_as_flow(stage: Callable[[], None], name: str) -> str | None:
 def write_task_context(path: Path) -> None:
     """Write the context of the running Prefect task to `path`, in Prefect's own format, for a stage's process to join.
 
-    The flow and the task are removed. They are pickled by value, and would bring the pipeline's imports to every stage.
+    The flow, the task and its arguments are removed. They are pickled by value, and would bring the pipeline's imports
+    to every stage.
     """
     import cloudpickle
     from prefect.context import serialize_context
 
     context = serialize_context()
     del context["flow_run_context"]["flow"], context["task_run_context"]["task"]
+    context["task_run_context"]["parameters"] = {}
     path.write_bytes(cloudpickle.dumps(context))
 
 

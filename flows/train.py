@@ -4,17 +4,19 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from flows.runtime import params_of, run_stage, section
+from flows.recording import record_stage
+from flows.runtime import params_of, run_stage
 from videossr.dataset.params import PretextParams
 from videossr.dataset.samples import read_samples
 from videossr.frames.store import FrameStore
-from videossr.tracking import stage_run
+from videossr.storage.fingerprint import folder_fingerprint
+from videossr.tracking import POLICY_TAG
 from videossr.train import launch
 from videossr.train.params import TrainParams
 from videossr.train.stage import train
-from videossr.workspace import project_root
 
 WORK = Path("work/train")
+START, POLICY = Path("models/start"), Path("models/policy")
 REPORT = Path("reports/train.json")
 
 
@@ -23,8 +25,9 @@ def main() -> None:
     if launch.must_relaunch(params, os.environ):
         launch.relaunch(params, "flows.train", os.environ)
     elif launch.is_first(os.environ):
-        with stage_run(project_root(), "train", {"train": section("train")}, resume=WORK / "mlflow_run.json") as run:
+        with record_stage("train", WORK / "mlflow_run.json", Path(params.policy).name) as run:
             run_grpo(params, run.log_metrics, run.set_warning)
+            run.set_tag(POLICY_TAG, folder_fingerprint(POLICY))
             run.log_artifacts([REPORT])
     else:
         run_grpo(params, lambda metrics, step: None, lambda kind, sentence: None)
@@ -36,8 +39,8 @@ def run_grpo(
     """Train on the outputs of the earlier stages: the warm start if there is one, then GRPO."""
     samples = read_samples(Path("data/samples/train.parquet"))
     tasks = params_of("pretext", PretextParams).tasks
-    store, start, policy = FrameStore(Path("data/frames")), Path("models/start"), Path("models/policy")
-    train(params, samples, store, start, policy, WORK, REPORT, log_metrics, tasks, warn)
+    store = FrameStore(Path("data/frames"))
+    train(params, samples, store, START, POLICY, WORK, REPORT, log_metrics, tasks, warn)
 
 
 if __name__ == "__main__":

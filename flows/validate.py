@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from flows.runtime import params_of, run_stage, section
+from flows.recording import record_stage
+from flows.runtime import params_of, run_stage
 from videossr.dataset.params import PretextParams
 from videossr.dataset.samples import read_samples
 from videossr.errors import GateError
@@ -11,8 +12,6 @@ from videossr.gates import ValidateParams, validate, write_gate
 from videossr.ingest.manifest import read_manifest
 from videossr.storage.atomic import write_text
 from videossr.storage.quarantine import read_quarantine
-from videossr.tracking import stage_run
-from videossr.workspace import project_root
 
 REPORTS = Path("reports")
 # The dependency of the stage train. Its content is constant: a new threshold alone does not repeat the training.
@@ -24,7 +23,7 @@ def main() -> None:
     PASSED.unlink(missing_ok=True)
     params = params_of("validate", ValidateParams)
     pretext = params_of("pretext", PretextParams)
-    with stage_run(project_root(), "validate", {"validate": section("validate")}) as run:
+    with record_stage("validate") as run:
         result = validate(
             read_manifest(Path("data/manifest.parquet")),
             read_quarantine(Path("data/quarantine.parquet")),

@@ -18,6 +18,7 @@ from dvc.repo import Repo
 
 from flows import preflight, runtime, server, stages
 from tests.support import ROOT
+from videossr import tracking
 from videossr.ingest.manifest import write_manifest
 from videossr.records import RejectedFile, Video
 from videossr.storage.atomic import copy_file
@@ -43,6 +44,10 @@ def body():
     if word == "crash" and not Path("crashed").exists():
         Path("crashed").touch()
         raise ZeroDivisionError("once")
+    if "VIDEOSSR_MLFLOW_PARENT" in __import__("os").environ:
+        from videossr.tracking import stage_run
+        with stage_run(Path.cwd(), sys.argv[1], {}):
+            pass
     Path(f"{sys.argv[1]}.out").write_text(word)
 
 run_stage(body, sys.argv[1])
@@ -347,6 +352,7 @@ def test_prefect_shows_every_stage_below_its_task_and_retries_a_crash_but_no_use
     assert "second   | working on second" in output
     assert (toy / "second.out").read_text() == "crash"
     assert flow_runs(toy) == {"pipeline": ["COMPLETED"], "first": ["COMPLETED", "FAILED"], "second": ["COMPLETED"]}
+    assert mlflow_runs(toy) == [("pipeline", "FINISHED", ["first", "second"])]
 
     again = subprocess.run(command, cwd=toy, env=environment(), capture_output=True, text=True, check=False)
     assert "nothing to do: every stage is up to date" in again.stdout + again.stderr
@@ -358,6 +364,7 @@ def test_prefect_shows_every_stage_below_its_task_and_retries_a_crash_but_no_use
     output = done.stdout + done.stderr
     assert "Traceback" not in output and "Finished in state" not in output
     assert flow_runs(toy)["first"] == ["COMPLETED", "FAILED", "FAILED"]
+    assert mlflow_runs(toy)[1:] == [("pipeline", "FAILED", [])]
 
 
 def flow_runs(project: Path) -> dict[str, list[str]]:
@@ -369,6 +376,23 @@ def flow_runs(project: Path) -> dict[str, list[str]]:
         rows = database.execute(query).fetchall()
     assert all(parent for name, _, parent in rows if name != "pipeline")
     return {flow: sorted(state for name, state, _ in rows if name == flow) for flow in {name for name, *_ in rows}}
+
+
+def mlflow_runs(project: Path) -> list[tuple[str, str, list[str]]]:
+    """Stage, status and the stages below it, of every run in MLflow that is below no other, oldest first."""
+    client = tracking.mlflow_client(project)
+    experiments = [experiment.experiment_id for experiment in client.search_experiments()]
+    runs = client.search_runs(experiments, order_by=["attributes.start_time ASC"])
+    parents = {run.info.run_id: run.data.tags.get("mlflow.parentRunId") for run in runs}
+    stages_below = {
+        parent: sorted(run.data.tags["dvc.stage"] for run in runs if parents[run.info.run_id] == parent)
+        for parent in parents
+    }
+    return [
+        (run.data.tags["dvc.stage"], run.info.status, stages_below[run.info.run_id])
+        for run in runs
+        if parents[run.info.run_id] is None
+    ]
 
 
 @pytest.mark.slow
@@ -386,6 +410,7 @@ def test_ctrl_c_ends_the_stage_and_the_run_and_prefect_records_the_failure(toy):
     stage = int((toy / "sleeping.pid").read_text())
     wait_for(lambda: not Path(f"/proc/{stage}").exists(), 5)
     assert flow_runs(toy)["pipeline"] == ["FAILED"]
+    assert mlflow_runs(toy) == [("pipeline", "KILLED", [])]
 
 
 def test_a_stage_ends_when_its_pipeline_is_killed(toy):

@@ -1,14 +1,26 @@
 """MLflow runs of stages: their content, resuming after a kill, and outages of MLflow."""
 
 import json
+import subprocess
+import time
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 
+import psutil
 import pytest
 from mlflow import MlflowClient
 
 from videossr import tracking
+from videossr.tracking.runs import PARENT_VARIABLE
+from videossr.tracking.uncommitted import git_commit, uncommitted_changes
 
 PARAMS = {"steps": 9, "span": (0, 1)}
+
+
+@pytest.fixture(autouse=True)
+def no_system_metrics(monkeypatch):
+    """Their thread would hold a connection to the database that an outage of these tests replaces."""
+    monkeypatch.setenv("MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING", "false")
 
 
 @pytest.fixture(scope="module")
@@ -178,7 +190,7 @@ def test_metrics_of_an_outage_are_sent_by_the_next_run(project):
     assert reward_steps(project, run.run_id) == [1, 2, 3]
     assert recorded.info.status == "FINISHED"
     runs = tracking.mlflow_client(project).search_runs([recorded.info.experiment_id])
-    metrics = {run.info.run_name: run.data.metrics for run in runs}
+    metrics = {run.data.tags["dvc.stage"]: run.data.metrics for run in runs}
     assert metrics["evaluate"] == {"overall": 30.0}
     assert not outbox_files(project)
 
@@ -230,3 +242,130 @@ def test_a_run_id_of_a_lost_database_does_not_stop_the_recording(tmp_path):
     with tracking.stage_run(tmp_path, "train", PARAMS, resume=resume) as run:
         run.log_metrics({"reward": 0.1}, 3)
     assert reward_steps(tmp_path, run.run_id) == [2, 3]
+
+
+def children(project, run_id):
+    """Stage -> the run of it below a run."""
+    client = tracking.mlflow_client(project)
+    experiment = client.get_run(run_id).info.experiment_id
+    below = client.search_runs([experiment], f"tags.mlflow.parentRunId = '{run_id}'")
+    return {run.data.tags["dvc.stage"]: run for run in below}
+
+
+def test_the_runs_of_stages_are_below_the_run_of_the_pipeline_and_names_tell_them_apart(tmp_path, monkeypatch):
+    pipeline = tracking.PipelineRun(tmp_path, {"steps": 4}, tmp_path / "work" / "last.json")
+    assert pipeline.run_id == "" and not (tmp_path / "mlruns").exists(), "nothing has run yet"
+    for name, value in pipeline.open().items():
+        monkeypatch.setenv(name, value)
+    assert pipeline.open() == {PARENT_VARIABLE: pipeline.run_id}
+    with tracking.stage_run(tmp_path, "train", {}, label="tiny-random"), tracking.stage_run(tmp_path, "evaluate", {}):
+        pass
+    pipeline.run.end("FINISHED")
+    below = children(tmp_path, pipeline.run_id)
+    assert set(below) == {"train", "evaluate"}
+    assert below["train"].info.run_name.startswith("train tiny-random 20")
+    assert read_run(tmp_path, pipeline.run_id).info.run_name.startswith("pipeline 20")
+
+
+def test_a_killed_stage_continues_its_run_below_the_pipeline_that_continues_it(tmp_path, monkeypatch):
+    last, resume = tmp_path / "work" / "last.json", tmp_path / "work" / "run"
+    killed = tracking.PipelineRun(tmp_path, {}, last)
+    monkeypatch.setenv(PARENT_VARIABLE, killed.open()[PARENT_VARIABLE])
+    with tracking.stage_run(tmp_path, "frames", {}) as frames:
+        tracking.mlflow_client(tmp_path).update_run(frames.run_id, status="RUNNING")
+        with pytest.raises(KeyboardInterrupt), tracking.stage_run(tmp_path, "train", PARAMS, resume=resume) as first:
+            raise KeyboardInterrupt
+    tracking.mlflow_client(tmp_path).update_run(frames.run_id, status="RUNNING")  # as kill -9 leaves it
+    ended = subprocess.Popen(["true"])
+    ended.wait()
+    last.write_text(json.dumps({"run": killed.run_id, "pid": ended.pid}))
+
+    later = tracking.PipelineRun(tmp_path, {}, last)
+    monkeypatch.setenv(PARENT_VARIABLE, later.open()[PARENT_VARIABLE])
+    assert [read_run(tmp_path, run).info.status for run in (killed.run_id, frames.run_id)] == ["KILLED", "KILLED"]
+    with tracking.stage_run(tmp_path, "train", PARAMS, resume=resume) as second:
+        pass
+    assert second.run_id == first.run_id
+    assert set(children(tmp_path, later.run_id)) == {"train"}
+
+
+def test_a_pipeline_that_still_runs_is_not_closed_by_another(tmp_path):
+    last = tmp_path / "last.json"
+    first = tracking.PipelineRun(tmp_path, {}, last)
+    first.open()
+    assert psutil.pid_exists(json.loads(last.read_text())["pid"])
+    tracking.PipelineRun(tmp_path, {}, last).open()
+    assert read_run(tmp_path, first.run_id).info.status == "RUNNING"
+
+
+def test_an_mlflow_error_never_stops_the_pipeline(tmp_path):
+    (tmp_path / "mlruns").mkdir()
+    (tmp_path / "mlruns" / "mlflow.db").write_text("this is no database")
+    assert tracking.PipelineRun(tmp_path, {}, tmp_path / "last.json").open() == {}
+
+
+def test_data_sets_tables_and_texts_are_recorded(project):
+    with tracking.stage_run(project, "train", {}) as run:
+        run.log_dataset("samples", "0" * 32, "data/samples/train.parquet", context="training", num_rows=7)
+        run.log_table("samples.json", [{"question": "When?", "answer": "1.0-2.0"}, {"question": "<b>", "answer": ""}])
+        run.log_text("note.txt", "words")
+    (recorded,) = read_run(project, run.run_id).inputs.dataset_inputs
+    assert recorded.dataset.name == "samples" and recorded.dataset.digest == "0" * 32
+    assert json.loads(recorded.dataset.profile) == {"num_rows": 7}
+    assert [(tag.key, tag.value) for tag in recorded.tags] == [("mlflow.data.context", "training")]
+    client = tracking.mlflow_client(project)
+    assert {item.path for item in client.list_artifacts(run.run_id)} == {"samples.json", "note.txt"}
+    table = json.loads(Path(client.download_artifacts(run.run_id, "samples.json")).read_text())
+    assert table["columns"] == ["question", "answer"] and table["data"][1] == ["<b>", ""]
+    assert "samples.json" in read_run(project, run.run_id).data.tags["mlflow.loggedArtifacts"]
+
+
+def test_the_load_of_the_machine_is_recorded_by_mlflow_itself(tmp_path, monkeypatch):
+    monkeypatch.setenv("MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING", "true")
+    monkeypatch.setenv("MLFLOW_SYSTEM_METRICS_SAMPLING_INTERVAL", "0.05")
+    with tracking.stage_run(tmp_path, "train", {}) as run:
+        deadline = time.monotonic() + 30
+        while not any(name.startswith("system/") for name in read_run(tmp_path, run.run_id).data.metrics):
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+    recorded = read_run(tmp_path, run.run_id)
+    assert "system/cpu_utilization_percentage" in recorded.data.metrics and recorded.info.status == "FINISHED"
+
+
+SECRETS = """aws_secret_access_key = wJalrXUtnFEMIK7MDENGbPxRfiCYEXAMPLEKEY
+token: hf_abcdefghijklmnopqrstuvwxyz0123456789
+source: s3://name:hidden-word@host/videos
+password="hunter2hunter2"
+-----BEGIN RSA PRIVATE KEY-----
+MIIEowIBAAKCAQEA
+-----END RSA PRIVATE KEY-----
+max_completion_tokens: 16
+"""
+
+
+def test_a_change_that_is_not_committed_is_stored_with_the_run_without_credentials(tmp_path):
+    git(tmp_path, "init", "-q")
+    for name in ("code.py", "dvc.lock"):
+        (tmp_path / name).write_text("one\n")
+    git(tmp_path, "add", "-A")
+    git(tmp_path, "-c", "user.name=a", "-c", "user.email=a@b", "commit", "-qm", "first")
+    (tmp_path / "dvc.lock").write_text("what a run wrote\n")
+    commit = git_commit(tmp_path)
+    assert len(commit) == 40 and uncommitted_changes(tmp_path) == ""
+
+    (tmp_path / "code.py").write_text("two\n" + SECRETS)
+    (tmp_path / "src").mkdir()
+    (tmp_path / "src" / "new.py").write_text("")
+    with tracking.stage_run(tmp_path, "train", {}) as run:
+        pass
+    assert read_run(tmp_path, run.run_id).data.tags["git.commit"] == f"{commit}-dirty"
+    stored = tracking.mlflow_client(tmp_path).download_artifacts(run.run_id, "uncommitted.diff", str(tmp_path))
+    patch = Path(stored).read_text()
+    assert "-one" in patch and "+two" in patch and "# not in git: src/new.py" in patch
+    assert "what a run wrote" not in patch and "max_completion_tokens: 16" in patch
+    for secret in ("wJalr", "hf_abc", "hidden-word", "hunter2", "MIIEow"):
+        assert secret not in patch
+
+
+def git(folder, *arguments):
+    subprocess.run(["git", "-C", str(folder), *arguments], check=True)

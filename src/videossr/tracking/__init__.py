@@ -7,9 +7,10 @@ MLflow is imported inside functions: the import takes a second, and reads the te
 imports it at the top: MLflow runs that file when it loads a registered model, and this package never imports it.
 """
 
-from videossr.tracking.database import MLFLOW_NAME, database_uri, mlflow_client
+from videossr.tracking.database import MLFLOW_NAME, database_uri, mlflow_client, run_page
 from videossr.tracking.history import Origin, find_version, read_origin, withdraw_champion, withdrawn_because
-from videossr.tracking.lineage import Lineage, read_lineage
+from videossr.tracking.lineage import POLICY_TAG, Lineage, read_input_hashes, read_lineage
+from videossr.tracking.pipeline_runs import PipelineRun
 from videossr.tracking.registry import (
     RegisteredVersion,
     champion,
@@ -30,6 +31,8 @@ __all__ = [
     "Lineage",
     "MLFLOW_NAME",
     "Origin",
+    "POLICY_TAG",
+    "PipelineRun",
     "RegisteredVersion",
     "RegistrySummary",
     "Run",
@@ -40,11 +43,13 @@ __all__ = [
     "load_artifact",
     "load_champion",
     "mlflow_client",
+    "read_input_hashes",
     "read_lineage",
     "read_origin",
     "register_policy",
     "registered_checkpoint",
     "registry_summary",
+    "run_page",
     "save_artifact",
     "serve",
     "set_champion",

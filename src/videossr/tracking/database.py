@@ -69,6 +69,11 @@ def experiment_id(project: Path, client: "MlflowClient") -> str:
     return client.create_experiment(MLFLOW_NAME, folder.as_uri() if set(str(folder)) & set("?#%") else str(folder))
 
 
+def run_page(project: Path, run_id: str) -> str:
+    """The page of a run below the address of MLflow's pages."""
+    return f"#/experiments/{experiment_id(project, mlflow_client(project))}/runs/{run_id}"
+
+
 def configured_mlflow(project: Path) -> Any:
     """The module `mlflow`, set to the project's database. Its functions log and load models, the client's do not."""
     client = mlflow_client(project)

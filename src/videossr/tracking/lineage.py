@@ -1,7 +1,6 @@
 """The lineage of a run or a model: the commit of the code, the hashes in `dvc.lock`, the parameters."""
 
 import hashlib
-import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +8,10 @@ from typing import Any
 
 from videossr import config
 from videossr.errors import PolicyError
+from videossr.tracking.uncommitted import git_commit
+
+# The tag of the runs that made or scored a policy: the SHA-256 of its files (`folder_fingerprint`).
+POLICY_TAG = "policy.sha256"
 
 
 @dataclass(frozen=True)
@@ -48,11 +51,16 @@ def read_output_hashes(project: Path) -> dict[str, str]:
     return {out["path"]: out["md5"] for stage in stages.values() for out in stage.get("outs", [])}
 
 
-def git_commit(project: Path) -> str:
-    """The commit of the code, with `-dirty` when files differ from it; `not in git` outside a repository."""
-    command = ["git", "-C", str(project), "describe", "--always", "--abbrev=40", "--exclude=*", "--dirty"]
-    result = subprocess.run(command, capture_output=True, text=True, check=False)
-    return result.stdout.strip() if result.returncode == 0 else "not in git"
+def read_input_hashes(project: Path, stage: str) -> dict[str, str]:
+    """Path -> MD5, according to `dvc.lock`, of every output of other stages that `stage` reads according to `dvc.yaml`.
+
+    Empty where there is no such stage.
+    """
+    graph = project / "dvc.yaml"
+    stages = config.read_yaml(graph)["stages"] if graph.exists() else {}
+    names = [item if isinstance(item, str) else next(iter(item)) for item in stages.get(stage, {}).get("deps", [])]
+    hashes = read_output_hashes(project)
+    return {name: hashes[name] for name in names if name in hashes}
 
 
 def run_tags(stage: str, commit: str) -> dict[str, str]:

@@ -3,6 +3,7 @@
 import json
 import logging
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,17 +15,31 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 
-def create_run(client: "MlflowClient", experiment: str, stage: str, tags: Mapping[str, str]) -> str:
-    """Create a run in the experiment with this id, and return its id."""
-    return client.create_run(experiment, run_name=stage, tags=dict(tags)).info.run_id
+def create_run(client: "MlflowClient", experiment: str, name: str, tags: Mapping[str, str], parent: str = "") -> str:
+    """Create a run in the experiment with this id, below the run `parent` if there is one, and return its id."""
+    return client.create_run(experiment, run_name=name, tags={**tags, **_parent_tag(parent)}).info.run_id
 
 
-def reopen_run(client: "MlflowClient", run_id: str) -> str:
-    """Set an unfinished run to RUNNING and return its id; return "" when it cannot be continued."""
+def timed_name(*words: str) -> str:
+    """The name of a run that starts now: `train tiny-random 2026-01-31 14:05:59`, in local time."""
+    return " ".join([*filter(None, words), f"{datetime.now():%Y-%m-%d %H:%M:%S}"])
+
+
+def reopen_run(client: "MlflowClient", run_id: str, parent: str = "") -> str:
+    """Set an unfinished run to RUNNING and return its id; return "" when it cannot be continued.
+
+    It moves below the run `parent`, if there is one, which continues it.
+    """
     if not is_unfinished(client, run_id):
         return ""
     client.update_run(run_id, status="RUNNING")
+    for name, value in _parent_tag(parent).items():
+        client.set_tag(run_id, name, value)
     return run_id
+
+
+def _parent_tag(parent: str) -> dict[str, str]:
+    return {"mlflow.parentRunId": parent} if parent else {}
 
 
 def is_unfinished(client: "MlflowClient", run_id: str) -> bool:
@@ -40,6 +55,15 @@ def is_unfinished(client: "MlflowClient", run_id: str) -> bool:
     return info is not None and info.lifecycle_stage == "active" and info.status != "FINISHED"
 
 
+def end_running(client: "MlflowClient", experiment: str, run_id: str) -> None:
+    """End a run and the runs below it that a kill left RUNNING. They can still be continued."""
+    below = client.search_runs([experiment], f"tags.mlflow.parentRunId = '{run_id}' and attributes.status = 'RUNNING'")
+    for child in below:
+        client.set_terminated(child.info.run_id, "KILLED")
+    if is_unfinished(client, run_id):
+        client.set_terminated(run_id, "KILLED")
+
+
 def send_pending_run(client: "MlflowClient", experiment: str, pending: PendingRun, target_id: str = "") -> None:
     """Record the results of a pending run in MLflow, and delete its file.
 
@@ -48,7 +72,7 @@ def send_pending_run(client: "MlflowClient", experiment: str, pending: PendingRu
     """
     run_id = target_id or (pending.run_id if is_unfinished(client, pending.run_id) else "")
     if not run_id:
-        run_id = create_run(client, experiment, pending.stage, {"dvc.stage": pending.stage})
+        run_id = create_run(client, experiment, timed_name(pending.stage), {"dvc.stage": pending.stage})
         write_params(client, run_id, pending.params)
     write_points(client, run_id, pending.points)
     if not target_id:
@@ -75,12 +99,21 @@ def _flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return rows
 
 
-def write_dataset(client: "MlflowClient", run_id: str, name: str, digest: str, source: str) -> None:
+def write_dataset(
+    client: "MlflowClient", run_id: str, name: str, digest: str, source: str, context: str, num_rows: int | None
+) -> None:
     """Record a data set as input of the run; MLflow stores the first 36 characters of its digest."""
     from mlflow.entities import Dataset, DatasetInput, InputTag
 
-    dataset = Dataset(name=name, digest=digest[:36], source_type="local", source=json.dumps({"uri": source}))
-    client.log_inputs(run_id, [DatasetInput(dataset, [InputTag("mlflow.data.context", "evaluation")])])
+    profile = None if num_rows is None else json.dumps({"num_rows": num_rows})
+    dataset = Dataset(name, digest[:36], source_type="local", source=json.dumps({"uri": source}), profile=profile)
+    client.log_inputs(run_id, [DatasetInput(dataset, [InputTag("mlflow.data.context", context)])])
+
+
+def write_table(client: "MlflowClient", run_id: str, name: str, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Store rows with the same columns as a table that MLflow's pages show."""
+    columns = {column: [row[column] for row in rows] for column in (rows[0] if rows else {})}
+    client.log_table(run_id, columns, name)
 
 
 def write_points(client: "MlflowClient", run_id: str, points: Sequence[Point]) -> None:

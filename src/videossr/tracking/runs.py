@@ -3,6 +3,7 @@
 import contextlib
 import json
 import logging
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -12,23 +13,30 @@ from typing import TYPE_CHECKING, Any
 
 from videossr.storage.atomic import write_json
 from videossr.tracking.database import experiment_id, mlflow_client, mlflow_errors
-from videossr.tracking.lineage import git_commit, run_tags
+from videossr.tracking.lineage import run_tags
 from videossr.tracking.mlflow_runs import (
     copy_artifact,
     create_run,
     is_unfinished,
     reopen_run,
     send_pending_run,
+    timed_name,
     write_dataset,
     write_params,
     write_points,
+    write_table,
 )
 from videossr.tracking.outbox import Outbox, PendingRun, Point, pending_runs
+from videossr.tracking.system_metrics import SystemMetrics
+from videossr.tracking.uncommitted import git_commit, uncommitted_changes
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 logger = logging.getLogger(__name__)
+
+# The environment variable with the id of the pipeline's run, below which the runs of its stages are.
+PARENT_VARIABLE = "VIDEOSSR_MLFLOW_PARENT"
 
 
 class Run:
@@ -41,6 +49,11 @@ class Run:
         self._client = client
         self._outbox = outbox
         self.run_id = run_id
+
+    @property
+    def is_recorded(self) -> bool:
+        """Whether MLflow records the run now."""
+        return self._client is not None
 
     def log_metrics(self, values: Mapping[str, float], step: int = 0) -> None:
         """Record metrics of one step, in one write."""
@@ -57,13 +70,27 @@ class Run:
         for path in paths:
             self._record(partial(copy_artifact, run_id=self.run_id, path=path, folder=folder))
 
-    def log_dataset(self, name: str, digest: str, source: str) -> None:
+    def log_dataset(
+        self, name: str, digest: str, source: str, context: str = "evaluation", num_rows: int | None = None
+    ) -> None:
         """Record a data set as input of the run: its name, the hash of its content, and where it comes from."""
-        self._record(partial(write_dataset, run_id=self.run_id, name=name, digest=digest, source=source))
+        self._record(lambda client: write_dataset(client, self.run_id, name, digest, source, context, num_rows))
+
+    def log_table(self, name: str, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Store rows with the same columns as the artifact `name` (.json), which MLflow shows as a table."""
+        self._record(partial(write_table, run_id=self.run_id, name=name, rows=rows))
+
+    def log_text(self, name: str, text: str) -> None:
+        """Store a text as the artifact `name`."""
+        self._record(lambda client: client.log_text(self.run_id, text, name))
+
+    def set_tag(self, name: str, value: str) -> None:
+        """Set a tag of the run."""
+        self._record(lambda client: client.set_tag(self.run_id, name, value))
 
     def set_warning(self, kind: str, sentence: str) -> None:
         """Mark the run with a tag `warning.<kind>`."""
-        self._record(lambda client: client.set_tag(self.run_id, f"warning.{kind}", sentence))
+        self.set_tag(f"warning.{kind}", sentence)
 
     def end(self, status: str) -> None:
         """Close the run as FINISHED, FAILED or KILLED."""
@@ -83,16 +110,20 @@ class Run:
 
 
 @contextlib.contextmanager
-def stage_run(project: Path, stage: str, params: Mapping[str, Any], resume: Path | None = None) -> Iterator[Run]:
+def stage_run(
+    project: Path, stage: str, params: Mapping[str, Any], resume: Path | None = None, label: str = ""
+) -> Iterator[Run]:
     """Record one execution of a stage in MLflow: its parameters, its tags, and what the caller logs to the `Run`.
 
     `resume` is a file that stores the run's id: a stage that was killed continues the same run if its parameters are
-    the same. The run ends as FINISHED, as FAILED when the body raises an error, as KILLED when it is interrupted.
+    the same. `label` distinguishes the run's name from those of others of the stage. The run ends as FINISHED, as
+    FAILED when the body raises an error, as KILLED when it is interrupted. Below the pipeline it is a child of the
+    pipeline's run. A change that is not committed is stored as `uncommitted.diff`, the load of the machine as metrics.
     """
-    run = _start_run(project, stage, params, resume)
-    run.log_params(params)
+    run = start_run(project, stage, params, resume, label)
     try:
-        yield run
+        with SystemMetrics(project, run.run_id if run.is_recorded else ""):
+            yield run
     finally:
         run.end(_status(sys.exception()))
 
@@ -103,8 +134,16 @@ def _status(error: BaseException | None) -> str:
     return "FAILED" if isinstance(error, Exception) else "KILLED"
 
 
-def _start_run(project: Path, stage: str, params: Mapping[str, Any], resume: Path | None) -> Run:
-    """Send pending runs, then create a run or reopen the one in `resume`."""
+def start_run(project: Path, stage: str, params: Mapping[str, Any], resume: Path | None = None, label: str = "") -> Run:
+    """Send pending runs, then create a run or reopen the one in `resume`; the caller ends it. See `stage_run`."""
+    run = _open_run(project, stage, params, resume, label)
+    run.log_params(params)
+    if run.is_recorded and (changes := uncommitted_changes(project)):
+        run.log_text("uncommitted.diff", changes)
+    return run
+
+
+def _open_run(project: Path, stage: str, params: Mapping[str, Any], resume: Path | None, label: str) -> Run:
     outbox_folder = project / "mlruns" / "unsent"
     run_id = _read_run_id(resume, params)
     try:
@@ -115,8 +154,10 @@ def _start_run(project: Path, stage: str, params: Mapping[str, Any], resume: Pat
                 send_pending_run(client, experiment, pending)
         # `resume` may name a pending run. If that run has finished, MLflow has its status, and it is not reopened.
         # If it was killed, it is reopened here and receives its own pending steps below.
-        tags = run_tags(stage, git_commit(project))
-        run_id = reopen_run(client, run_id) or create_run(client, experiment, stage, tags)
+        tags, parent = run_tags(stage, git_commit(project)), os.environ.get(PARENT_VARIABLE, "")
+        run_id = reopen_run(client, run_id, parent) or create_run(
+            client, experiment, timed_name(stage, label), tags, parent
+        )
         if resume is not None:
             write_json(resume, {"run": run_id, "params": params}, indent=None)
         for pending in pending_runs(outbox_folder):
