@@ -1,20 +1,25 @@
 """The evaluator against the same policy asked one question at a time, which is how published scripts evaluate.
 
-    python -m bench.evaluate                     half a minute for each round on one core
+    python -m bench.evaluate                     a minute and a half for each round on one core
     python -m bench.evaluate --rounds 1
 
 Both sides run `answer_items` on the same questions about the same videos; the other side has batches of one question,
-so that each question decodes and reads its video. The policy is the tiny random one, a reply has at most four tokens.
-Writes `reports/bench/evaluate.json`: items a second with 16 and with 3 questions a video, and the share of the time
-that is not spent in passes of the model. Seconds are those of the processor, so that other work on the machine does not
-count: set OMP_NUM_THREADS=1. Ratios are medians over pairs of runs that alternate.
+so that each question decodes and reads its video. A reply has at most four tokens.
+
+Writes `reports/bench/evaluate.json`. `many_questions` and `few_questions` are items a second with 16 and with 3
+questions a video, for the tiny random policy. `overhead` is the share of the time that is not spent in passes of the
+model, of a random policy of 43 million parameters: a fiftieth of the smallest published one. `overhead_tiny` is the
+same for the tiny random policy, whose passes take hardly longer than decoding. Seconds are those of the processor, so
+that other work on the machine does not count: set OMP_NUM_THREADS=1. Ratios are medians over pairs of runs that
+alternate.
 """
 
 import argparse
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -26,12 +31,15 @@ from videossr.evaluation.downstream import FrameBudget, answer_items
 from videossr.evaluation.made_benchmarks import make_benchmarks
 from videossr.ingest.synthetic import SyntheticParams
 from videossr.models.checkpoint import load_policy
+from videossr.models.qwen import QwenPolicy
 from videossr.models.tiny_random import TinyRandomParams, write_tiny_random
 
 OUT = Path("reports/bench/evaluate.json")
 SCENES = SyntheticParams(num_videos=4, min_seconds=8.0, max_seconds=8.0, size_pixels=192)
 BUDGET = FrameBudget(num_frames=16)
 REPLY_TOKENS = 4
+TINY = TinyRandomParams()
+LARGER = TinyRandomParams(text_width=512, text_layers=8, vision_width=384, vision_layers=6)
 
 
 @dataclass
@@ -52,23 +60,21 @@ def main() -> None:
     print_rows(rows, "the evaluator and one question at a time")
 
 
-def compare(work: Path, rounds: int, scenes: SyntheticParams = SCENES) -> Iterator[Row]:
-    """The three rows: `many_questions`, `few_questions` and `overhead` (of the first)."""
+def compare(
+    work: Path, rounds: int, scenes: SyntheticParams = SCENES, larger: TinyRandomParams = LARGER
+) -> Iterator[Row]:
+    """The rows: items a second of `TINY`, and the overhead of `larger` and of `TINY`."""
     make_benchmarks(work / "made", 0, scenes)
     items = load("videomme", work / "made" / "videomme", counts=False)
-    texts = [f"{item.question} {' '.join(item.options)}" for item in items]
-    write_tiny_random(TinyRandomParams(), texts, 0, work / "policy")
-    policy = load_policy(work / "policy")
-    timer = _ModelTimer(policy.model)
     found = find_videos(items, work / "made" / "videomme")
-    for name, questions in (("many_questions", 16), ("few_questions", 3)):
-        asked = ask_each_video(items, questions)
-        sides = [_measured(policy, timer, (asked, found), work / name, size) for size in (questions, 1)]
-        ours, theirs = alternate(*sides, rounds)
-        yield _speed_row(name, questions, ours, theirs)
-        if name == "many_questions":
-            shares = [median(run.overhead for run in side) for side in (ours, theirs)]
-            yield Row("overhead", *shares, shares[1] / shares[0], "percent of CPU-seconds outside passes of the model")
+    tiny = _measured_policy(TINY, items, work / "tiny")
+    many, few = (ask_each_video(items, questions) for questions in (16, 3))
+    runs = alternate(*_sides(tiny, many, found, 16), rounds)
+    yield _speed_row("many_questions", 16, *runs)
+    yield _overhead_row("overhead_tiny", tiny, *runs)
+    yield _speed_row("few_questions", 3, *alternate(*_sides(tiny, few, found, 3), rounds))
+    policy = _measured_policy(larger, items, work / "larger")
+    yield _overhead_row("overhead", policy, *alternate(*_sides(policy, many.first(2 * 16), found, 16), rounds))
 
 
 def ask_each_video(items: Items, questions: int) -> Items:
@@ -81,27 +87,50 @@ def ask_each_video(items: Items, questions: int) -> Items:
     return replace(items, items=tuple(asked), benchmark=replace(items.benchmark, prompts=prompts))
 
 
-def _measured(policy: Any, timer: "_ModelTimer", made: tuple[Items, FoundVideos], out: Path, batch_size: int) -> Any:
-    """A function that evaluates once with an empty store."""
-    settings = {"budget": BUDGET, "protocol": "videossr", "policy_id": "tiny", "batch_size": batch_size}
+def _measured_policy(sizes: TinyRandomParams, items: Items, folder: Path) -> "_MeasuredPolicy":
+    texts = [f"{item.question} {' '.join(item.options)}" for item in items]
+    write_tiny_random(sizes, texts, 0, folder)
+    policy = load_policy(folder)
+    return _MeasuredPolicy(policy, _ModelTimer(policy.model))
 
-    def run() -> Run:
-        with tempfile.TemporaryDirectory() as folder:
-            timer.seconds, start = 0.0, time.process_time()
-            answers = answer_items(policy, *made, Path(folder), progress=False, **settings)
-            seconds = time.process_time() - start
-        assert len(answers.replies) == len(made[0])
-        return Run(len(made[0]) / seconds, 100 * (1 - timer.seconds / seconds))
 
-    return run
+def _sides(
+    measured: "_MeasuredPolicy", items: Items, found: FoundVideos, batch_size: int
+) -> tuple[Callable[[], Run], Callable[[], Run]]:
+    """Evaluations with an empty store: in batches, and one question at a time."""
+    return partial(_evaluate, measured, items, found, batch_size), partial(_evaluate, measured, items, found, 1)
+
+
+def _evaluate(measured: "_MeasuredPolicy", items: Items, found: FoundVideos, batch_size: int) -> Run:
+    settings: dict[str, Any] = {"budget": BUDGET, "protocol": "videossr", "policy_id": "random", "progress": False}
+    timer = measured.timer
+    with tempfile.TemporaryDirectory() as folder:
+        timer.seconds, start = 0.0, time.process_time()
+        answers = answer_items(measured.policy, items, found, Path(folder), batch_size=batch_size, **settings)
+        seconds = time.process_time() - start
+    assert len(answers.replies) == len(items)
+    return Run(len(items) / seconds, 100 * (1 - timer.seconds / seconds))
+
+
+def _overhead_row(name: str, measured: "_MeasuredPolicy", ours: list[Run], theirs: list[Run]) -> Row:
+    mine, other = (median(run.overhead for run in side) for side in (ours, theirs))
+    millions = measured.policy.model.num_parameters() / 1e6
+    unit = f"percent of CPU-seconds outside passes of a model of {millions:.2g} million parameters"
+    return Row(name, mine, other, other / mine, unit)
 
 
 def _speed_row(name: str, questions: int, ours: list[Run], theirs: list[Run]) -> Row:
-    ratios = [mine.items_per_second / other.items_per_second for mine, other in zip(ours, theirs, strict=True)]
-    speeds = (median(run.items_per_second for run in side) for side in (ours, theirs))
+    ratios = [our.items_per_second / their.items_per_second for our, their in zip(ours, theirs, strict=True)]
+    mine, other = (median(run.items_per_second for run in side) for side in (ours, theirs))
     spread = f"{len(ratios)} rounds, {min(ratios):.3g} to {max(ratios):.3g} times"
     unit = f"items per CPU-second, {questions} questions a video; {spread}"
-    return Row(name, *speeds, median(ratios), unit)
+    return Row(name, mine, other, median(ratios), unit)
+
+
+@dataclass(frozen=True)
+class _MeasuredPolicy:
+    policy: QwenPolicy
+    timer: "_ModelTimer"
 
 
 class _ModelTimer:

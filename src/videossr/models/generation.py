@@ -14,13 +14,14 @@ from typing import Any
 
 import torch
 from torch.nn.functional import pad
+from torch.nn.utils.rnn import pad_sequence
 from transformers import DynamicCache, GenerationConfig, LogitsProcessor
 
 from videossr.models.attention import has_recurrent_layers
 from videossr.models.backbone import backbone, unwrap
 from videossr.models.branch_cache import BranchCache
 from videossr.models.encode_prompt import EncodedPrompt
-from videossr.models.model_inputs import packed_video_inputs, pad_left, prompt_positions
+from videossr.models.model_inputs import packed_video_inputs, pad_left, prompt_positions, with_positions
 
 Completion = list[int]  # token ids, up to and with the end token
 
@@ -108,11 +109,11 @@ def generate_about_same_videos(model: Any, prompts: Sequence[EncodedPrompt], dec
     The shared prefix, at least all tokens of the videos, is one row of the cache. The rest of each prompt is a branch
     of it, and its completion goes on from there. Equal to `generate_branches` of each prompt alone.
     """
-    size, prefix = len(prompts), _shared_prefix(prompts)
+    size, prefix = len(prompts), with_positions(model, _shared_prefix(prompts))
     choose = _TokenChoice(decoding, None, size, unwrap(model).device)
     with _evaluation_mode(model):
         cache, _ = _prefill(model, [prefix], size, _TOKENS_PER_PREFILL)
-        tails = _Tails(model, prompts, len(prefix))
+        tails = _Tails(model, prefix, [prompt.input_ids[len(prefix) :] for prompt in prompts])
         out = model(**tails.inputs, past_key_values=cache, use_cache=True, logits_to_keep=tails.last_tokens)
         return _decode(model, cache, out.logits, tails.layout, decoding, choose, synced=False)
 
@@ -233,30 +234,29 @@ def _shared_prefix(prompts: Sequence[EncodedPrompt]) -> EncodedPrompt:
     if any((prompt.mm_token_type_ids[length:] > 0).any() for prompt in prompts):
         raise ValueError("the prompts must begin with the same videos")
     first = prompts[0]
-    positions = None if first.positions is None else first.positions[:, :length]
     types = first.mm_token_type_ids[:length]
-    return replace(first, input_ids=first.input_ids[:length], mm_token_type_ids=types, positions=positions)
+    return replace(first, input_ids=first.input_ids[:length], mm_token_type_ids=types, positions=None)
 
 
 class _Tails:
-    """What follows the shared prefix of G prompts, as G branches of T tokens in one row; shorter ones are padded."""
+    """What follows the shared prefix of G prompts, as G branches of T tokens in one row; shorter ones are padded.
 
-    def __init__(self, model: Any, prompts: Sequence[EncodedPrompt], prefix_length: int) -> None:
-        device, size = unwrap(model).device, len(prompts)
-        lengths = torch.tensor([len(prompt) - prefix_length for prompt in prompts])
+    It is text, so its positions count on from the last token of the prefix, which ends with text too.
+    """
+
+    def __init__(self, model: Any, prefix: EncodedPrompt, tails: Sequence[torch.Tensor]) -> None:
+        device, size, prefix_length = unwrap(model).device, len(tails), len(prefix)
+        lengths = torch.tensor([len(tail) for tail in tails])
         width = int(lengths.max())
-        room = [(0, width - length) for length in lengths.tolist()]
-        ids = [pad(p.input_ids[prefix_length:], extra) for p, extra in zip(prompts, room, strict=True)]
-        whole_positions = [prompt_positions(model, prompt) for prompt in prompts]
-        positions = [pad(p[:, prefix_length:], extra) for p, extra in zip(whole_positions, room, strict=True)]
-        branch = torch.arange(size).repeat_interleave(width)
+        branch, place = torch.arange(size).repeat_interleave(width), torch.arange(width).repeat(size)
         is_same_branch = branch[:, None] == branch
-        place = torch.arange(width).repeat(size)
         sees = torch.cat([torch.ones(size * width, prefix_length), is_same_branch & (place <= place[:, None])], dim=1)
+        next_position = int(prompt_positions(model, prefix)[1:, -1].max()) + 1
+        starts = torch.tensor([prefix_length, *3 * [next_position]])
         self.last_tokens = (torch.arange(size) * width + lengths - 1).to(device)
         self.inputs = {
-            "input_ids": torch.stack(ids).reshape(1, -1).to(device),
-            "position_ids": torch.cat(positions, dim=1)[:, None].to(device),
+            "input_ids": pad_sequence(list(tails), batch_first=True).reshape(1, -1).to(device),
+            "position_ids": (starts[:, None] + place)[:, None].to(device),
             "attention_mask": sees.bool()[None, None].to(device),
         }
         if has_recurrent_layers(model):
@@ -264,8 +264,7 @@ class _Tails:
         # A token that is generated sees the prefix and the tokens of its own prompt, not their padding.
         own = (torch.arange(size)[:, None] == branch) & (place < lengths[:, None])
         visible = torch.cat([torch.ones(size, prefix_length), own], dim=1).bool()
-        ends = torch.tensor([int(p[1:, -1].max()) for p in whole_positions])
-        self.layout = _BranchLayout(ends[None].to(device) + 1, visible[None, None].to(device))
+        self.layout = _BranchLayout((next_position + lengths)[None].to(device), visible[None, None].to(device))
 
 
 class _BranchLayout:
