@@ -6,7 +6,9 @@ from dataclasses import replace
 import pytest
 
 from tests.support import tiny_policy, tiny_training
+from videossr.errors import ConfigError
 from videossr.models.policy import Prompt
+from videossr.records import Sample
 from videossr.train.build_trainer import build_trainer
 from videossr.train.params import TrainParams
 from videossr.train.prompt_builder import EncodedSample
@@ -16,11 +18,15 @@ from videossr.train.rollout import RolloutGroup
 SAMPLES = {sample.task: sample for sample in tiny_policy.samples(8)}
 
 
+def sample(task, answer, variant="easy"):
+    return Sample("s", task, variant, "v", {}, "<video>?", answer)
+
+
 def group(task: str, answer: str, texts: list[str], token_counts: list[int], floor: float) -> RolloutGroup:
     """A scored group; the reward function reads everything but its prompt."""
-    sample = replace(SAMPLES[task], answer=answer)
-    scores = [completion_scorer(TrainParams())(task, text, answer) for text in texts]
-    return RolloutGroup(EncodedSample(sample, None), [[1] * count for count in token_counts], scores, floor)
+    asked = replace(SAMPLES[task], answer=answer)
+    scores = [completion_scorer(TrainParams())(asked, text) for text in texts]
+    return RolloutGroup(EncodedSample(asked, None), [[1] * count for count in token_counts], scores, floor)
 
 
 def test_rewards_are_logged_by_task_and_by_group():
@@ -57,17 +63,29 @@ def test_a_task_that_a_constant_answer_solves_has_no_skill():
 
 def test_the_metric_as_a_reward_is_that_of_the_benchmark():
     score = completion_scorer(TrainParams(reward="metric"))
-    assert score("counting", "1,2,4", "1,2,3").reward == pytest.approx(2 / 3)
-    assert score("jigsaw", "2134", "2143").reward == 0 < score("jigsaw", "2134", "2143").smooth
-    assert score("grounding", "1.0-3.0", "1.0-2.0").reward == pytest.approx(0.5)
+    assert score(sample("counting", "1,2,3"), "1,2,4").reward == pytest.approx(2 / 3)
+    assert score(sample("jigsaw", "2143"), "2134").reward == 0 < score(sample("jigsaw", "2143"), "2134").smooth
+    assert score(sample("grounding", "1.0-2.0"), "1.0-3.0").reward == pytest.approx(0.5)
+
+
+def test_the_reward_of_a_kind_goes_before_that_of_its_task():
+    params = TrainParams(reward_by_task={"jigsaw": "smooth", "jigsaw/6": "metric"})
+    orders = [completion_scorer(params)(sample("jigsaw", "214365", v), "213465").reward for v in ("6", "8")]
+    assert orders == [0, pytest.approx(1 - 2 / 18)]
+
+
+@pytest.mark.parametrize("kind", ["juggling", "jigsaw/5"])
+def test_a_reward_for_an_unknown_kind_is_refused(kind):
+    with pytest.raises(ConfigError, match=f"unknown kind '{kind}'"):
+        TrainParams(reward_by_task={kind: "strict"})
 
 
 def test_a_strict_reward_is_all_or_nothing_and_the_smooth_one_is_kept_beside_it():
     score = completion_scorer(TrainParams(reward_by_task={"counting": "strict"}))
-    near = score("counting", "1,2,4", "1,2,3")
+    near = score(sample("counting", "1,2,3"), "1,2,4")
     assert near.reward == 0 and 0 < near.smooth < 1 and near.is_parsed
-    assert score("jigsaw", "21", "21").reward == 1
-    assert not score("counting", "many", "1,2,3").is_parsed
+    assert score(sample("jigsaw", "21"), "21").reward == 1
+    assert not score(sample("counting", "1,2,3"), "many").is_parsed
 
 
 def test_a_completion_is_scored_once_whatever_the_run_does_with_its_score(tmp_path):
@@ -90,9 +108,9 @@ def test_a_completion_is_scored_once_whatever_the_run_does_with_its_score(tmp_pa
     calls, completions = Counter(), Counter()
     score, roll_out = trainer._scorer, trainer._roll_out
 
-    def counted_score(task, completion, answer):
-        calls[completion, answer] += 1
-        return score(task, completion, answer)
+    def counted_score(asked, completion):
+        calls[completion, asked.answer] += 1
+        return score(asked, completion)
 
     def counted_roll_out(prompts, seeds):
         groups = roll_out(prompts, seeds)

@@ -234,7 +234,7 @@ class VideoGRPOTrainer(GRPOTrainer):
     def _score_group(self, encoded: EncodedSample, completions: Sequence[Completion]) -> RolloutGroup:
         sample, curriculum = encoded.sample, self.prompt_builder.curriculum
         texts = self.processing_class.batch_decode(completions, skip_special_tokens=True)
-        scores = [self._scorer(sample.task, text, sample.answer) for text in texts]
+        scores = [self._scorer(sample, text) for text in texts]
         level_floor = curriculum.current_floor(sample.task) if curriculum else None
         floor = self._blind_floors[sample.task] if level_floor is None else level_floor
         return RolloutGroup(encoded, completions, scores, floor)

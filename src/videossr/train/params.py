@@ -6,6 +6,7 @@ from typing import Literal
 from videossr.errors import ConfigError
 from videossr.models.tiny_random_params import TinyRandomParams
 from videossr.pretext import TASKS
+from videossr.records import Sample
 
 TINY_RANDOM = "tiny-random"
 LOSSES = ("grpo", "bnpo", "dr_grpo", "dapo", "luspo", "cispo", "sapo", "vespo")  # TRL 1.16's
@@ -236,7 +237,8 @@ class TrainParams:
     """Which policy is trained, and how.
 
     `policy` is `tiny-random` or a checkpoint by name or folder. `reward` is the paper's smooth reward, its strict,
-    all-or-nothing variant (Table 4), or the metric of VIUBench; `reward_by_task` sets it for single tasks.
+    all-or-nothing variant (Table 4), or the metric of VIUBench; `reward_by_task` sets it for
+    single tasks (`counting`) or kinds (`jigsaw/6`).
     `shared_prefix: on` computes every prompt once a group, `off` once a completion, and `verify` does both once and
     compares. `freeze_vision` does not
     train the vision tower. Several `processes` are started by accelerate, with the configuration file `accelerate`
@@ -260,9 +262,15 @@ class TrainParams:
     def __post_init__(self) -> None:
         if self.processes < 1:
             raise ConfigError(f"processes must be at least 1, got {self.processes}")
-        for task in (*self.reward_by_task, *(self.curriculum.levels if self.curriculum else ())):
+        for task in self.curriculum.levels if self.curriculum else ():
             if task not in TASKS:
                 raise ConfigError(f"there is no task '{task}': the tasks are {', '.join(TASKS)}")
+        for kind in self.reward_by_task:
+            task, _, variant = kind.partition("/")
+            if task not in TASKS or (variant and variant not in TASKS[task].variants):
+                raise ConfigError(
+                    f"reward_by_task names an unknown kind '{kind}': write a task ({', '.join(TASKS)}) or task/variant"
+                )
         forwards = self.grpo.prompts_per_step // self.grpo.prompts_per_forward
         if forwards % self.processes:
             raise ConfigError(
@@ -270,6 +278,6 @@ class TrainParams:
                 f"({self.processes}): groups never straddle two of them"
             )
 
-    def reward_of(self, task: str) -> Reward:
-        """The kind of reward of a task."""
-        return self.reward_by_task.get(task, self.reward)
+    def reward_of(self, sample: Sample) -> Reward:
+        """The reward of a sample's kind, else of its task, else the reward of all."""
+        return self.reward_by_task.get(sample.kind, self.reward_by_task.get(sample.task, self.reward))

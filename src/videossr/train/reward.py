@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from videossr import rewards
+from videossr.records import Sample
 from videossr.train.params import Reward, TrainParams
 
 
@@ -19,7 +20,7 @@ class CompletionScore:
     is_parsed: bool
 
 
-Scorer = Callable[[str, str, str], CompletionScore]  # (task, completion, answer)
+Scorer = Callable[[Sample, str], CompletionScore]  # (sample, completion)
 _REWARDS: dict[Reward, Callable[[str, str, str], float]] = {
     "smooth": rewards.score,
     "strict": rewards.strict,
@@ -28,14 +29,14 @@ _REWARDS: dict[Reward, Callable[[str, str, str], float]] = {
 
 
 def completion_scorer(params: TrainParams) -> Scorer:
-    """Score a completion by the reward that `params` choose for its task: smooth, strict or VIUBench's metric."""
+    """Score a completion by the reward that `params` choose for its kind: smooth, strict or VIUBench's metric."""
 
-    def score(task: str, completion: str, answer: str) -> CompletionScore:
-        kind = params.reward_of(task)
+    def score(sample: Sample, completion: str) -> CompletionScore:
+        compute = _REWARDS[params.reward_of(sample)]
         return CompletionScore(
-            reward=_REWARDS[kind](task, completion, answer),
-            smooth=rewards.score(task, completion, answer),
-            is_parsed=rewards.parsed(task, completion, answer),
+            reward=compute(sample.task, completion, sample.answer),
+            smooth=rewards.score(sample.task, completion, sample.answer),
+            is_parsed=rewards.parsed(sample.task, completion, sample.answer),
         )
 
     return score
