@@ -1,23 +1,36 @@
 """Memory in closed form equals what torch saves, and follows from the run's parameters."""
 
+import numpy as np
 import pytest
 import torch
+from trl.trainer.utils import add_fused_lm_head
 
 from tests.support import tiny_policy
+from videossr.clip import Clip
+from videossr.models.attention import use_branched_attention
 from videossr.models.checkpoint import load_model, load_processor
 from videossr.models.encode_prompt import encode
 from videossr.models.generation import Decoding, generate_branches, generate_rows
-from videossr.models.policy import Prompt
+from videossr.models.model_inputs import encode_vision
+from videossr.models.policy import Prompt, render_prompt
+from videossr.models.tiny_random import write_tiny_random
+from videossr.models.tiny_random_params import TinyRandomParams
 from videossr.plan.architecture import meta_model, read_architecture
+from videossr.plan.costs import prompt_size
 from videossr.plan.memory import (
     Precision,
+    activation_bytes,
     cache_bytes,
+    head_tile_bytes,
     optimizer_state_bytes,
     rollout_cache_bytes,
+    row_bytes,
     text_layer_bytes,
+    vision_feature_bytes,
     vision_layer_bytes,
 )
 from videossr.train.params import GrpoParams, TrainParams
+from videossr.train.prefix import Group, shared_logps
 
 
 @pytest.mark.parametrize(
@@ -56,6 +69,48 @@ def test_a_layer_saves_the_bytes_that_torch_saves(part, precision, tmp_path):
     ]
     saved_bytes = sum(tensor.untyped_storage().nbytes() for tensor in activations)
     assert expected == pytest.approx(saved_bytes / tokens, rel=0.05)
+
+
+@pytest.mark.parametrize("checkpointing", [False, True])
+def test_the_planned_peak_of_a_loss_is_within_15_percent_of_the_measured_one(tmp_path, checkpointing):
+    sizes = TinyRandomParams(text_width=256, text_layers=6, vision_width=192, vision_layers=6)
+    write_tiny_random(sizes, ["When?"], 0, tmp_path / "policy")
+    model = load_model(tmp_path / "policy", "float32").train()
+    architecture = read_architecture(model, "tiny")
+    use_branched_attention(model)
+    add_fused_lm_head(model, outputs=("log_probs", "entropy"))
+    if checkpointing:
+        model.gradient_checkpointing_enable()
+    frames = np.random.default_rng(0).integers(0, 256, (48, 128, 128, 3), dtype=np.uint8)
+    prompt = Prompt("<video>When?", (Clip(frames, np.arange(48) / 2),))
+    group = Group(encode(load_processor(tmp_path / "policy"), prompt), [torch.arange(10, 22)] * 8)
+
+    def loss():
+        shared_logps(model, [group], 0)[0].sum().backward()
+
+    loss()
+    model.zero_grad()
+    with torch.profiler.profile(profile_memory=True) as profile:
+        loss()
+    changes = [event.nbytes() for event in profile.profiler.kineto_results.events() if event.name() == "[memory]"]
+    measured = max(np.cumsum(changes))
+    precision, tokens = Precision(4, 4, 4), len(group.prompt) + 8 * 12
+    size = prompt_size(architecture.vision, prompt)
+    row = row_bytes(architecture, size, tokens, precision, trains_vision=True)
+    # On a CPU, TRL's output layer computes the scores of all tokens, on a GPU those of the completions.
+    planned = activation_bytes(row, 1, head_tile_bytes(tokens, precision), checkpointing=checkpointing)
+    assert planned == pytest.approx(measured, rel=0.15)
+
+
+def test_a_step_keeps_vision_features_where_the_tower_is_frozen(tmp_path):
+    model = load_model(tiny_policy.write_tiny(tmp_path / "policy"), "float32")
+    processor, sample = load_processor(tmp_path / "policy"), tiny_policy.samples(1)[0]
+    prompt = render_prompt(sample, tiny_policy.TASKS[sample.task], tiny_policy.clips())
+    features = encode_vision(model, [encode(processor, prompt)] * 3)
+    kept = sum(clip.nbytes for p in features for part in (p.vision.clips, *p.vision.deepstack) for clip in part)
+    architecture = read_architecture(model, "tiny")
+    size = prompt_size(architecture.vision, prompt)
+    assert vision_feature_bytes(architecture, size, 3, Precision(4, 4, 4)) == kept
 
 
 @pytest.mark.parametrize("shared_prefix", ["on", "off"])

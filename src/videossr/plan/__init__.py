@@ -1,7 +1,8 @@
 """Estimate the cost of a training run before it starts, without a GPU, weights or videos.
 
 The model is built on the meta device. The prompts are samples of the run's mixture, drawn on empty frames of the
-largest size that the run allows. Operations are counted as torch's own counter does; memory is an estimate.
+largest size that the run allows. Operations are counted as torch's own counter does; memory is an estimate; the work of
+the host is measured on this machine.
 """
 
 from collections.abc import Sequence
@@ -18,6 +19,7 @@ from videossr.frames.sampling import SIZE_FACTOR, FramesParams
 from videossr.models.policy import Prompt, render_prompt
 from videossr.plan.architecture import Architecture, count_lora_parameters, meta_model, read_architecture
 from videossr.plan.costs import BackwardPass, Operations, PromptSize, group_operations, mean_operations, prompt_size
+from videossr.plan.host import host_seconds
 from videossr.plan.memory import GpuLoad, has_shared_prefix, memory_by_kind
 from videossr.records import FrameTimes
 from videossr.train.params import TrainParams
@@ -34,7 +36,8 @@ class Plan:
     `visual_tokens` and `text_tokens` are means over the mixture's prompts; `longest_tokens` counts all tokens of its
     longest prompt. `memory` and `memory_at_limit` are bytes per GPU by kind, for completions of `completion_tokens` and
     for the longest allowed. `shared_operations` and `repeated_operations` are for one prompt with its group, when the
-    prompt is computed once or with every completion.
+    prompt is computed once or with every completion. `host_seconds` are CPU-seconds for decoding and encoding a prompt,
+    measured on this machine.
     """
 
     train: TrainParams
@@ -48,6 +51,7 @@ class Plan:
     memory_at_limit: dict[str, float]
     shared_operations: Operations
     repeated_operations: Operations
+    host_seconds: float
 
     @property
     def has_shared_prefix(self) -> bool:
@@ -119,6 +123,7 @@ def plan_run(frames: FramesParams, pretext: PretextParams, train: TrainParams, c
         memory_at_limit=memory(train.grpo.max_completion_tokens),
         shared_operations=operations(shared=True),
         repeated_operations=operations(shared=False),
+        host_seconds=host_seconds(prompts, shares, architecture.vision),
     )
 
 

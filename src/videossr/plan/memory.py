@@ -69,36 +69,55 @@ def vision_layer_bytes(vision: VisionSizes, precision: Precision) -> int:
     return 2 * precision.hidden * vision.width + precision.compute * activations
 
 
-def activation_bytes(
-    architecture: Architecture,
-    prompt: PromptSize,
-    tokens: int,
-    precision: Precision,
-    *,
-    checkpointing: bool,
-    trains_vision: bool,
-) -> int:
-    """Bytes held between forward and backward pass of one row of `tokens`, which include its prompt."""
-    text, vision = architecture.text, architecture.vision
-    hidden = precision.hidden
-    per_token = _saved_bytes(text.layers, text_layer_bytes(text, precision), hidden * text.width, checkpointing)
-    attention_mask = (tokens - prompt.tokens) * tokens  # of the completions, one byte per pair
-    total = tokens * per_token + attention_mask
-    if trains_vision:
-        layer = vision_layer_bytes(vision, precision)
-        per_patch = _saved_bytes(vision.layers, layer, hidden * vision.width, checkpointing)
-        merged_width = vision.width * vision.merge**2
-        merger_bytes = vision.mergers * prompt.visual_tokens * 4 * precision.compute * merged_width
-        total += prompt.patches * per_patch + merger_bytes
-    return total
+@dataclass(frozen=True)
+class RowBytes:
+    """Bytes held between forward and backward pass of one row, without and with gradient checkpointing.
 
-
-def _saved_bytes(layers: int, layer_bytes: int, input_bytes: int, checkpointing: bool) -> int:
-    """Bytes per token over all layers.
-
-    With checkpointing: the input of every layer, and all of the one layer that is being recomputed.
+    `all_layers` is what all layers save, `layer_inputs` the input of every layer alone, `largest_layer` all that one
+    layer saves while it is computed again. `shared` is held in both cases: mask, pixels, mergers.
     """
-    return layers * input_bytes + layer_bytes if checkpointing else layers * layer_bytes
+
+    all_layers: int
+    layer_inputs: int
+    largest_layer: int
+    shared: int
+
+
+def row_bytes(
+    architecture: Architecture, prompt: PromptSize, tokens: int, precision: Precision, *, trains_vision: bool
+) -> RowBytes:
+    """Bytes of one row of `tokens`, which include its prompt."""
+    text, vision, hidden = architecture.text, architecture.vision, precision.hidden
+    text_layer = tokens * text_layer_bytes(text, precision)
+    attention_mask = (tokens - prompt.tokens) * tokens  # of the completions, one byte per pair
+    text_inputs = tokens * text.layers * hidden * text.width
+    if not trains_vision:
+        return RowBytes(text.layers * text_layer, text_inputs, text_layer, attention_mask)
+    vision_layer = prompt.patches * vision_layer_bytes(vision, precision)
+    merger_bytes = vision.mergers * prompt.visual_tokens * 4 * precision.compute * vision.width * vision.merge**2
+    pixel_bytes = prompt.patches * vision.embedding // vision.width * precision.compute
+    return RowBytes(
+        all_layers=text.layers * text_layer + vision.layers * vision_layer,
+        layer_inputs=text_inputs + prompt.patches * vision.layers * hidden * vision.width,
+        largest_layer=max(text_layer, vision_layer),
+        shared=attention_mask + merger_bytes + pixel_bytes,
+    )
+
+
+def activation_bytes(row: RowBytes, rows: int, tile: int, *, checkpointing: bool) -> int:
+    """Most bytes held at one time between forward and backward pass of `rows` rows.
+
+    `tile` is what the output layer needs beside them. With checkpointing, a layer is computed again when that is free.
+    """
+    if checkpointing:
+        return rows * (row.shared + row.layer_inputs) + max(rows * row.largest_layer, tile)
+    return rows * (row.shared + row.all_layers) + tile
+
+
+def vision_feature_bytes(architecture: Architecture, prompt: PromptSize, prompts: int, precision: Precision) -> int:
+    """Bytes of the features of `prompts` prompts, which a step keeps where the vision tower is not trained."""
+    values = prompt.visual_tokens * architecture.text.width * architecture.vision.mergers
+    return prompts * values * precision.compute
 
 
 def cache_bytes(text: TextSizes, tokens: int, value_bytes: int) -> int:
@@ -118,10 +137,9 @@ def rollout_cache_bytes(text: TextSizes, prompts: int, prompt_tokens: int, train
     return cache_bytes(text, prompts * size * (prompt_tokens + completion), precision.hidden)
 
 
-def head_bytes(text: TextSizes, scored: int, precision: Precision, *, trainable: bool) -> int:
-    """Bytes of the fused output layer: one tile of scores and, if it is trainable, its float32 gradient."""
-    tile = precision.compute * min(scored, _HEAD_TILE_TOKENS) * _HEAD_TILE_COLUMNS
-    return tile + (FP32 * text.head if trainable else 0)
+def head_tile_bytes(scored: int, precision: Precision) -> int:
+    """Bytes of one tile of scores of the fused output layer, for `scored` tokens."""
+    return precision.compute * min(scored, _HEAD_TILE_TOKENS) * _HEAD_TILE_COLUMNS
 
 
 def optimizer_state_bytes(name: str, trainable: int, weight_bytes: int, embedding: int = 0) -> float:
@@ -185,17 +203,21 @@ def _pass_memory(
     width = prompt.tokens + (scored if shared else load.completion_tokens)
     trains_vision = not train.freeze_vision and not train.lora
 
+    row = row_bytes(architecture, prompt, width, precision, trains_vision=trains_vision)
+    tile = head_tile_bytes(grpo.prompts_per_forward * scored, precision)
+    head_gradient = 0 if train.lora else FP32 * text.head  # TRL adds it up in float32 before it joins the gradients
+
     def loss_bytes(checkpointing: bool) -> float:
-        row = activation_bytes(
-            architecture, prompt, width, precision, checkpointing=checkpointing, trains_vision=trains_vision
-        )
-        head = head_bytes(text, scored, precision, trainable=not train.lora)
-        return grpo.prompts_per_forward * (rows * row) + head
+        all_rows = grpo.prompts_per_forward * rows
+        return activation_bytes(row, all_rows, tile, checkpointing=checkpointing) + head_gradient
 
     cache = rollout_cache_bytes(text, prompts_per_rollout(train), prompt.tokens, train, load.completion_tokens)
+    keeps_features = not trains_vision and not is_sharded(train)  # a sharded tower runs in each forward pass
+    kept = grpo.prompts_per_step // train.processes if keeps_features else 0
     return {
         "activations": loss_bytes(checkpointing=True),
         "activations, not checkpointed": loss_bytes(checkpointing=False),
+        "vision features": float(vision_feature_bytes(architecture, prompt, kept, precision)),
         "rollout cache": float(cache),
     }
 
@@ -212,7 +234,10 @@ def prompts_per_rollout(train: TrainParams) -> int:
 
 
 def peak_bytes(memory: dict[str, float], checkpointing: bool) -> float:
-    """Largest number of bytes held at one time: persistent memory, and the larger of the loss and the rollout."""
-    persistent = sum(memory[kind] for kind in PERSISTENT)
+    """Largest number of bytes held at one time.
+
+    These are persistent memory, the vision features of a step, and the larger of the loss and the rollout.
+    """
+    persistent = sum(memory[kind] for kind in PERSISTENT) + memory["vision features"]
     activations = memory["activations" if checkpointing else "activations, not checkpointed"]
     return persistent + max(activations, memory["rollout cache"])

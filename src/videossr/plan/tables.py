@@ -41,6 +41,8 @@ def _sizes_table(plan: Plan) -> Table:
         "tokens per step": f"{plan.step_tokens:,.0f}",
         "steps": f"{grpo.steps:,}",
         "GPUs": str(plan.train.processes),
+        "host: CPU-seconds per prompt, on this machine": f"{plan.host_seconds:.3f}",
+        "host: CPU-seconds per step": f"{plan.host_seconds * grpo.prompts_per_step:.1f}",
     }
     for row in rows.items():
         table.add_row(*row)
@@ -67,6 +69,7 @@ def _memory_table(plan: Plan) -> Table:
         **dict(zip(PERSISTENT, PERSISTENT, strict=True)),
         "activations": "loss: activations, checkpointed",
         "activations, not checkpointed": "loss: activations, not checkpointed",
+        "vision features": "vision features of a step",
         "rollout cache": f"rollout: keys and values of {prompts_per_rollout(plan.train)} groups",
     }
     for kind, label in labels.items():
