@@ -16,7 +16,7 @@ export GOMP_SPINCOUNT := 10000
 # Commands below find the programs of this environment first.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: help demo run promote results test fuzz gpu-check lint clean mlflow prefect up down status
+.PHONY: help demo run promote results test fuzz gpu-check lint hooks clean mlflow prefect up down status
 
 help:
 	@echo 'make demo [SOURCE=folder]  install, run everything, register the model, print the gain; folder, URL or list'
@@ -26,6 +26,7 @@ help:
 	@echo 'make mlflow, make prefect  serve the pages of MLflow or Prefect for this project on 127.0.0.1'
 	@echo 'make up, down, status      start, stop or show all pages, with workers that run the deployments of prefect.yaml'
 	@echo 'make test, make lint       run the tests; run ruff and mypy'
+	@echo 'make hooks                  check every commit before it is made: ruff, mypy, layers'
 	@echo 'make fuzz                  run ingest and frames on 5,000 damaged containers: minutes'
 	@echo 'make gpu-check             on a machine with a GPU: tests, speed and profile, in under ten minutes'
 	@echo 'make clean                 remove the outputs of runs (data, models, reports, caches), keep the registry'
@@ -64,6 +65,9 @@ lint: $(STAMP)
 	@ruff check .
 	@ruff format --check .
 	@mypy
+
+hooks: $(STAMP)
+	@pre-commit install
 
 clean:
 	rm -rf data models reports work .dvc/cache .dvc/tmp dvc.lock .pytest_cache .mypy_cache .ruff_cache .hypothesis
