@@ -131,6 +131,12 @@ def test_everything_that_a_document_names_exists(path: Path) -> None:
     assert faults(path.read_text(encoding="utf-8")) == set()
 
 
+@pytest.mark.parametrize("path", DOCS, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_every_test_that_a_document_names_exists(path: Path) -> None:
+    for file, name in re.findall(r"(tests/[\w/]+\.py)::(\w+)", path.read_text(encoding="utf-8")):
+        assert name in set(defined_names(ROOT / file)), f"{file}::{name}"
+
+
 def test_every_module_and_file_that_settings_name_exists() -> None:
     for path in SETTINGS:
         text = path.read_text(encoding="utf-8")
