@@ -1,4 +1,4 @@
-"""Open a video file: its largest video stream, its packets and its frames in order. Every error is a DecodeError."""
+"""Open a video file: the video stream that is used, and its packets. Every error is a DecodeError."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,21 +8,21 @@ import av
 from av.container import InputContainer
 from av.packet import Packet
 from av.stream import Disposition
-from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from videossr.errors import DecodeError
 
 MAX_SOURCE_PIXELS = 8192 * 8192
 MAX_SECONDS = 24 * 3600.0
+MAX_FRAMES = round(MAX_SECONDS * 120)
 MAX_STREAMS = 100
 # Only these demuxers and only local files: a text file named .mp4 could otherwise be a playlist that opens other files.
 _OPTIONS = {"format_whitelist": "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts", "protocol_whitelist": "file"}
 
 
 @contextmanager
-def open_video(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
-    """Open `path` and yield its container and its largest video stream.
+def open_video(path: Path, stream_index: int | None = None) -> Iterator[tuple[InputContainer, VideoStream]]:
+    """Open `path` and yield its container and one of its video streams (`choose_stream`), by default the largest.
 
     Library errors, also those raised in the body of the `with` statement, become a DecodeError with a reason.
     """
@@ -35,8 +35,12 @@ def open_video(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
         raise DecodeError("not_a_video", first_line(error)) from None
     with file as container:
         try:
-            _check_limits(container)
-            stream = _largest_stream(container)
+            streams = _list_streams(container)
+            chosen = [each for each in streams if stream_index in (None, each.index)]
+            if not chosen:
+                raise DecodeError("changed_while_read", f"stream {stream_index} is no longer there")
+            stream = max(chosen, key=_num_pixels)
+            _check_size(stream)
             stream.codec_context.thread_count = 1
             # The stream itself may declare larger frames than its container does.
             stream.codec_context.options = {"max_pixels": str(MAX_SOURCE_PIXELS)}
@@ -47,13 +51,6 @@ def open_video(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
             raise DecodeError("out_of_memory", first_line(error)) from None
         except av.error.FFmpegError as error:
             raise DecodeError("corrupt", first_line(error)) from None
-
-
-def _check_limits(container: InputContainer) -> None:
-    """Reject decompression bombs before anything is decoded."""
-    if len(container.streams) > MAX_STREAMS:
-        raise DecodeError("too_many_streams", f"{len(container.streams)} streams, the limit is {MAX_STREAMS}")
-    check_duration((container.duration or 0) / 1e6)
 
 
 def check_duration(seconds: float) -> None:
@@ -67,17 +64,43 @@ def first_line(error: Exception) -> str:
     return str(getattr(error, "strerror", None) or error).splitlines()[0]
 
 
-def _largest_stream(container: InputContainer) -> VideoStream:
+def choose_stream(path: Path, min_frames: int) -> int:
+    """The index of the largest video stream with at least `min_frames` frames, else of the one with the most frames.
+
+    A photo with a short video beside it, or a video with a poster, has two streams of which the larger is a still.
+    """
+    with open_video(path) as (container, largest):
+        streams = _list_streams(container)
+        if len(streams) == 1:
+            return largest.index
+        counts = dict.fromkeys((stream.index for stream in streams), 0)
+        for packet in container.demux(streams):
+            if packet.size and not packet.is_discard:
+                counts[packet.stream_index] += 1
+        return max(streams, key=lambda each: (min(counts[each.index], min_frames), _num_pixels(each))).index
+
+
+def _list_streams(container: InputContainer) -> list[VideoStream]:
+    """The video streams that can be decoded. Raises DecodeError for a file with none, or with too many streams."""
+    if len(container.streams) > MAX_STREAMS:
+        raise DecodeError("too_many_streams", f"{len(container.streams)} streams, the limit is {MAX_STREAMS}")
     streams = [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
     if not streams:
         raise DecodeError("no_video_stream", f"streams: {', '.join(s.type for s in container.streams) or 'none'}")
     decodable = [s for s in streams if s.codec_context is not None]
     if not decodable:
         raise DecodeError("unsupported", "no decoder for its codec")
-    stream = max(decodable, key=lambda s: s.width * s.height)
-    if stream.width * stream.height > MAX_SOURCE_PIXELS:
+    return decodable
+
+
+def _num_pixels(stream: VideoStream) -> int:
+    return stream.width * stream.height
+
+
+def _check_size(stream: VideoStream) -> None:
+    """Reject decompression bombs before anything is decoded."""
+    if _num_pixels(stream) > MAX_SOURCE_PIXELS:
         raise DecodeError("too_large", f"{stream.width}x{stream.height}, the limit is {MAX_SOURCE_PIXELS} pixels")
-    return stream
 
 
 def iter_packets(container: InputContainer, stream: VideoStream) -> Iterator["Packet[VideoStream]"]:
@@ -90,25 +113,3 @@ def iter_packets(container: InputContainer, stream: VideoStream) -> Iterator["Pa
         if packet is None:
             return
         yield packet
-
-
-def iter_frames(container: InputContainer, stream: VideoStream) -> Iterator[VideoFrame]:
-    """Decode and yield every frame from the first packet on, in presentation order.
-
-    Errors and corrupt frames before the first good frame are skipped: a recording that was cut begins with them. Later
-    errors are damage and are raised; later corrupt frames are yielded, so check `frame.is_corrupt`.
-    """
-    started = False
-    for packet in iter_packets(container, stream):
-        try:
-            frames = packet.decode()
-        except av.error.InvalidDataError:
-            if started:
-                raise
-            continue
-        for frame in frames:
-            assert isinstance(frame, VideoFrame)
-            if frame.is_corrupt and not started:
-                continue
-            started = True
-            yield frame

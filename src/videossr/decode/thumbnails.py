@@ -7,7 +7,7 @@ import numpy as np
 
 from videossr.clip import Pixels
 from videossr.decode.orientation import to_grey
-from videossr.decode.probing import THUMBNAIL_SIZE, VideoInfo
+from videossr.decode.probing import THUMBNAIL_SIZE, SeekingFailed, VideoInfo
 from videossr.decode.readers import read_frames
 from videossr.errors import DecodeError
 
@@ -19,7 +19,7 @@ def iter_thumbnails(path: Path, info: VideoInfo) -> Iterator[Pixels]:
     """Yield upright grey pictures, uint8 [16, 17]: the first frame, then the frames nearest to 1, 2, 4, 10 and 30 s.
 
     Each is decoded on demand; the first is part of `info` and costs nothing. Ends early at the end of the video, or at
-    a frame that cannot be decoded.
+    a damaged frame. Raises SeekingFailed where the packets promised frames that are not there.
     """
     yield info.thumbnail
     wanted = _SECONDS[info.times[-1] >= _SECONDS]
@@ -28,6 +28,8 @@ def iter_thumbnails(path: Path, info: VideoInfo) -> Iterator[Pixels]:
     for number in np.unique(nearest[nearest > 0]):
         try:
             frames, _ = read_frames(path, info, np.array([number]), THUMBNAIL_SIZE, "auto")
+        except SeekingFailed:
+            raise
         except DecodeError:
             return
         yield to_grey(frames[0])

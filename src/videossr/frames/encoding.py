@@ -5,16 +5,17 @@ Every worker process imports this module, so it imports neither pyarrow nor tqdm
 
 import hashlib
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 
 import cv2
+import numpy as np
 
-from videossr.clip import Pixels
-from videossr.decode import ReaderChoice, VideoInfo, probe_video, read_frames
+from videossr.clip import Clip, Pixels
+from videossr.decode import ReaderChoice, VideoInfo, probe_and_read, probe_video, read_frames
 from videossr.decode.file_guard import FileState, file_state, require_unchanged
 from videossr.errors import DecodeError
-from videossr.frames.sampling import FramesParams, choose_frames, move_to_keyframes, window_frames
+from videossr.frames.sampling import FramesParams, choose_whole_frames, move_to_keyframes, window_frames
 from videossr.records import RejectedFile, Video, source_of
 
 # Chroma subsampling would cost 3 dB at this frame size. simplejpeg decodes faster, but encodes with a coarser transform
@@ -27,13 +28,31 @@ _JPEG_OPTIONS = [
 
 
 @dataclass(frozen=True)
+class ChosenFrames:
+    """The chosen frames of one video, their reader, and how many frames of the video are damaged.
+
+    `replaced` of the chosen frames stand for damaged ones. `damaged` counts what a full decode found, if there was one.
+    """
+
+    clip: Clip
+    choice: ReaderChoice
+    damaged: int
+    replaced: int
+
+
+@dataclass(frozen=True)
 class EncodedVideo:
-    """The frames of one video as JPEG files, their (height, width), their times in seconds, and their reader."""
+    """The frames of one video as JPEG files, their (height, width), their times in seconds, and their reader.
+
+    `damaged` and `replaced` are those of `ChosenFrames`.
+    """
 
     size: tuple[int, int]
     times: list[float]
     jpegs: list[bytes]
     reader_choice: ReaderChoice
+    damaged: int
+    replaced: int
 
 
 def encode_video(video: Video, params: FramesParams) -> EncodedVideo | RejectedFile:
@@ -52,29 +71,52 @@ def encode_video(video: Video, params: FramesParams) -> EncodedVideo | RejectedF
 
 def _read_and_encode(video: Video, params: FramesParams) -> EncodedVideo:
     path = Path(video.path)
-    digest, info = _hash_and_probe(path, file_state(path))
-    if not digest.startswith(source_of(video.video_id)):
+    state = file_state(path)
+    if not _hash_file(path, state).startswith(source_of(video.video_id)):
         raise DecodeError("changed_while_read", "its bytes have changed since ingest: run `dvc repro`")
-    part = window_frames(info.times, video.window_seconds)
-    chosen = choose_frames(info.times[part], params.num_frames, params.span)
-    if chosen is None:
-        raise DecodeError("too_short", f"{params.num_frames} frames are needed within {params.span}")
-    frame_numbers = part.start + chosen
-    size = params.stored_size(info.height, info.width, video.split)
-    if params.sampling == "keyframes":
-        frame_numbers = move_to_keyframes(frame_numbers, info.times, info.keyframes)
     check = int(video.video_id[:8], 16) < params.verify_fraction * 2**32
-    frames, choice = read_frames(path, info, frame_numbers, size, params.decoder, check)
-    times = info.times[frame_numbers] - info.times[part.start]
-    return EncodedVideo(size, times.tolist(), [encode_jpeg(frame) for frame in frames], choice)
+
+    def read(info: VideoInfo) -> EncodedVideo:
+        size = params.stored_size(info.height, info.width, video.split)
+        chosen = read_chosen_frames(path, info, params, size, video.window_seconds, check)
+        jpegs = [encode_jpeg(frame) for frame in chosen.clip.frames]
+        return EncodedVideo(size, chosen.clip.times.tolist(), jpegs, chosen.choice, chosen.damaged, chosen.replaced)
+
+    return probe_and_read(path, read, params.num_frames, partial(_probe_file, state=state))
+
+
+def read_chosen_frames(
+    path: Path,
+    info: VideoInfo,
+    params: FramesParams,
+    size: tuple[int, int],
+    window_seconds: tuple[float, float] | None = None,
+    check: bool = False,
+) -> ChosenFrames:
+    """Choose the frames of a probed video, or of a window of it, by `params`, and read them. Raises DecodeError."""
+    part = window_frames(info.times, window_seconds)
+    whole = None if info.index.whole is None else info.index.whole[part]
+    chosen, replaced = choose_whole_frames(info.times[part], whole, params)
+    numbers = part.start + chosen
+    if params.sampling == "keyframes":
+        numbers = move_to_keyframes(numbers, info.times, info.keyframes)
+    frames, choice = read_frames(path, info, numbers, size, params.decoder, check)
+    damaged = 0 if whole is None else int(np.sum(~whole))
+    return ChosenFrames(Clip(frames, info.times[numbers] - info.times[part.start]), choice, damaged, replaced)
+
+
+# The last results are kept: the windows of a file follow each other.
+@lru_cache(maxsize=1)
+def _hash_file(path: Path, state: FileState) -> str:
+    """SHA-256 of a file in this state."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 @lru_cache(maxsize=1)
-def _hash_and_probe(path: Path, state: FileState) -> tuple[str, VideoInfo]:
-    """SHA-256 and index of a file in this state. The last one is kept: the windows of a file follow each other."""
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    return digest, probe_video(path)
+def _probe_file(path: Path, min_frames: int, by_decoding: bool, state: FileState) -> VideoInfo:
+    """What a probe of a file in this state says."""
+    return probe_video(path, min_frames, by_decoding)
 
 
 def encode_jpeg(frame: Pixels) -> bytes:

@@ -21,7 +21,8 @@ INDEX_SCHEMA = pa.schema(
         ("times", pa.list_(pa.float64())),
     ]
 )
-# The rows of one shard: the index rows of its videos, the split and the `ReaderChoice` of each.
+# The rows of one shard: the index rows of its videos, and of each the split, the `ReaderChoice`, how many frames are
+# damaged, and how many stored ones replace damaged ones.
 ROWS_SCHEMA = pa.schema(
     [
         *INDEX_SCHEMA,
@@ -29,6 +30,8 @@ ROWS_SCHEMA = pa.schema(
         ("reader", pa.string()),
         ("why", pa.string()),
         ("wrong", pa.list_(pa.string())),
+        ("damaged", pa.int64()),
+        ("replaced", pa.int32()),
     ]
 )
 

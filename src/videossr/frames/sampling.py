@@ -5,10 +5,11 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+import numpy.typing as npt
 
 from videossr.clip import FrameNumbers, Times
 from videossr.decode import Decoder
-from videossr.errors import ConfigError
+from videossr.errors import ConfigError, DecodeError
 from videossr.parallel import Limits
 from videossr.records import Split
 
@@ -22,7 +23,8 @@ class FramesParams:
     `bench_max_pixels` is the bound for videos of the benchmark (the paper: 512x512); None: `max_pixels` holds for all.
 
     With `sampling` = keyframes, each frame is replaced by a keyframe within half a step, which makes long videos cheap;
-    the stored times are those of the keyframes. A second reader checks `verify_fraction` of the videos.
+    the stored times are those of the keyframes. A second reader checks `verify_fraction` of the videos. Damaged frames
+    are replaced by the nearest whole ones where at least the share `min_whole` of the wanted frames is whole.
     """
 
     num_frames: int = 48
@@ -33,6 +35,7 @@ class FramesParams:
     decoder: Decoder = "auto"
     sampling: Literal["uniform", "keyframes"] = "uniform"
     verify_fraction: float = 0.05
+    min_whole: float = 0.5
     limits: Limits = Limits()
 
     def __post_init__(self) -> None:
@@ -42,6 +45,8 @@ class FramesParams:
             raise ConfigError(f"span must be two increasing fractions of the video within 0..1, got {self.span}")
         if not 0 <= self.verify_fraction <= 1:
             raise ConfigError(f"verify_fraction must lie within 0..1, got {self.verify_fraction}")
+        if not 0 <= self.min_whole <= 1:
+            raise ConfigError(f"min_whole must lie within 0..1, got {self.min_whole}")
         if not SIZE_FACTOR**2 <= self.min_pixels <= self.max_pixels:
             raise ConfigError(
                 f"{SIZE_FACTOR**2} <= min_pixels <= max_pixels must hold, got {self.min_pixels} and {self.max_pixels}"
@@ -68,24 +73,51 @@ def window_frames(times: Times, window_seconds: tuple[float, float] | None) -> s
     return slice(int(first), int(end))
 
 
-def choose_frames(times: Times, num_frames: int, span: tuple[float, float]) -> FrameNumbers | None:
+def choose_frames(
+    times: Times, num_frames: int, span: tuple[float, float], whole: npt.NDArray[np.bool_] | None = None
+) -> FrameNumbers | None:
     """Return the numbers of `num_frames` distinct frames, evenly spaced in time over `span`, int [num_frames].
 
     `times` are the presentation times of all frames in seconds, [N]; `span` holds two fractions of the duration. Where
-    several targets fall into a gap between two frames, neighbouring frames are chosen, so that no frame repeats.
-    Returns None if the span has fewer frames.
+    several targets fall into a gap between two frames, neighbouring frames are chosen, so that no frame repeats. With
+    `whole`, bool [N], other frames are not chosen. Returns None if the span has fewer frames.
     """
     start, stop = times[0] + np.array(span) * (times[-1] - times[0])
     first, end = np.searchsorted(times, [start - 1e-9, stop + 1e-9])
-    if end - first < num_frames:
+    candidates = np.arange(first, end) if whole is None else first + np.flatnonzero(whole[first:end])
+    if len(candidates) < num_frames:
         return None
-    usable = times[first:end]
+    usable = times[candidates]
     targets = np.linspace(start, stop, num_frames)
     right = np.clip(np.searchsorted(usable, targets), 1, len(usable) - 1)
     nearest = right - (targets - usable[right - 1] <= usable[right] - targets)
     positions = np.arange(num_frames)
     increasing = np.maximum.accumulate(nearest - positions) + positions  # each at least one more than the one before
-    return first + np.minimum(increasing, len(usable) - num_frames + positions)
+    return candidates[np.minimum(increasing, len(usable) - num_frames + positions)]
+
+
+def choose_whole_frames(
+    times: Times, whole: npt.NDArray[np.bool_] | None, params: FramesParams
+) -> tuple[FrameNumbers, int]:
+    """Return the numbers of the frames to store, int [num_frames], and how many of them replace damaged ones.
+
+    `whole`, bool [N], says which frames are not damaged; None: all. Raises DecodeError if the video is too short, or
+    fewer than the share `params.min_whole` of the wanted frames are whole.
+    """
+    wanted = choose_frames(times, params.num_frames, params.span)
+    if wanted is None:
+        raise DecodeError("too_short", f"{params.num_frames} frames are needed within {params.span}")
+    num_damaged = 0 if whole is None else int(np.sum(~whole[wanted]))
+    if num_damaged == 0:
+        return wanted, 0
+    chosen = choose_frames(times, params.num_frames, params.span, whole)
+    if chosen is None or params.num_frames - num_damaged < params.min_whole * params.num_frames:
+        raise DecodeError(
+            "corrupt",
+            f"{num_damaged} of {params.num_frames} wanted frames are damaged, and frames.min_whole is "
+            f"{params.min_whole:g}",
+        )
+    return chosen, num_damaged
 
 
 def move_to_keyframes(frame_numbers: FrameNumbers, times: Times, keyframes: FrameNumbers) -> FrameNumbers:

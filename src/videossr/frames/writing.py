@@ -71,7 +71,7 @@ def write_store(
         _write_shards(folder, groups, params, workers)
         rows = _read_all_rows(folder, len(groups))
         _assemble_store(folder, root, len(groups), rows.select(INDEX_SCHEMA.names))
-        _write_reader_choices(root, videos, rows.select(["video_id", "reader", "why", "wrong"]))
+        _write_reader_choices(root, videos, rows.select(["video_id", "reader", "why", "wrong", "damaged", "replaced"]))
         rejected = [item for shard in range(len(groups)) for item in read_quarantine(folder / rejected_name(shard))]
         remove_other_builds(folder)
     if work_dir is None:
@@ -114,6 +114,8 @@ def _to_entry(video: Video, encoded: EncodedVideo) -> ShardEntry:
         "times": encoded.times,
         "split": video.split,
         **asdict(encoded.reader_choice),
+        "damaged": encoded.damaged,
+        "replaced": encoded.replaced,
     }
     return ShardEntry(row, to_tar_members(video.video_id, "jpg", encoded.jpegs))
 
@@ -160,7 +162,7 @@ def _link_or_copy(shard: Path, target: Path) -> None:
 
 
 def _write_reader_choices(root: Path, videos: Sequence[Video], choices: pa.Table) -> None:
-    """Write and log which decoder read each file, and why.
+    """Write and log which decoder read each file, and why, and how many of its frames are damaged.
 
     The table is beside the store and not in it, because the bytes of the store must depend on the frames alone.
     """
@@ -175,6 +177,11 @@ def _write_reader_choices(root: Path, videos: Sequence[Video], choices: pa.Table
     for row in choices.to_pylist():
         if row["wrong"]:
             _log.warning("%s: %s returned wrong frames: %s", row["path"], " and ".join(row["wrong"]), row["why"])
+        if row["replaced"]:
+            _log.warning(
+                "%s: %d stored frames replace damaged ones (%d frames of the file are damaged)",
+                *(row["path"], row["replaced"], row["damaged"]),
+            )
 
 
 def _reject_after_failure(video: Video, failure: Failure) -> RejectedFile:

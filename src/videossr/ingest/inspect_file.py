@@ -4,7 +4,7 @@ import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
-from videossr.decode import iter_thumbnails, probe_video
+from videossr.decode import VideoInfo, iter_thumbnails, probe_and_read
 from videossr.decode.file_guard import require_unchanged
 from videossr.errors import DecodeError
 from videossr.frames.sampling import choose_frames
@@ -39,7 +39,9 @@ def inspect_file(path: Path, min_frames: int, span: tuple[float, float], windows
             if path.stat().st_size == 0:
                 return RejectedFile(str(path), "not_a_video", "the file is empty")
             sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-            return _inspect_video(path, sha256, min_frames, span, windows)
+            return probe_and_read(
+                path, lambda info: _inspect_video(path, info, sha256, min_frames, span, windows), min_frames
+            )
     except OSError as error:
         return RejectedFile(str(path), "unreadable", error.strerror or "")
     except DecodeError as error:
@@ -47,9 +49,8 @@ def inspect_file(path: Path, min_frames: int, span: tuple[float, float], windows
 
 
 def _inspect_video(
-    path: Path, sha256: str, min_frames: int, span: tuple[float, float], windows: Windows | None
+    path: Path, info: VideoInfo, sha256: str, min_frames: int, span: tuple[float, float], windows: Windows | None
 ) -> InspectedVideo:
-    info = probe_video(path)
     video = Video(
         video_id=sha256,
         path=str(path),

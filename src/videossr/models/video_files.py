@@ -4,9 +4,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from videossr.clip import Clip
-from videossr.decode import decode, probe_video
-from videossr.errors import DecodeError
-from videossr.frames.sampling import FramesParams, choose_frames, fitted_size
+from videossr.decode import VideoInfo, decode, probe_and_read
+from videossr.frames.sampling import FramesParams, choose_whole_frames, fitted_size
 from videossr.models.policy import Prompt
 from videossr.records import VIDEO_MARKER
 
@@ -26,9 +25,10 @@ def read_clip(path: Path, frames: FramesParams) -> Clip:
 
     Raises DecodeError when the file cannot be read or is too short.
     """
-    info = probe_video(path)
-    index = choose_frames(info.times, frames.num_frames, frames.span)
-    if index is None:
-        raise DecodeError("too_short", f"{frames.num_frames} frames are needed within {frames.span} of {path}")
-    size = fitted_size(info.height, info.width, frames.min_pixels, frames.max_pixels)
-    return decode(path, info.times[index], size=size, decoder=frames.decoder, info=info)
+
+    def read(info: VideoInfo) -> Clip:
+        index, _ = choose_whole_frames(info.times, info.index.whole, frames)
+        size = fitted_size(info.height, info.width, frames.min_pixels, frames.max_pixels)
+        return decode(path, info.times[index], size=size, decoder=frames.decoder, info=info)
+
+    return probe_and_read(path, read, frames.num_frames)

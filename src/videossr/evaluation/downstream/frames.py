@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 
 from videossr.clip import Clip, FrameNumbers, Pixels, Times
-from videossr.decode import decode, probe_video
+from videossr.decode import VideoInfo, decode, probe_and_read
 from videossr.errors import ConfigError, DecodeError
 from videossr.evaluation.benchmarks.items import Item, VideoRef
 from videossr.frames.sampling import SIZE_FACTOR, choose_frames, fitted_size
@@ -89,10 +89,13 @@ def _num_frames(times: Times, limit: int, fps: float) -> int:
 
 
 def _read_file(ref: VideoRef, path: Path, limit: int, budget: FrameBudget) -> Clip:
-    info = probe_video(path)
-    times = info.times[choose_times(info.times, ref, limit, budget.fps)]
-    size = fitted_size(info.height, info.width, budget.min_pixels, budget.max_pixels)
-    return decode(path, times, size=size, info=info)
+    def read(info: VideoInfo) -> Clip:
+        whole = info.times if info.index.whole is None else info.times[info.index.whole]
+        times = whole[choose_times(whole, ref, limit, budget.fps)]
+        size = fitted_size(info.height, info.width, budget.min_pixels, budget.max_pixels)
+        return decode(path, times, size=size, info=info)
+
+    return probe_and_read(path, read)
 
 
 def _read_folder(ref: VideoRef, folder: Path, limit: int, budget: FrameBudget) -> Clip:
