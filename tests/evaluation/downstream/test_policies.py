@@ -20,6 +20,7 @@ from tests.support import ROOT, families, tiny_policy
 from videossr.cli import app
 from videossr.errors import BenchmarkError, ConfigError, PolicyError
 from videossr.evaluation.downstream import open_policy, read_answers
+from videossr.models.checkpoint import load_model
 from videossr.models.policy import BlindPolicy
 
 SHARED = ("qwen2_5_vl", "qwen3_vl", "qwen3_5")
@@ -38,14 +39,19 @@ def brief(made):
     return replace(items, benchmark=replace(items.benchmark, prompts=prompts)), found
 
 
+def vary_replies(model) -> None:
+    """Give a random model an output layer and weights by which questions differ: else it says one thing to all."""
+    head = model.get_output_embeddings()
+    torch.manual_seed(0)
+    head.weight = torch.nn.Parameter(torch.randn_like(head.weight))
+    for weight in model.model.language_model.layers.parameters():
+        weight.data *= 4 if weight.dim() == 2 else 1
+
+
 @pytest.mark.parametrize("family", SHARED)
 def test_the_questions_of_a_video_share_it_and_have_the_replies_of_one_at_a_time(brief, tmp_path, family):
     policy = open_policy(str(families.write_family(family, tmp_path / family))).policy
-    head = policy.model.get_output_embeddings()
-    torch.manual_seed(0)
-    head.weight = torch.nn.Parameter(torch.randn_like(head.weight))
-    for weight in policy.model.model.language_model.layers.parameters():
-        weight.data *= 4 if weight.dim() == 2 else 1  # else a random model says one thing to all
+    vary_replies(policy.model)
     passes = []
     tower = policy.model.model.visual
     tower.register_forward_hook(lambda *_: passes.append(1))
@@ -173,6 +179,9 @@ def wait_for(port: int, server: subprocess.Popen, log: Path) -> None:
 def test_the_server_of_transformers_answers(checkpoint, brief, tmp_path):
     """A real server that nobody here wrote, with a checkpoint that accepts pictures."""
     folder = shutil.copytree(checkpoint, tmp_path / "tiny")
+    model = load_model(folder, "float32")
+    vary_replies(model)
+    model.save_pretrained(folder)
     (folder / "chat_template.jinja").write_text(TEMPLATE_WITH_PICTURES)
     port = free_port()
     serve = [sys.executable, "-m", "transformers.cli.transformers", "serve", str(folder), "--port", str(port)]
