@@ -93,6 +93,8 @@ def write_evaluation(folder: Path, share_correct: float, samples: Sequence[Sampl
     gain_row = gain(scored["before"], scored["after"], **BOOTSTRAP)
     write_results(folder / "reports" / "viubench.json", rows, gain_row, {})
     write_text(folder / "reports" / "index.html", f"<p>{share_correct}</p>")
+    _replace(folder / "reports" / "gallery")
+    write_text(folder / "reports" / "gallery" / "index.html", f"<p>{share_correct}</p>")
     write_text(folder / "reports" / "figures" / "viubench.png", "")
 
 
