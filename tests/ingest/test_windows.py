@@ -1,6 +1,7 @@
 """A long video becomes windows: videos of their own, in one split, whose frames are those of the file."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -102,9 +103,11 @@ def test_a_file_is_hashed_and_probed_once_for_all_its_windows(tmp_path: Path) ->
     folder = folder_of(tmp_path, "h264_b_frames.mp4", "h264.mkv")
     videos = ingest_windows(folder, tmp_path, 1.0).videos
     assert len(videos) == 6
-    encoding._hash_and_probe.cache_clear()
+    caches = encoding._hash_file, encoding._probe_file
+    for cache in caches:
+        cache.cache_clear()
     write_store(videos, tmp_path / "frames", FRAMES, workers=0)
-    assert encoding._hash_and_probe.cache_info().misses == 2
+    assert [cache.cache_info().misses for cache in caches] == [2, 2]
 
 
 def test_a_window_without_enough_frames_is_rejected_by_name_and_the_others_are_used(tmp_path: Path) -> None:
@@ -135,7 +138,7 @@ def test_a_window_that_cannot_be_decoded_is_rejected_by_name_and_the_others_are_
     data[middle : middle + len(data) // 12] = bytes(len(data) // 12)
     path.write_bytes(data)
     videos = ingest_windows(folder, tmp_path, 1.0).videos
-    rejected = write_store(videos, tmp_path / "frames", FRAMES, workers=0)
+    rejected = write_store(videos, tmp_path / "frames", replace(FRAMES, min_whole=1.0), workers=0)
     assert [file.path for file in rejected] == [videos[1].name]
     assert set(FrameStore(tmp_path / "frames")) == {videos[0].video_id, videos[2].video_id}
 

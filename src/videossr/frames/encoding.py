@@ -113,9 +113,9 @@ def _hash_file(path: Path, state: FileState) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-@lru_cache(maxsize=1)
+@lru_cache(maxsize=2)
 def _probe_file(path: Path, min_frames: int, by_decoding: bool, state: FileState) -> VideoInfo:
-    """What a probe of a file in this state says."""
+    """What a probe of a file in this state says; two, by packets and by decoding, may be needed for each window."""
     return probe_video(path, min_frames, by_decoding)
 
 
