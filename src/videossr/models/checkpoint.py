@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from huggingface_hub import try_to_load_from_cache
 from transformers import AutoModelForImageTextToText, AutoProcessor, PreTrainedModel, ProcessorMixin
 
 from videossr.errors import PolicyError
@@ -13,6 +14,7 @@ from videossr.models.patches import use_patch_product
 from videossr.models.qwen import QwenPolicy
 from videossr.storage.fingerprint import folder_fingerprint
 
+CONFIG = "config.json"
 ADAPTER_CONFIG = "adapter_config.json"  # marks a folder of adapter weights for another checkpoint
 MAX_NEW_TOKENS = 32  # an answer has 4 to 20 tokens
 ANSWER_DTYPE = {"cuda": "bfloat16", "cpu": "float32"}
@@ -27,7 +29,7 @@ def resolve_checkpoint(folder: Path) -> str:
     pointer = folder / POLICY_POINTER
     if pointer.exists():
         return json.loads(pointer.read_text())["policy"]
-    if not (folder / "config.json").exists() and not (folder / ADAPTER_CONFIG).exists():
+    if not (folder / CONFIG).exists() and not (folder / ADAPTER_CONFIG).exists():
         raise PolicyError(f"{folder} must hold a checkpoint (config.json): run the train stage first")
     return str(folder)
 
@@ -87,19 +89,22 @@ def _load_failure(name_or_path: str | Path, error: Exception) -> str:
     )
 
 
-def checkpoint_id(name_or_path: str | Path, model: Any) -> str:
-    """What identifies the loaded checkpoint `model`: the bytes of its folder, or its name and commit on the Hub.
+def checkpoint_id(name_or_path: str | Path) -> str:
+    """What identifies a loaded checkpoint: the bytes of its folder, or its name and commit on the Hub.
 
     Of adapters without their base in the folder, the base is named too.
     """
     folder = Path(name_or_path)
     if not folder.is_dir():
-        return f"{name_or_path}@{getattr(model.config, '_commit_hash', None) or 'unknown'}"
+        cached = try_to_load_from_cache(str(name_or_path), CONFIG)  # snapshots/COMMIT/config.json
+        return f"{name_or_path}@{Path(cached).parent.name if isinstance(cached, str) else 'unknown'}"
     own, adapter_config = folder_fingerprint(folder), folder / ADAPTER_CONFIG
     if not adapter_config.exists():
         return own
     base = json.loads(adapter_config.read_text(encoding="utf-8"))["base_model_name_or_path"]
-    return own if (folder / base).exists() else f"{own} on {checkpoint_id(base, model)}"
+    # A base elsewhere, as a folder by its whole path, is not among the bytes of this one.
+    has_base = not Path(base).is_absolute() and (folder / base).exists()
+    return own if has_base else f"{own} on {checkpoint_id(base)}"
 
 
 def answer_settings() -> dict[str, Any]:

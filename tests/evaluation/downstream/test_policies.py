@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from peft import LoraConfig, get_peft_model
 from typer.testing import CliRunner
 
 from tests.evaluation.downstream.test_run import answer, load_made
@@ -20,8 +21,8 @@ from tests.support import ROOT, families, tiny_policy
 from videossr.cli import app
 from videossr.errors import BenchmarkError, ConfigError, PolicyError
 from videossr.evaluation.downstream import open_policy, read_answers
-from videossr.models.checkpoint import load_model
-from videossr.models.policy import BlindPolicy
+from videossr.models.checkpoint import load_model, load_processor
+from videossr.models.policy import BlindPolicy, Prompt
 
 SHARED = ("qwen2_5_vl", "qwen3_vl", "qwen3_5")
 
@@ -83,6 +84,33 @@ def test_the_id_of_a_policy_is_that_of_its_bytes(checkpoint, tmp_path):
     start.mkdir()
     (start / "policy.json").write_text(json.dumps({"policy": str(checkpoint)}))
     assert open_policy(str(start)).policy_id == first.policy_id
+
+
+def test_adapters_are_a_policy_that_names_its_base(brief, checkpoint, tmp_path):
+    folder = tmp_path / "adapters"
+    model = get_peft_model(load_model(checkpoint, "float32"), LoraConfig(r=2, target_modules=["q_proj", "v_proj"]))
+    model.save_pretrained(folder)
+    load_processor(checkpoint).save_pretrained(folder)
+    named, base = open_policy(str(folder)), open_policy(str(checkpoint))
+    assert named.policy_id != base.policy_id and named.policy_id.endswith(f" on {base.policy_id}")
+    answers = answer(named.policy, brief, tmp_path / "out", policy_id=named.policy_id)
+    # Fresh adapters change nothing: their second matrix is zero.
+    assert answers.replies == answer(base.policy, brief, tmp_path / "base", policy_id=base.policy_id).replies
+
+
+def test_a_name_of_the_hub_is_a_policy_with_its_commit(checkpoint, tmp_path, monkeypatch):
+    """From the cache that a download leaves, without a network."""
+    repository, commit = tmp_path / "models--lab--tiny", "0123456789abcdef0123456789abcdef01234567"
+    shutil.copytree(checkpoint, repository / "snapshots" / commit)
+    (repository / "refs").mkdir()
+    (repository / "refs" / "main").write_text(commit)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    named = open_policy("lab/tiny")
+    assert named.policy_id == f"lab/tiny@{commit}"
+    assert len(named.policy.respond([Prompt("What?", ())])) == 1
+    with pytest.raises(PolicyError, match="no model can be loaded from 'lab/large'"):
+        open_policy("lab/large")
 
 
 def test_a_policy_that_does_not_exist_is_one_sentence(tmp_path):

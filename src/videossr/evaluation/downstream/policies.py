@@ -49,5 +49,4 @@ def _open_checkpoint(name: str) -> NamedPolicy:
     if not name or folder.is_file():
         raise PolicyError(f"a policy must be a folder, a name of the Hub or endpoint:URL, got '{name}': name another")
     checkpoint = resolve_checkpoint(folder) if folder.is_dir() else name
-    policy = load_policy(checkpoint)
-    return NamedPolicy(policy, checkpoint_id(checkpoint, policy.model))
+    return NamedPolicy(load_policy(checkpoint), checkpoint_id(checkpoint))
