@@ -45,6 +45,17 @@ def rows(source: object, tmp_path: Path) -> dict[str, dict[str, Any]]:
     return {row["name"]: row for row in json.loads(snapshot_bytes(source, tmp_path))["holds"]}
 
 
+def test_files_without_a_video_suffix_are_counted_and_named(
+    source: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for name in ("deep/more.TXT", "LICENSE", "photo.heic"):
+        (source / name).touch()
+    with caplog.at_level("INFO"):
+        snapshot = take_snapshot(str(source), tmp_path / "made_videos")
+    assert [entry.name for entry in snapshot.entries] == ["a.mp4", "deep/b.MKV"]
+    assert "passed over for their suffix: 2 .txt, 1" in caplog.text and "1 (no suffix)" in caplog.text
+
+
 def odd_entries(source: Path) -> dict[str, str]:
     """Add to `source` entries at which DVC would hang, stop or leave the folder; returns name -> reason."""
     os.mkfifo(source / "pipe.mp4")

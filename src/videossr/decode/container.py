@@ -1,6 +1,6 @@
 """Open a video file: the video stream that is used, and its packets. Every error is a DecodeError."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -16,8 +16,21 @@ MAX_SOURCE_PIXELS = 8192 * 8192
 MAX_SECONDS = 24 * 3600.0
 MAX_FRAMES = round(MAX_SECONDS * 120)
 MAX_STREAMS = 100
+NO_KEY = "its frames are encrypted: remove the protection, or leave the file out"
 # Only these demuxers and only local files: a text file named .mp4 could otherwise be a playlist that opens other files.
-_OPTIONS = {"format_whitelist": "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts", "protocol_whitelist": "file"}
+_DEMUXERS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,mpegvideo,asf,flv,ogg,mxf,gif"
+_OPTIONS = {"format_whitelist": _DEMUXERS, "protocol_whitelist": "file"}
+# What FFmpeg says, and what it means for a user.
+_MEANING_AT_OPEN: dict[type[Exception], str] = {
+    av.error.ArgumentError: "its content is of a kind that is not read (docs/videos.md lists those that are)",
+    av.error.InvalidDataError: "it does not start as a video file does: another kind of file, or its start is damaged",
+    av.error.EOFError: "the file ends before its first frame: copy it again",
+}
+_MEANING: dict[type[Exception], str] = {
+    av.error.ArgumentError: "its decoder refuses the properties that the file states",
+    av.error.InvalidDataError: "its compressed frames are damaged",
+    av.error.EOFError: "the file ends too early: copy it again",
+}
 
 
 @contextmanager
@@ -32,9 +45,11 @@ def open_video(path: Path, stream_index: int | None = None) -> Iterator[tuple[In
     except OSError as error:
         raise DecodeError("unreadable", first_line(error)) from None
     except (av.error.FFmpegError, ValueError) as error:
-        raise DecodeError("not_a_video", first_line(error)) from None
+        raise DecodeError("not_a_video", _explain(error, _MEANING_AT_OPEN)) from None
     with file as container:
         try:
+            if "ASF_Protection_Type" in container.metadata:
+                raise DecodeError("encrypted", NO_KEY)
             streams = _list_streams(container)
             chosen = [each for each in streams if stream_index in (None, each.index)]
             if not chosen:
@@ -50,13 +65,18 @@ def open_video(path: Path, stream_index: int | None = None) -> Iterator[tuple[In
         except av.error.MemoryError as error:
             raise DecodeError("out_of_memory", first_line(error)) from None
         except av.error.FFmpegError as error:
-            raise DecodeError("corrupt", first_line(error)) from None
+            raise DecodeError("corrupt", _explain(error, _MEANING)) from None
 
 
 def check_duration(seconds: float) -> None:
     """Raise DecodeError("too_long") above `MAX_SECONDS`."""
     if seconds > MAX_SECONDS:
         raise DecodeError("too_long", f"{seconds / 3600:.0f} hours, the limit is {MAX_SECONDS / 3600:.0f}")
+
+
+def _explain(error: Exception, meanings: Mapping[type[Exception], str]) -> str:
+    """The meaning of a library error, or its own first line."""
+    return meanings.get(type(error), first_line(error))
 
 
 def first_line(error: Exception) -> str:
@@ -87,6 +107,8 @@ def _list_streams(container: InputContainer) -> list[VideoStream]:
     streams = [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
     if not streams:
         raise DecodeError("no_video_stream", f"streams: {', '.join(s.type for s in container.streams) or 'none'}")
+    if any("enc_key_id" in s.metadata for s in streams):  # Matroska
+        raise DecodeError("encrypted", NO_KEY)
     decodable = [s for s in streams if s.codec_context is not None]
     if not decodable:
         raise DecodeError("unsupported", "no decoder for its codec")
@@ -112,4 +134,6 @@ def iter_packets(container: InputContainer, stream: VideoStream) -> Iterator["Pa
             raise DecodeError("unsupported", "a stream begins in the middle of the file") from None
         if packet is None:
             return
+        if packet.has_sidedata("encryption_info"):
+            raise DecodeError("encrypted", NO_KEY)
         yield packet

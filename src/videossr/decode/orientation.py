@@ -14,6 +14,7 @@ from videossr.clip import Pixels
 from videossr.errors import DecodeError
 
 _INTERPOLATION = Interpolation.AREA | Interpolation.ACCURATE_RND | Interpolation.BITEXACT  # the same on every processor
+_MAX_PIXEL_ASPECT = 10.0  # the widest in use are about 2
 _MAX_OFF_AXIS = 1 / 64  # largest ratio of off-axis to on-axis entries in a display matrix: less than one degree
 
 
@@ -69,9 +70,10 @@ def _rotation_matrix(degrees: int) -> tuple[float, float, float, float]:
 
 
 def displayed_size(stream: VideoStream, frame: VideoFrame, orientation: Orientation) -> tuple[int, int]:
-    """Return (width, height) after pixel aspect and rotation."""
-    aspect = stream.sample_aspect_ratio
-    width = round(frame.width * float(aspect)) if aspect else frame.width
+    """Return (width, height) after pixel aspect and rotation. A pixel aspect that no camera has is ignored."""
+    aspect = float(stream.sample_aspect_ratio or 1)
+    is_sane = 1 / _MAX_PIXEL_ASPECT <= aspect <= _MAX_PIXEL_ASPECT
+    width = max(1, round(frame.width * aspect)) if is_sane else frame.width
     return (frame.height, width) if orientation.swap_axes else (width, frame.height)
 
 

@@ -10,7 +10,8 @@ from av.container import InputContainer
 from av.video.stream import VideoStream
 
 from videossr.clip import FrameNumbers, Pixels, Times
-from videossr.decode.container import check_duration, choose_stream, open_video
+from videossr.decode.container import NO_KEY, check_duration, choose_stream, open_video
+from videossr.decode.encryption import is_scrambled
 from videossr.decode.frame_index import FrameIndex
 from videossr.decode.full_decode import decode_whole_frames, index_by_decoding
 from videossr.decode.orientation import Orientation, displayed_size, read_orientation, to_grey, to_upright_rgb
@@ -18,6 +19,7 @@ from videossr.decode.packet_index import index_packets
 from videossr.errors import DecodeError
 
 THUMBNAIL_SIZE = 16, 17  # 16x16 differences between horizontal neighbours
+_REASONS_OF_SCRAMBLED_FILES = ("corrupt", "no_video_stream", "not_a_video", "unsupported")
 T = TypeVar("T")
 
 
@@ -65,6 +67,15 @@ def probe_video(path: Path, min_frames: int = 2, by_decoding: bool = False) -> V
 
     The index is that of the packets where they prove it (`index_packets`), else that of a full decode.
     """
+    try:
+        return _probe(path, min_frames, by_decoding)
+    except DecodeError as error:
+        if error.reason in _REASONS_OF_SCRAMBLED_FILES and is_scrambled(path):
+            raise DecodeError("encrypted", NO_KEY) from None
+        raise
+
+
+def _probe(path: Path, min_frames: int, by_decoding: bool) -> VideoInfo:
     stream_index = choose_stream(path, min_frames)
     index = None
     if not by_decoding:

@@ -7,9 +7,10 @@ because its author wrote each path.
 import os
 import stat
 import unicodedata
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -17,7 +18,10 @@ import pyarrow.parquet as pq
 from videossr.errors import SourceError
 from videossr.ingest.remote import is_url
 
-VIDEO_SUFFIXES = (".mp4", ".mkv", ".webm", ".mov", ".avi", ".ts")
+VIDEO_SUFFIXES = (
+    *(".mp4", ".m4v", ".mov", ".3gp", ".mkv", ".webm", ".avi", ".ts", ".mts", ".m2ts", ".mpg", ".mpeg", ".vob"),
+    *(".wmv", ".flv", ".ogv", ".mxf", ".gif"),
+)
 
 
 @dataclass(frozen=True)
@@ -48,6 +52,17 @@ def list_entries(source: Path) -> list[LocalEntry]:
     Raises SourceError where a file is not a list of paths.
     """
     return _list_named_files(source) if source.is_file() else _list_folder(source)
+
+
+def count_other_files(names: Iterable[str]) -> Counter[str]:
+    """How many of the files `names` have no video suffix, by suffix in lower case; they are not listed."""
+    suffixes = (PurePath(name).suffix.lower() for name in names)
+    return Counter(suffix or "(no suffix)" for suffix in suffixes if suffix not in VIDEO_SUFFIXES)
+
+
+def iter_names(folder: Path) -> Iterator[str]:
+    """The names of all files below a folder; those in folders that cannot be listed are left out."""
+    return (name for _, _, names in os.walk(folder) for name in names)
 
 
 def has_entries(source: Path) -> bool:

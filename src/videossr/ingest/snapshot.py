@@ -6,13 +6,21 @@ show the same changes.
 """
 
 import json
-from collections.abc import Mapping
+import logging
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from videossr.errors import SourceError
-from videossr.ingest.listing import VIDEO_SUFFIXES, ListedFile, RejectedEntry, list_entries
+from videossr.ingest.listing import (
+    VIDEO_SUFFIXES,
+    ListedFile,
+    RejectedEntry,
+    count_other_files,
+    iter_names,
+    list_entries,
+)
 from videossr.ingest.remote import RemoteFile, RemoteFolder, is_url, require_no_secret
 from videossr.ingest.sources import (
     is_description,
@@ -23,6 +31,7 @@ from videossr.ingest.sources import (
 )
 from videossr.storage.atomic import write_text
 
+_log = logging.getLogger(__name__)
 _UNREADABLE_FILE = "unreadable: no permission"
 
 
@@ -87,15 +96,25 @@ def read_snapshot(path: Path) -> Snapshot:
 
 def _list_remote_videos(url: str) -> tuple[Entry, ...]:
     files = RemoteFolder(url).list_files()
+    _log_other_files(file.name for file in files)
     return tuple(file for file in files if PurePosixPath(file.name).suffix.lower() in VIDEO_SUFFIXES)
 
 
 def _list_local(path: Path) -> tuple[Entry, ...]:
     if not is_description(path):
+        if path.is_dir():
+            _log_other_files(iter_names(path))
         return tuple(list_entries(path))
     text = read_description(path)
     parse_description(text, path)  # a mistake in it is reported before anything else runs
     return (Description(path.name, text),)
+
+
+def _log_other_files(names: Iterable[str]) -> None:
+    """Name what a source holds beside videos. It is not part of the snapshot: a new text file changes no video."""
+    if others := count_other_files(names):
+        counts = ", ".join(f"{count} {suffix}" for suffix, count in others.most_common())
+        _log.info("files passed over for their suffix: %s", counts)
 
 
 def _to_row(entry: Entry) -> dict[str, str | int | None]:
