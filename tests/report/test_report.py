@@ -175,6 +175,7 @@ def test_the_page_needs_no_other_file_no_network_and_no_script(page: str) -> Non
     parsed = outline(page)
     assert "script" not in parsed.tags and "link" not in parsed.tags and "iframe" not in parsed.tags
     siblings = {"gate.html", "viubench.json", "train.json"}
+    siblings |= {f"ablations/{name}.html" for name in ("table4", "figure5", "figure6")}
     assert all(link.startswith(("data:image/", "#")) or link in siblings for link in parsed.links)
     assert "@import" not in page and "url(" not in page
     assert {link[1:] for link in parsed.links if link.startswith("#")} <= set(re.findall(r'id="([\w-]+)"', page))
