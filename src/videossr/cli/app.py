@@ -7,6 +7,7 @@ from typing import NoReturn
 import typer
 
 from videossr.cli import data, models, params, replies, services, ui
+from videossr.cli.ablate import ablate
 from videossr.cli.benchmarks import benchmarks
 from videossr.cli.evaluate import evaluate_policy
 from videossr.cli.viubench import viubench
@@ -36,6 +37,7 @@ app.command("compare")(replies.compare)
 app.command("browse")(replies.browse)
 app.command("gallery")(replies.gallery)
 app.command("evaluate")(evaluate_policy)
+app.command("ablate")(ablate)
 app.command("answer")(models.answer_question)
 app.command("serve")(models.serve_champion)
 app.command("results")(models.show_results)

@@ -23,7 +23,7 @@ from videossr.tracking.registry import (
     set_champion,
     versions,
 )
-from videossr.tracking.runs import Run, stage_run
+from videossr.tracking.runs import Run, child_runs, stage_run
 from videossr.tracking.serving import serve
 from videossr.tracking.summary import RegistrySummary, registry_summary
 
@@ -37,6 +37,7 @@ __all__ = [
     "RegistrySummary",
     "Run",
     "champion",
+    "child_runs",
     "checkpoint_folder",
     "database_uri",
     "find_version",

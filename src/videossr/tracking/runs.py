@@ -128,6 +128,21 @@ def stage_run(
         run.end(_status(sys.exception()))
 
 
+@contextlib.contextmanager
+def child_runs(parent: Run) -> Iterator[None]:
+    """In the body, new runs are children of `parent`, if MLflow has it."""
+    before = os.environ.get(PARENT_VARIABLE)
+    if parent.run_id:
+        os.environ[PARENT_VARIABLE] = parent.run_id
+    try:
+        yield
+    finally:
+        if before is None:
+            os.environ.pop(PARENT_VARIABLE, None)
+        else:
+            os.environ[PARENT_VARIABLE] = before
+
+
 def _status(error: BaseException | None) -> str:
     if error is None:
         return "FINISHED"
