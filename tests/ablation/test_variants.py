@@ -74,6 +74,15 @@ def test_the_changes_of_a_variant_are_its_seed_reward_mixture_and_start() -> Non
     assert "train.policy" not in overrides(ablation, ablation.variants[0], 3, None)
 
 
+def test_a_reward_that_the_run_sets_for_one_kind_does_not_stay_in_a_variant() -> None:
+    own = replace(RECIPE, train=replace(RECIPE.train, reward_by_task={"counting": "metric", "jigsaw/8": "strict"}))
+    ablation = plan("table4", own)
+    changes = overrides(ablation, ablation.variants[0], 0, None)
+    train = replace(own.train, reward_by_task={**own.train.reward_by_task, **changes["train.reward_by_task"]})
+    assert set(train.reward_by_task) >= {"grounding", "counting", "jigsaw", "jigsaw/8"}
+    assert set(train.reward_by_task.values()) == {"smooth"}
+
+
 def test_quick_variants_are_small() -> None:
     full, quick = plan("table4"), plan("table4", quick=True)
     assert [v.name for v in quick.variants] == [v.name for v in full.variants]

@@ -47,7 +47,8 @@ class Variant:
 class Ablation:
     """The variants, the first of which is the whole mixture, and the sizes that they share.
 
-    `left_out` are variants that these parameters do not allow, with the reason.
+    `left_out` are variants that these parameters do not allow, with the reason. `reward_keys` are the tasks, and the
+    kinds for which the run sets a reward of their own: a variant sets the reward of all of them.
     """
 
     name: str
@@ -55,6 +56,7 @@ class Ablation:
     variants: tuple[Variant, ...]
     steps: int
     left_out: Mapping[str, str]
+    reward_keys: tuple[str, ...] = tuple(TASKS)
     quick: bool = False
 
 
@@ -76,7 +78,9 @@ def plan_ablation(
     kinds = {kind: 0.0 for variant in variants for kind in variant.mixture}
     least = train.grpo.prompts_per_step
     variants = [Variant(v.name, v.label, {**kinds, **v.mixture}, max(least, v.num_samples), v.reward) for v in variants]
-    return Ablation(name, title, tuple(variants), QUICK_STEPS if quick else train.grpo.steps, left_out, quick)
+    reward_keys = tuple(dict.fromkeys([*TASKS, *train.reward_by_task]))
+    steps = QUICK_STEPS if quick else train.grpo.steps
+    return Ablation(name, title, tuple(variants), steps, left_out, reward_keys, quick)
 
 
 def overrides(ablation: Ablation, variant: Variant, seed: int, start: str | None) -> dict[str, Any]:
@@ -89,7 +93,7 @@ def overrides(ablation: Ablation, variant: Variant, seed: int, start: str | None
         "pretext.train.mixture": dict(variant.mixture),
         "pretext.train.num_samples": variant.num_samples,
         "train.seed": seed,
-        "train.reward_by_task": dict.fromkeys(TASKS, variant.reward),
+        "train.reward_by_task": dict.fromkeys(ablation.reward_keys, variant.reward),
         "train.grpo.steps": ablation.steps,
         **({"train.policy": start} if start is not None else {}),
     }
