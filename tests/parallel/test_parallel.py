@@ -52,6 +52,41 @@ def test_an_item_that_crashes_hangs_fills_memory_or_raises_fails_alone_and_in_or
     assert results[:5] + results[10:] == [number * number for number in (*range(5), *range(10, 14))]
 
 
+def _fill_memory_and_report_damage(number: int) -> str:
+    """Memory is above the limit for a moment, shorter than the supervisor's interval, as under load."""
+    del [bytearray(b"x") * (150 * 2**20) for _ in range(1)][:]
+    return "corrupt"
+
+
+def test_an_item_that_needed_too_much_memory_fails_for_that_reason_whatever_it_reports() -> None:
+    results = parallel_map(_fill_memory_and_report_damage, range(3), 1, LIMITS, lambda number, failure: failure.reason)
+    assert list(results) == ["out_of_memory"] * 3
+
+
+def _work_and_wait(seconds: float) -> str:
+    """Work a tenth of the time: what a process on a loaded machine gets."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        pause = time.monotonic() + 0.02
+        while time.monotonic() < pause:
+            pass
+        time.sleep(0.18)
+    return "done"
+
+
+def _work_for_ever(number: float) -> str:
+    while True:
+        pass
+
+
+def test_the_time_limit_counts_processor_time_and_not_that_of_other_programs() -> None:
+    limits = Limits(seconds=1.0)
+    assert list(parallel_map(_work_and_wait, [3.0], 1, limits, lambda number, failure: failure.reason)) == ["done"]
+    assert list(parallel_map(_work_for_ever, [0.0], 1, limits, lambda number, failure: failure.detail)) == [
+        "not done after 1 seconds of processor time"
+    ]
+
+
 _leaked: list[np.ndarray] = []
 
 

@@ -12,7 +12,7 @@ REASONS: dict[str, str] = {
     "out_of_memory": "reading the file takes more memory than the limit",
     "outside_source": "a link to a file outside the source folder",
     "readers_disagree": "two readers return different frames, and no full decode says which are right",
-    "timeout": "reading the file takes longer than the limit",
+    "timeout": "reading the file takes more processor time than the limit, or waits longer for its data",
     "too_large": "more pixels per frame than the limit",
     "too_long": "a longer duration, or more frames, than the limit",
     "too_many_streams": "more streams than the limit",

@@ -7,8 +7,9 @@ from videossr.errors import ConfigError
 
 @dataclass(frozen=True)
 class Limits:
-    """The limits of one item: wall-clock seconds, and memory above that of an idle process.
+    """The limits of one item: seconds of processor time, and memory above that of an idle process.
 
+    An item may also wait, for a file or a network, as many seconds at a time; waiting for a processor does not count.
     Memory is limited on Linux only; other systems do not count what a process has allocated.
     """
 

@@ -4,7 +4,6 @@ import os
 import platform
 import subprocess
 import sys
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from typing import Any
 
 from videossr.errors import ConfigError, VideoSSRError
 from videossr.parallel.limits import Failure, Limits
+from videossr.parallel.stopwatch import Stopwatch
 from videossr.parallel.worker import Raised, Result
 
 _POLL_SECONDS = 0.05
@@ -81,6 +81,9 @@ class Supervisor:
         """
         with self._run_lock:
             answer = self._try(item) or self._try(item)
+            if isinstance(answer, Result | Raised) and self._is_over_memory(answer.peak_bytes):
+                # Whatever the item says: where memory ends, libraries report damaged data as well.
+                answer = self._out_of_memory()
             if isinstance(answer, Result):
                 self._replace_if_grown()
                 return answer.pickled
@@ -113,13 +116,20 @@ class Supervisor:
         if self._limits is None:
             worker.connection.poll(None)
             return None
-        deadline = time.monotonic() + self._limits.seconds
+        stopwatch = Stopwatch(worker.process.pid, self._limits.seconds)
         while not worker.connection.poll(_POLL_SECONDS):
-            if time.monotonic() > deadline:
-                return Failure("timeout", f"not done after {self._limits.seconds:g} seconds")
-            if worker.resident_bytes > self._idle_bytes + self._limits.megabytes * 2**20:
-                return Failure("out_of_memory", f"more than {self._limits.megabytes} MB are needed")
+            if failure := stopwatch.find_timeout():
+                return failure
+            if self._is_over_memory(worker.resident_bytes):
+                return self._out_of_memory()
         return None
+
+    def _is_over_memory(self, used_bytes: int) -> bool:
+        return self._limits is not None and used_bytes > self._idle_bytes + self._limits.megabytes * 2**20
+
+    def _out_of_memory(self) -> Failure:
+        assert self._limits is not None
+        return Failure("out_of_memory", f"more than {self._limits.megabytes} MB are needed")
 
     def _replace_if_grown(self) -> None:
         if self._worker is not None and self._worker.resident_bytes > self._idle_bytes + _MAX_GROWTH_BYTES:
@@ -130,7 +140,7 @@ class Supervisor:
             raised.error.add_note(raised.traceback)
             raise raised.error
         if isinstance(raised.error, MemoryError):
-            return Failure("out_of_memory", f"more than {self._limits.megabytes} MB are needed")
+            return self._out_of_memory()
         return Failure("crashed", raised.traceback.strip().splitlines()[-1], raised.traceback)
 
     def _running_worker(self) -> _Worker:

@@ -36,17 +36,22 @@ class Ready:
 
 @dataclass(frozen=True)
 class Result:
-    """The function's result for an item, pickled, because the supervisor may not be able to import its class."""
+    """The function's result for an item, pickled, because the supervisor may not be able to import its class.
+
+    `peak_bytes` is the most memory that the process ever held; 0 where the system does not report it.
+    """
 
     pickled: bytes
+    peak_bytes: int
 
 
 @dataclass(frozen=True)
 class Raised:
-    """The error that ended the process, and its traceback as text."""
+    """The error that ended the process, its traceback as text, and the most memory that the process ever held."""
 
     error: BaseException
     traceback: str
+    peak_bytes: int
 
 
 def main(descriptor: int) -> None:
@@ -71,7 +76,8 @@ def _process_items(connection: "Connection[Any, Any]", function: Callable[[Any],
     malloc_trim = getattr(CDLL(None), "malloc_trim", None)  # in glibc only
     last_trim = time.monotonic()
     for item in _iter_items(connection):
-        connection.send(Result(pickle.dumps(function(item))))
+        result = pickle.dumps(function(item))
+        connection.send(Result(result, _peak_bytes()))
         if malloc_trim and time.monotonic() - last_trim > _TRIM_SECONDS:
             malloc_trim(0)
             last_trim = time.monotonic()
@@ -92,7 +98,7 @@ def _send_error(
     if isinstance(error, MemoryError):
         traceback.clear_frames(trace)  # frees the objects that filled the memory
     text = "".join(traceback.format_exception(kind, error, trace))
-    connection.send(Raised(_picklable(error), text))
+    connection.send(Raised(_picklable(error), text, _peak_bytes()))
 
 
 def _picklable(error: BaseException) -> BaseException:
@@ -109,12 +115,21 @@ def _limit_memory(limits: Limits) -> None:
     """Set a hard limit of twice the allowed memory, for allocations that grow faster than the supervisor polls."""
     import resource  # not on every system
 
-    status = Path("/proc/self/status").read_text(encoding="ascii")
-    allocated = next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmData:")) * 1024
+    allocated = _read_status("VmData:")
     _, maximum = resource.getrlimit(resource.RLIMIT_DATA)
     wanted = allocated + 2 * limits.megabytes * 2**20
     soft = wanted if maximum == resource.RLIM_INFINITY else min(wanted, maximum)
     resource.setrlimit(resource.RLIMIT_DATA, (soft, maximum))
+
+
+def _peak_bytes() -> int:
+    return _read_status("VmHWM:") if sys.platform == "linux" else 0
+
+
+def _read_status(key: str) -> int:
+    """A figure of this process in bytes, as Linux reports it."""
+    status = Path("/proc/self/status").read_text(encoding="utf-8", errors="replace")
+    return next((int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith(key)), 0)
 
 
 def _exit_with_parent(descriptor: int) -> None:
