@@ -17,6 +17,7 @@ from prefect.artifacts import (
 
 from videossr import tracking
 from videossr.cli.results_table import gain_sentence
+from videossr.pages import markdown_text
 from videossr.report.text import too_few
 from videossr.services.definitions import Ports, page_address
 from videossr.services.supervisor import running_ports
@@ -38,13 +39,13 @@ def publish(project: Path, mlflow_run: str = "") -> None:
 
 def gate_markdown(gate: Mapping[str, Any]) -> str:
     """The verdict of the gate (`gate.json`), with its failures and warnings and the first rows of each."""
-    lines = [f"**{'passed' if gate['success'] else 'failed'}**: {_escape(gate['summary'])}"]
+    lines = [f"**{'passed' if gate['success'] else 'failed'}**: {markdown_text(gate['summary'])}"]
     for title in ("failures", "warnings"):
         if gate[title]:
             lines.append(f"## {title.capitalize()}")
         for item in gate[title]:
             rows = ", ".join(item["rows"][:3])
-            lines.append("- " + _escape(f"{item['table']}: {item['expectation']} ({item['detail']}): {rows}"))
+            lines.append("- " + markdown_text(f"{item['table']}: {item['expectation']} ({item['detail']}): {rows}"))
     return "\n\n".join(lines)
 
 
@@ -70,11 +71,6 @@ def _publish_links(project: Path, ports: Ports, mlflow_run: str) -> None:
         create_image_artifact(address, key=picture.stem.replace("_", "-"), description="samples and their answers")
     page = tracking.run_page(project, mlflow_run) if mlflow_run else ""
     create_link_artifact(f"http://127.0.0.1:{ports.mlflow}/{page}", key="mlflow", link_text="runs, curves and models")
-
-
-def _escape(text: str) -> str:
-    """Text in which Markdown and HTML have no meaning: it may hold the name of a file."""
-    return "".join(f"&#{ord(letter)};" if letter in "<>&*_`[]!#|\\" else letter for letter in text)
 
 
 def _read(path: Path) -> Any:

@@ -36,7 +36,7 @@ def main() -> None:
     params = params_of("downstream", DownstreamParams)
     with record_stage("downstream") as run:
         _make_or_empty(params)
-        benchmarks = {key: _load(key, params) for key in params.benchmarks}
+        benchmarks = {key: load_items(key, params) for key in params.benchmarks}
         for key, items in benchmarks.items():
             annotations, _ = params.folders(key, MADE)
             run.log_dataset(items.benchmark.title, items.digest, str(annotations))
@@ -84,7 +84,7 @@ def _make_or_empty(params: DownstreamParams) -> None:
             write_text(folder / "README.txt", "No made benchmarks: this run has others, or none.\n")
 
 
-def _load(key: str, params: DownstreamParams) -> Items:
+def load_items(key: str, params: DownstreamParams) -> Items:
     """The questions of a benchmark; made ones are fewer than the published ones."""
     return load(key, params.folders(key, MADE)[0], counts=not params.is_made)
 
@@ -97,12 +97,18 @@ def _answer(name: str, benchmarks: dict[str, Items], params: DownstreamParams) -
         return
     if not benchmarks:
         return
-    folder = CHECKPOINTS[name]
-    policy: Policy = load_policy(resolve_checkpoint(folder))
+    yield from ask(CHECKPOINTS[name], benchmarks, params, WORK / name, is_blind=name == "blind")
+
+
+def ask(
+    checkpoint: Path, benchmarks: dict[str, Items], params: DownstreamParams, out: Path, *, is_blind: bool = False
+) -> Iterator[tuple[str, Answers]]:
+    """The answers of the policy in `checkpoint` to each benchmark; those that are in `out` are not asked again."""
+    policy: Policy = load_policy(resolve_checkpoint(checkpoint))
     if params.reply_tokens is not None:
         policy = BriefPolicy(policy, params.reply_tokens)
-    policy_id = folder_fingerprint(folder)
-    if name == "blind":
+    policy_id = folder_fingerprint(checkpoint)
+    if is_blind:
         policy, policy_id = BlindPolicy(policy), f"blind {policy_id}"
     for key, items in benchmarks.items():
         yield (
@@ -111,7 +117,7 @@ def _answer(name: str, benchmarks: dict[str, Items], params: DownstreamParams) -
                 policy,
                 items,
                 find_benchmark_videos(items, params.folders(key, MADE)[1]),
-                WORK / name,
+                out,
                 budget=params.budget,
                 protocol=params.protocol,
                 policy_id=policy_id,

@@ -26,8 +26,9 @@ POLICY = Path("models/policy")
 SAMPLES = Path("data/samples/viubench.parquet")
 REPLIES = Path("reports/evaluate")
 RESULTS = Path("reports/viubench.json")
+DOWNSTREAM, DOWNSTREAM_RESULTS = Path("reports/downstream"), Path("reports/downstream.json")
 PAGE = Path("reports/index.html")
-_ON_DISK = (POLICY, SAMPLES, REPLIES, RESULTS, PAGE)
+_ON_DISK = (POLICY, SAMPLES, REPLIES, RESULTS, DOWNSTREAM, DOWNSTREAM_RESULTS, PAGE)
 _REMEDY = "run the pipeline (make run) and promote then"
 
 
@@ -79,8 +80,9 @@ def _faults_of_replies() -> Iterator[str]:
     for path in (after, REPLIES / "constant.jsonl"):
         if header_of(path).get("samples") != samples_digest(samples):
             yield f"{path} holds replies to other samples than {SAMPLES}"
-    if header_of(after).get("policy") != folder_fingerprint(POLICY):
-        yield f"{after} holds replies of another policy than {POLICY}"
+    for path in (after, *sorted((DOWNSTREAM / "after").glob("*.jsonl"))):
+        if header_of(path).get("policy") != folder_fingerprint(POLICY):
+            yield f"{path} holds replies of another policy than {POLICY}"
     scored = read_scored_replies(after)
     if len(scored) != len(samples):
         yield f"{after} holds {len(scored)} replies to {len(samples)} samples"
@@ -92,7 +94,7 @@ def _faults_of_replies() -> Iterator[str]:
         yield f"{RESULTS} holds other scores than the replies in {after}"
 
 
-def header_of(path: Path) -> dict[str, str]:
+def header_of(path: Path) -> dict[str, Any]:
     """What a file of replies answers: the hash of its samples, and its policy. Empty where the file is damaged."""
     lines = read_jsonl(path)
     return dict(lines[0].get("header", {})) if lines else {}

@@ -1,10 +1,9 @@
 """Promote: register the trained policy with its lineage, and make it the champion if it is significantly better.
 
 This is not a stage of the DVC graph, because it writes to the model registry. A candidate becomes champion when it
-scores above the present champion on the same VIUBench questions and the 95 % interval of the difference, paired over
-videos, excludes zero. The first candidate is compared with the best constant answer, which ignores the video (the row
-`constant`). A champion that was evaluated on other questions is first evaluated on the current ones: scores of
-different questions are not comparable.
+scores above the present champion on the same VIUBench questions, the 95 % interval of the difference, paired over
+videos, excludes zero, and it loses significantly on no benchmark of the stage downstream (`comparison`). The first
+candidate is compared with the best constant answer, which ignores the video (the row `constant`).
 
 Nothing is registered unless policy, samples, replies and results belong together and to `dvc.lock` (`evidence`).
 """
@@ -12,6 +11,9 @@ Nothing is registered unless policy, samples, replies and results belong togethe
 import argparse
 import json
 import sys
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from prefect import flow, get_run_logger
@@ -22,20 +24,19 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.states import Failed
 
 from flows import artifacts, runtime
-from flows.evidence import PAGE, POLICY, REPLIES, RESULTS, header_of, require_evidence
+from flows.comparison import DOWNSTREAM_ARTIFACT, REPLIES_ARTIFACT, compare
+from flows.evidence import DOWNSTREAM, DOWNSTREAM_RESULTS, PAGE, POLICY, REPLIES, RESULTS, require_evidence
 from flows.server import find_server
 from videossr import tracking
 from videossr.errors import VideoSSRError
-from videossr.evaluation import viubench
-from videossr.evaluation.intervals import MIN_VIDEOS
-from videossr.evaluation.runner import EvaluateParams, read_scored_replies
-from videossr.records import ScoredReply
-from videossr.report.text import no_interval
+from videossr.ingest.manifest import read_manifest
+from videossr.report.model_card import model_card
+from videossr.storage.fingerprint import folder_fingerprint
 from videossr.terminal import printable
-from videossr.tracking import RegisteredVersion
+from videossr.tracking import Lineage, RegisteredVersion
 from videossr.workspace import project_root
 
-REPLIES_ARTIFACT = "evaluate/after.jsonl"
+MANIFEST = Path("data/manifest.parquet")
 
 
 def register_candidate() -> RegisteredVersion:
@@ -46,11 +47,28 @@ def register_candidate() -> RegisteredVersion:
     project = project_root()
     require_evidence(project)
     lineage, results = tracking.read_lineage(project), json.loads(RESULTS.read_text(encoding="utf-8"))
-    version = tracking.register_policy(project, POLICY, lineage, serving_frames(), results)
+    card = write_model_card(lineage, results, json.loads(DOWNSTREAM_RESULTS.read_text(encoding="utf-8")))
+    fingerprint = folder_fingerprint(POLICY)
+    version = tracking.register_policy(project, POLICY, lineage, serving_frames(), results, card, fingerprint)
     if tracking.load_artifact(project, version, REPLIES_ARTIFACT) is None:
-        tracking.save_artifact(project, version, [RESULTS, PAGE], "reports")
-        tracking.save_artifact(project, version, [REPLIES / "after.jsonl"], "evaluate")
+        tracking.save_artifact(project, version, [RESULTS, DOWNSTREAM_RESULTS, PAGE], "reports")
+        replies = sorted((DOWNSTREAM / "after").glob("*.jsonl"))
+        tracking.save_artifact(project, version, replies, DOWNSTREAM_ARTIFACT)
+        tracking.save_artifact(project, version, [REPLIES / "after.jsonl"], "evaluate")  # last: the others are there
     return version
+
+
+def write_model_card(lineage: Lineage, results: Mapping[str, Any], downstream: Mapping[str, Any]) -> str:
+    """The model card of the policy in `models/policy`, as Markdown."""
+    videos = read_manifest(MANIFEST) if MANIFEST.exists() else []
+    return model_card(
+        commit=lineage.commit,
+        params=lineage.params,
+        hashes=lineage.data,
+        num_videos=Counter(video.split for video in videos),
+        results=results,
+        downstream=downstream,
+    )
 
 
 def serving_frames() -> dict[str, Any]:
@@ -60,46 +78,12 @@ def serving_frames() -> dict[str, Any]:
     return {**frames, "num_frames": num_frames} if num_frames else frames
 
 
-def compare(version: RegisteredVersion) -> tuple[bool, str]:
-    """Compare a version with the champion: whether it is significantly better, and a sentence with the numbers."""
-    project = project_root()
-    present = tracking.champion(project)
-    if present == version:
-        return False, f"version {version.number} is the champion already"
-    if withdrawn := tracking.withdrawn_because(project, version):
-        return False, f"version {version.number} was withdrawn and stays registered only: {withdrawn}"
-    if present is None:
-        baseline, name = read_scored_replies(REPLIES / "constant.jsonl"), "the best constant answer"
-    else:
-        baseline, name = _read_replies(present), f"the champion, version {present.number}"
-    candidate = read_scored_replies(REPLIES / "after.jsonl")
-    params = runtime.params_of("evaluate", EvaluateParams)
-    gain = viubench.gain(baseline, candidate, bootstrap_samples=params.bootstrap_samples, seed=params.seed)
-    points = f"{gain['overall']:+.1f} points against {name}"
-    if gain["videos"] < MIN_VIDEOS:
-        return False, f"version {version.number} is registered, not promoted: {points}; {no_interval(gain['videos'])}"
-    low, high = gain["ci95"]
-    is_better, points = low > 0, f"{points}, 95 % interval {low:+.1f} to {high:+.1f}"
-    verdict = "is significantly better" if is_better else "is not significantly better"
-    return is_better, f"version {version.number} {verdict}: {points}"
-
-
-def _read_replies(version: RegisteredVersion) -> list[ScoredReply]:
-    """The scored replies of a version to the present VIUBench questions, stored or evaluated now."""
-    project = project_root()
-    stored = tracking.load_artifact(project, version, REPLIES_ARTIFACT)
-    if stored is not None and header_of(stored)["samples"] == header_of(REPLIES / "after.jsonl")["samples"]:
-        return read_scored_replies(stored)
-    from flows.evaluate import evaluate_on_viubench
-
-    return evaluate_on_viubench(tracking.checkpoint_folder(project, version), f"version-{version.number}")
-
-
 def promote_if_better() -> str:
     """Register the policy, and make it the champion if it is better. Returns the outcome as one sentence."""
     version = register_candidate()
-    is_better, reason = compare(version)
-    if not is_better:
+    verdict = compare(version)
+    reason = verdict.reason
+    if not verdict.is_better:
         return reason
     tracking.set_champion(project_root(), version, reason)
     return f"{reason}; it is the champion now"
@@ -118,8 +102,9 @@ def promote_if_approved(timeout_seconds: int) -> str:
     No answer within `timeout_seconds` means no.
     """
     version = register_candidate()
-    is_better, reason = compare(version)
-    if not is_better:
+    verdict = compare(version)
+    reason = verdict.reason
+    if not verdict.is_better:
         return reason
     form = Approval.with_initial_data(description=f"Make it the champion? {reason}", approve=False)
     try:

@@ -20,7 +20,7 @@ from videossr.records import Sample, ScoredReply
 from videossr.storage.atomic import write_text
 from videossr.storage.fingerprint import folder_fingerprint
 
-STAGES = ("pretext", "train", "evaluate", "report")
+STAGES = ("pretext", "train", "evaluate", "downstream", "report")
 ANSWERS = {"counting": "1,0,2", "grounding": "1.0-2.0", "jigsaw": "21"}
 BOOTSTRAP: dict[str, Any] = {"bootstrap_samples": 200, "seed": 0}
 
@@ -30,6 +30,8 @@ def make_evaluated_project(folder: Path) -> Path:
     folder.mkdir(parents=True)
     params = yaml.safe_load((ROOT / "params.yaml").read_text())
     params["pretext"]["grounding"]["num_frames"] = 8
+    params["ingest"]["licence"] = ""
+    params["downstream"] |= {"benchmarks": [], "no_loss_on": None}
     (folder / "params.yaml").write_text(yaml.safe_dump(params))
     (folder / "dvc.yaml").write_text(yaml.safe_dump({"stages": _graph()}))
     shutil.copytree(ROOT / ".dvc", folder / ".dvc", ignore=shutil.ignore_patterns("tmp", "cache", "config.local"))
@@ -92,10 +94,14 @@ def write_evaluation(folder: Path, share_correct: float, samples: Sequence[Sampl
     rows = {name: summarise(items, **BOOTSTRAP) for name, items in scored.items()}
     gain_row = gain(scored["before"], scored["after"], **BOOTSTRAP)
     write_results(folder / "reports" / "viubench.json", rows, gain_row, {})
+    for output in ("data/made_benchmarks", "reports/downstream"):
+        write_text(folder / output / "README.txt", "no benchmark")
+    write_text(folder / "reports" / "downstream.json", json.dumps({"made": True, "rows": {}, "gains": {}}))
     write_text(folder / "reports" / "index.html", f"<p>{share_correct}</p>")
     _replace(folder / "reports" / "gallery")
     write_text(folder / "reports" / "gallery" / "index.html", f"<p>{share_correct}</p>")
     write_text(folder / "reports" / "figures" / "viubench.png", "")
+    write_text(folder / "reports" / "gallery" / "index.html", "")
 
 
 def commit(folder: Path) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -26,7 +27,11 @@ from tests.support.videos import write_video
 from videossr import tracking
 from videossr.cli import app
 from videossr.errors import PolicyError
+from videossr.evaluation.benchmarks import load
+from videossr.evaluation.made_benchmarks import make_benchmarks
+from videossr.ingest.synthetic import SyntheticParams
 from videossr.storage.atomic import write_text
+from videossr.storage.fingerprint import folder_fingerprint
 
 
 @pytest.fixture(scope="module")
@@ -143,10 +148,86 @@ def test_the_lineage_of_a_version_names_its_origin_and_the_commands_that_rebuild
     ]
     assert len(set(outputs)) == 1 and "git checkout" in outputs[0] and "dvc repro" in outputs[0]
     assert f"md5 {hashes['models/policy']}  models/policy" in outputs[0]
+    assert "params    train:" in outputs[0] and "params      seed: 0" in outputs[0]
     with pytest.raises(PolicyError, match="no version '7'"):
         tracking.find_version(evaluated, "7")
     with pytest.raises(PolicyError, match="named models:/videossr@champion"):
         tracking.find_version(evaluated, "models:/other/1")
+
+
+def test_a_version_and_the_run_that_trained_it_name_each_other(evaluated):
+    """The stage train tags its run with the hash of the policy; the version is found from there and back."""
+    fingerprint = folder_fingerprint(evaluated / "models" / "policy")
+    pipeline = tracking.PipelineRun(evaluated, {}, evaluated / "work" / "last.json")
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in pipeline.open().items():
+            patch.setenv(name, value)
+        with tracking.stage_run(evaluated, "train", {}, label="tiny-random") as training:
+            training.set_tag(tracking.POLICY_TAG, fingerprint)
+    promote.promote_if_better()
+    client = tracking.mlflow_client(evaluated)
+    version = client.get_model_version(tracking.MLFLOW_NAME, "1")
+    assert version.tags["training.run"] == training.run_id
+    registering = client.get_run(version.run_id)
+    assert registering.data.tags["mlflow.parentRunId"] == pipeline.run_id
+    assert training.run_id in registering.data.tags["mlflow.note.content"]
+    assert client.get_run(training.run_id).data.tags["registered.version"] == "1"
+    output = CliRunner().invoke(app, ["lineage", "1"], catch_exceptions=False).output
+    assert f"run       {training.run_id}  train tiny-random 20" in output
+    assert f"run       {version.run_id}  register 20" in output
+
+
+def test_every_version_carries_a_model_card(evaluated):
+    edit(evaluated / "params.yaml", "licence: ''", "licence: 'CC BY 4.0 <b>'")
+    commit(evaluated)
+    promote.promote_if_better()
+    client = tracking.mlflow_client(evaluated)
+    version = client.get_model_version(tracking.MLFLOW_NAME, "1")
+    card = tracking.load_artifact(evaluated, tracking.champion(evaluated), "model_card.md").read_text()
+    assert version.description[:500] == card[:500] and len(version.description) <= 5000
+    assert "CC BY 4.0 &#60;b&#62;" in card and "350 steps of GRPO from tiny-random" in card
+    assert re.search(r"\| After training \| 75.0 \[\d+\.\d, \d+\.\d\] \|", card)
+    for part in ("## Data", "## Recipe", "## Scores", "## Limits", "## How to load it", "load_champion"):
+        assert part in card
+    rows = [line for line in card.splitlines() if line.startswith("|")]
+    assert len({line.count("|") for line in rows}) == 1, "every row of the table has as many cells"
+
+
+def test_a_model_that_loses_on_a_benchmark_downstream_does_not_become_champion(evaluated):
+    """Its gain on VIUBench is significant, and so is its loss on Video-MME against the policy before training."""
+    write_evaluation(evaluated, 0.6)
+    edit(evaluated / "params.yaml", "benchmarks: []", "benchmarks: [videomme]")
+    make_benchmarks(evaluated / "data" / "made_benchmarks", 0, SyntheticParams(num_videos=6, size_pixels=32))
+    items = load("videomme", evaluated / "data" / "made_benchmarks" / "videomme", counts=False)
+    replies = {"before": [item.answer for item in items], "after": ["none"] * len(items)}
+    write_downstream(evaluated, items, replies)
+    commit(evaluated)
+    outcome = promote.promote_if_better()
+    assert "is significantly better" in outcome and "but it loses on Video-MME: -100.0 points" in outcome
+    assert tracking.champion(evaluated) is None and len(tracking.versions(evaluated)) == 1
+
+    edit(evaluated / "params.yaml", "no_loss_on: null", "no_loss_on: []")
+    commit(evaluated)
+    assert "it is the champion now" in promote.promote_if_better()
+
+    # A later model is compared with the replies that the champion was registered with.
+    write_policy(evaluated, "second")
+    write_evaluation(evaluated, 1.0)
+    write_downstream(evaluated, items, {"before": replies["before"], "after": replies["after"]})
+    commit(evaluated)
+    assert "it is the champion now" in promote.promote_if_better()
+
+
+def write_downstream(project, items, replies):
+    """What the stage downstream writes: replies of the policy before and after training."""
+    folder = project / "reports" / "downstream"
+    shutil.rmtree(folder)
+    for name, texts in replies.items():
+        policy = folder_fingerprint(project / "models" / "policy") if name == "after" else "other"
+        header = {"benchmark": items.benchmark.key, "items": items.digest, "policy": policy}
+        rows = [{"id": item.id, "reply": text, "times": []} for item, text in zip(items, texts, strict=True)]
+        lines = [json.dumps(row) for row in ({"header": header}, *rows)]
+        write_text(folder / name / f"{items.benchmark.key}.jsonl", "\n".join(lines) + "\n")
 
 
 def test_two_benchmark_videos_promote_nothing_and_show_no_interval(evaluated):
@@ -162,7 +243,7 @@ def test_a_policy_that_was_trained_again_is_not_registered_with_the_replies_of_t
     """`dvc repro train` alone: the new policy and its hash are in dvc.lock, the evaluation is of the old one."""
     write_policy(evaluated, "another")
     commit_of_train_alone(evaluated)
-    refused("the stage evaluate has not run on the present models/policy", evaluated)
+    refused("the stage (downstream|evaluate) has not run on the present models/policy", evaluated)
 
 
 def commit_of_train_alone(project):

@@ -2,8 +2,11 @@
 
 import base64
 import json
+import shutil
+import sqlite3
 from functools import partial
 
+import pandas as pd
 import pytest
 from fastapi.testclient import TestClient
 
@@ -96,8 +99,6 @@ def test_a_server_without_a_folder_opens_no_file(project, monkeypatch):
 
 
 def test_the_champion_that_a_program_loads_itself_opens_what_the_program_may_open(project):
-    import pandas as pd
-
     champion = tracking.load_champion(project)
     questions = pd.DataFrame({"question": ["When?"], "videos": [[str(project / "secret.mp4")]]})
     assert len(champion.predict(questions)) == 1
@@ -118,3 +119,18 @@ def test_the_champion_is_a_policy_by_its_name(project):
 def test_a_version_that_is_not_registered_is_one_sentence(project, uri):
     with pytest.raises(PolicyError, match="the registry has no 'models:/.*one of its versions"):
         tracking.registered_checkpoint(project, uri)
+
+
+def test_a_copied_project_loads_its_champion_from_its_own_files(project, tmp_path):
+    copy = tmp_path / "a 'moved\" project #2"
+    shutil.copytree(project, copy)
+    version = tracking.champion(copy)
+    assert version == tracking.champion(project)
+    found = tracking.checkpoint_folder(copy, version)
+    assert found.is_relative_to(copy), found
+    assert tracking.load_artifact(copy, version, "evaluate/after.jsonl").exists()
+    questions = pd.DataFrame({"question": ["When?"], "videos": [[str(copy / "clips" / "a.mp4")]]})
+    assert len(tracking.load_champion(copy).predict(questions)) == 1
+    with sqlite3.connect(copy / "mlruns" / "mlflow.db") as database:
+        assert str(project) not in "\n".join(database.iterdump())
+    assert tracking.checkpoint_folder(project, version).is_relative_to(project)  # the original is unchanged

@@ -64,9 +64,13 @@ def show_lineage(
     print(f"dvc.lock  sha256 {origin.lock}")
     for path, md5 in origin.hashes.items():
         print(printable(f"output    md5 {md5}  {path}"))
+    for run in origin.runs:
+        print(printable(f"run       {run.run_id}  {run.name}"))
+    for line in (origin.params or "unknown: the run that registered it was removed from MLflow").splitlines():
+        print(printable(f"params    {line}"))
     if origin.commit.endswith("-dirty"):
-        print("the files differed from this commit when it was registered: the commands give the commit's own model")
-    print("again:", " && ".join(origin.rebuild()))
+        print("the files differed from this commit when it was registered: the patch holds the difference")
+    print("again:", printable(" && ".join(origin.rebuild())))
 
 
 def roll_back(reason: Annotated[str, typer.Option(help="why; it is kept with the withdrawn version")]) -> None:

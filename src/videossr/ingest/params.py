@@ -15,6 +15,7 @@ _SHORTEST_SECONDS = 0.1
 class IngestParams:
     """`source` is a folder of videos, a list of paths (.txt, .parquet), the URL of a folder (s3://bucket/videos), or a
     YAML file of `SyntheticParams` that describes videos to make with `seed`. `limits` bound the inspection of one file.
+    `licence` says under which terms the videos may be used; it is shown with every model that was trained on them.
 
     With `window_seconds`, a longer video is cut into windows of this length, and each is a video of its own. They start
     `window_stride_seconds` apart (None: the length of a window, so that they do not overlap).
@@ -26,6 +27,7 @@ class IngestParams:
     limits: Limits = Limits()
     window_seconds: float | None = None
     window_stride_seconds: float | None = None
+    licence: str = ""
 
     def __post_init__(self) -> None:
         if not 0 < self.bench_fraction < 1:

@@ -6,6 +6,9 @@ from importlib import resources
 from typing import Any
 
 import jinja2
+from markupsafe import Markup
+
+_MARKDOWN = frozenset("<>&*_`[]!#|\\\"'")
 
 
 def render_template(name: str, filters: Mapping[str, Callable[..., Any]] | None = None, **values: Any) -> str:
@@ -16,9 +19,16 @@ def render_template(name: str, filters: Mapping[str, Callable[..., Any]] | None 
     environment = jinja2.Environment(
         autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
     )
-    environment.filters |= filters or {}
+    environment.filters |= {"markdown": markdown_text, **(filters or {})}
     text = resources.files("videossr.pages").joinpath(f"templates/{name}").read_text(encoding="utf-8")
     return environment.from_string(text).render(**values)
+
+
+def markdown_text(text: object) -> Markup:
+    """A text in which neither Markdown nor HTML has a meaning: it may hold the name of a file."""
+    return Markup(
+        "".join(f"&#{ord(letter)};" if letter in _MARKDOWN or letter < " " else letter for letter in str(text))
+    )
 
 
 def data_uri(content: bytes, media_type: str) -> str:

@@ -3,11 +3,14 @@
 `MLFLOW_TRACKING_URI` names another one, such as a team's server: runs and the registry are then there.
 """
 
+import contextlib
 import logging
 import os
+import sqlite3
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from videossr.tracking.relocation import follow_moved_project
 from videossr.workspace import configure_tools
 
 if TYPE_CHECKING:
@@ -27,6 +30,9 @@ def mlflow_client(project: Path) -> "MlflowClient":
     file = database_file(project)
     if file is not None and not file.exists():
         _create_database(project)
+    elif file is not None:
+        with contextlib.suppress(sqlite3.Error):  # MLflow says below what is wrong with its database
+            follow_moved_project(file, MLFLOW_NAME, _artifact_location(project).removesuffix("artifacts"))
     uri = database_uri(project)
     return MlflowClient(tracking_uri=uri, registry_uri=uri)
 
@@ -65,8 +71,13 @@ def experiment_id(project: Path, client: "MlflowClient") -> str:
         return experiment.experiment_id
     if database_file(project) is None:
         return client.create_experiment(MLFLOW_NAME)  # its server decides where artifacts are
+    return client.create_experiment(MLFLOW_NAME, _artifact_location(project))
+
+
+def _artifact_location(project: Path) -> str:
+    """The folder of artifacts of the project's own database, as MLflow stores it."""
     folder = project / "mlruns" / "artifacts"
-    return client.create_experiment(MLFLOW_NAME, folder.as_uri() if set(str(folder)) & set("?#%") else str(folder))
+    return folder.as_uri() if set(str(folder)) & set("?#%") else str(folder)
 
 
 def run_page(project: Path, run_id: str) -> str:
@@ -80,9 +91,10 @@ def configured_mlflow(project: Path) -> Any:
     import mlflow
 
     uri, configured = database_uri(project), os.environ.get("MLFLOW_TRACKING_URI")
+    experiment = experiment_id(project, client)
     mlflow.set_tracking_uri(uri)
     mlflow.set_registry_uri(uri)
-    mlflow.set_experiment(experiment_id=experiment_id(project, client))
+    mlflow.set_experiment(experiment_id=experiment)
     # MLflow also wrote the address to the environment, where it would look like the user's.
     if configured is None:
         os.environ.pop("MLFLOW_TRACKING_URI", None)

@@ -1,12 +1,24 @@
 """Where a registered version comes from, and taking a champion back."""
 
 import re
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
 from videossr.errors import PolicyError
 from videossr.tracking.database import MLFLOW_NAME, mlflow_client
-from videossr.tracking.registry import CHAMPION, CROWNED, RegisteredVersion, champion, set_champion, versions
+from videossr.tracking.lineage import POLICY_TAG
+from videossr.tracking.policy_runs import PolicyRun, runs_of_policy
+from videossr.tracking.registry import (
+    CHAMPION,
+    CROWNED,
+    PATCH,
+    RegisteredVersion,
+    champion,
+    load_artifact,
+    set_champion,
+    versions,
+)
 
 _WITHDRAWN = "videossr.withdrawn"
 _REFERENCE = re.compile(rf"(?:models:/{MLFLOW_NAME}[/@])?([0-9]+|{CHAMPION})")
@@ -14,16 +26,25 @@ _REFERENCE = re.compile(rf"(?:models:/{MLFLOW_NAME}[/@])?([0-9]+|{CHAMPION})")
 
 @dataclass(frozen=True)
 class Origin:
-    """What a version was made from: git commit, SHA-256 of `dvc.lock`, MD5 of each output by its path."""
+    """What a version was made from.
+
+    Git commit, SHA-256 of `dvc.lock`, MD5 of each output by its path, the text of `params.yaml` (None where the run
+    that registered it was removed), the runs that trained and scored its policy, and the patch of a commit that files
+    differed from (None: no difference).
+    """
 
     version: RegisteredVersion
     commit: str
     lock: str
     hashes: dict[str, str]
+    params: str | None
+    runs: list[PolicyRun]
+    patch: Path | None
 
     def rebuild(self) -> list[str]:
         """The commands that make the version again; `dvc pull` saves what follows where a remote has its outputs."""
-        return [f"git checkout {self.commit.removesuffix('-dirty')}", "dvc pull", "dvc repro", "make promote"]
+        apply = [f"git apply {shlex.quote(str(self.patch))}"] if self.patch else []
+        return [f"git checkout {self.commit.removesuffix('-dirty')}", *apply, "dvc pull", "dvc repro", "make promote"]
 
 
 def find_version(project: Path, reference: str) -> RegisteredVersion:
@@ -45,10 +66,19 @@ def find_version(project: Path, reference: str) -> RegisteredVersion:
 
 
 def read_origin(project: Path, version: RegisteredVersion) -> Origin:
-    """The origin of a version, from the tags that it was registered with."""
+    """The origin of a version, from the tags that it was registered with and the run that registered it."""
     tags = mlflow_client(project).get_model_version(MLFLOW_NAME, str(version.number)).tags
-    hashes = {name.removeprefix("md5:"): md5 for name, md5 in sorted(tags.items()) if name.startswith("md5:")}
-    return Origin(version, tags["git.commit"], tags["dvc.lock"], hashes)
+    params, patch = (load_artifact(project, version, name) for name in ("params.yaml", PATCH))
+    fingerprint = tags.get(POLICY_TAG, "")
+    return Origin(
+        version=version,
+        commit=tags["git.commit"],
+        lock=tags["dvc.lock"],
+        hashes={name.removeprefix("md5:"): md5 for name, md5 in sorted(tags.items()) if name.startswith("md5:")},
+        params=params.read_text(encoding="utf-8") if params else None,
+        runs=runs_of_policy(project, fingerprint) if fingerprint else [],
+        patch=patch,
+    )
 
 
 def withdrawn_because(project: Path, version: RegisteredVersion) -> str | None:

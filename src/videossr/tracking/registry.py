@@ -9,8 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from videossr.errors import PolicyError
-from videossr.tracking.database import MLFLOW_NAME, configured_mlflow, mlflow_client
-from videossr.tracking.lineage import Lineage, run_tags
+from videossr.tracking.database import MLFLOW_NAME, configured_mlflow, mlflow_client, run_page
+from videossr.tracking.lineage import POLICY_TAG, Lineage, run_tags
+from videossr.tracking.mlflow_runs import timed_name
+from videossr.tracking.policy_runs import PolicyRun, runs_of_policy
+from videossr.tracking.uncommitted import uncommitted_changes
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -18,8 +21,10 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 CHAMPION = "champion"
+PATCH = "uncommitted.diff"
 CROWNED = "videossr.crowned"  # the tag of a version that is or was champion: why
 _POLICY_TAG = "videossr.policy"
+_DESCRIPTION_CHARACTERS = 5000
 _SERVING_REQUIREMENTS = ("torch", "torchvision", "transformers", "av", "numpy", "opencv-python-headless")
 
 
@@ -33,25 +38,40 @@ class RegisteredVersion:
 
 
 def register_policy(
-    project: Path, policy_dir: Path, lineage: Lineage, serving: Mapping[str, Any], results: Mapping[str, Any]
+    project: Path,
+    policy_dir: Path,
+    lineage: Lineage,
+    serving: Mapping[str, Any],
+    results: Mapping[str, Any],
+    card: str,
+    fingerprint: str,
 ) -> RegisteredVersion:
     """Register the policy as a new version of the model `videossr`, or return the version that it already has.
 
     The checkpoint is copied to the run's artifacts, so that later training cannot change a registered model. `serving`
     holds the parameters for reading videos (`served.py`). `results` is the content of `reports/viubench.json`; its
-    scores become metrics of the model.
+    scores become metrics of the model. `card` is its model card in Markdown. The run that registers it names the run
+    that trained the policy of this `fingerprint` (`POLICY_TAG`), and is below the same run of the pipeline.
     """
     existing = next((version for version in versions(project) if version.policy == lineage.policy), None)
     if existing is not None:
         return existing
     mlflow = configured_mlflow(project)
-    with mlflow.start_run(run_name=f"register-{lineage.policy[:8]}") as run, warnings.catch_warnings():
+    trained = next((run for run in runs_of_policy(project, fingerprint) if run.stage == "train"), None)
+    tags = {**run_tags("register", lineage.commit), "dvc.lock": lineage.lock, POLICY_TAG: fingerprint}
+    if trained is not None:
+        tags |= {"training.run": trained.run_id, "mlflow.note.content": _training_link(project, trained)}
+    run_name, parent = timed_name("register"), (trained.parent or None) if trained else None
+    with mlflow.start_run(run_name=run_name, parent_run_id=parent) as run, warnings.catch_warnings():
         # MLflow would run the model on an input example to infer the signature. The signature is given instead.
         warnings.filterwarnings("ignore", message=".*input example.*")
-        mlflow.set_tags({**run_tags("promote", lineage.commit), "dvc.lock": lineage.lock})
+        mlflow.set_tags(tags)
+        if changes := uncommitted_changes(project):
+            mlflow.log_text(changes, PATCH)
         origin = {"commit": lineage.commit, "dvc.lock": lineage.lock, "data": dict(lineage.data)}
         mlflow.log_dict(origin, "lineage.json")
         mlflow.log_dict(dict(lineage.params), "params.yaml")
+        mlflow.log_text(card, "model_card.md")
         model = mlflow.pyfunc.log_model(
             name="policy",
             python_model=str(Path(__file__).with_name("served.py")),
@@ -64,17 +84,36 @@ def register_policy(
         scores = results["rows"]["after"]
         for name in [*results["columns"], "overall"]:
             mlflow.log_metric(f"viubench/{name}", scores[name], model_id=model.model_id)
-    return _create_version(mlflow_client(project), run.info.run_id, model.model_id, lineage)
+    client, links = mlflow_client(project), {POLICY_TAG: fingerprint}
+    if trained is not None:
+        links |= {"training.run": trained.run_id}
+    version = _create_version(client, run.info.run_id, model.model_id, lineage, links, card)
+    for made in runs_of_policy(project, fingerprint):
+        client.set_tag(made.run_id, "registered.version", str(version.number))
+    return version
 
 
-def _create_version(client: "MlflowClient", run_id: str, model_id: str, lineage: Lineage) -> RegisteredVersion:
+def _training_link(project: Path, trained: PolicyRun) -> str:
+    return f"Registers the policy of [{trained.name}]({run_page(project, trained.run_id)})."
+
+
+def _create_version(
+    client: "MlflowClient", run_id: str, model_id: str, lineage: Lineage, links: Mapping[str, str], card: str
+) -> RegisteredVersion:
     # One call creates the version with its tags, so that no version exists without its lineage.
     hashes = {f"md5:{path}": md5 for path, md5 in lineage.data.items()}
-    tags = {_POLICY_TAG: lineage.policy, "git.commit": lineage.commit, "dvc.lock": lineage.lock, **hashes}
+    tags = {_POLICY_TAG: lineage.policy, "git.commit": lineage.commit, "dvc.lock": lineage.lock, **links, **hashes}
     if not client.search_registered_models(f"name = '{MLFLOW_NAME}'"):
         client.create_registered_model(MLFLOW_NAME, description="Post-trained on samples made from unlabelled videos.")
-    version = client.create_model_version(MLFLOW_NAME, f"models:/{model_id}", run_id, tags, model_id=model_id)
+    source, text = f"models:/{model_id}", _shortened(card)
+    version = client.create_model_version(MLFLOW_NAME, source, run_id, tags, description=text, model_id=model_id)
     return _to_version(version)
+
+
+def _shortened(card: str) -> str:
+    """The card as the description of a version, which MLflow limits."""
+    end = "\n\nThe rest is in `model_card.md` of the run that registered it.\n"
+    return card if len(card) <= _DESCRIPTION_CHARACTERS else card[: _DESCRIPTION_CHARACTERS - len(end)] + end
 
 
 def _signature() -> Any:
@@ -150,7 +189,7 @@ def _has_run(client: "MlflowClient", version: RegisteredVersion) -> bool:
 def checkpoint_folder(project: Path, version: RegisteredVersion) -> Path:
     """The folder of a version's checkpoint, for `videossr.models.checkpoint.load_policy`.
 
-    Raises PolicyError when its files are missing: MLflow stores absolute paths, which moving the project breaks.
+    Raises PolicyError when its files are missing.
     """
     from mlflow.exceptions import MlflowException
 

@@ -22,7 +22,8 @@ class DownstreamParams:
     each; without `videos` they are beside the annotations. `annotations: made` makes three tiny benchmarks with `seed`.
     A video is shown at `fps` frames a second, at most `frames` of them, of `min_pixels` to `max_pixels`. `policies` are
     the rows: a random guess, the trained policy without the video, the policy before and after training. `limit` takes
-    the first questions of each benchmark alone. `reply_tokens` shortens the replies that the protocol allows.
+    the first questions of each benchmark alone. `reply_tokens` shortens the replies that the protocol allows. A model
+    that loses significantly on one of `no_loss_on` (None: of `benchmarks`) does not become champion.
     """
 
     benchmarks: tuple[str, ...] = ()
@@ -36,6 +37,7 @@ class DownstreamParams:
     policies: tuple[PolicyRow, ...] = ("random", "blind", "before", "after")
     limit: int | None = None
     reply_tokens: int | None = None
+    no_loss_on: tuple[str, ...] | None = None
     batch_size: int = 16
     bootstrap_samples: int = 2000
     seed: int = 0
@@ -43,6 +45,8 @@ class DownstreamParams:
     def __post_init__(self) -> None:
         for key in self.benchmarks:
             self._check_benchmark(key)
+        if unknown := set(self.no_loss_on or ()) - set(self.benchmarks):
+            raise ConfigError(f"no_loss_on must be among benchmarks ({', '.join(self.benchmarks)}), got {min(unknown)}")
         if self.is_made and self.videos is not None:
             raise ConfigError(f"videos must be left out where annotations are made, got {self.videos}")
         for name in ("benchmarks", "policies"):
@@ -67,6 +71,11 @@ class DownstreamParams:
             raise ConfigError(
                 f"made benchmarks are {', '.join(KEYS)}, got {key}: set annotations to the folder of yours"
             )
+
+    @property
+    def guarded(self) -> tuple[str, ...]:
+        """The benchmarks on which a champion must not have lost significantly."""
+        return self.benchmarks if self.no_loss_on is None else self.no_loss_on
 
     @property
     def is_made(self) -> bool:
