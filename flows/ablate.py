@@ -8,7 +8,7 @@ import hashlib
 import json
 import logging
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ from videossr.ingest.remote import is_url
 from videossr.ingest.snapshot import take_snapshot
 from videossr.ingest.sources import is_description
 from videossr.recipe import Recipe, load_recipe
-from videossr.storage.atomic import atomic_folder, write_bytes
+from videossr.storage.atomic import atomic_folder, write_bytes, write_text
 from videossr.storage.fingerprint import code_fingerprint
 from videossr.terminal import configure_output
 from videossr.tracking import Run, child_runs, stage_run
@@ -61,6 +61,11 @@ class VariantRun:
     def is_done(self) -> bool:
         return self.folder.is_dir()
 
+    @property
+    def recorded(self) -> Path:
+        """It exists when MLflow has the results."""
+        return self.folder / "recorded.txt"
+
 
 def run_ablation(name: str, seeds: Sequence[int], quick: bool) -> Path:
     """Run what is missing of an ablation, and write its report; returns the page's path. Raises VideoSSRError."""
@@ -72,21 +77,23 @@ def run_ablation(name: str, seeds: Sequence[int], quick: bool) -> Path:
     key = _key(recipe)
     parameters = {"ablation": name, "quick": quick, "seeds": list(seeds), "steps": ablation.steps}
     resume = WORK / f"{name}-{hashlib.sha256(json.dumps([key, parameters]).encode()).hexdigest()[:8]}.json"
+    batches = _batches(ablation, seeds, recipe, key)
+    runs = [run for batch in batches for run in batch]
+    if all(run.recorded.exists() for run in runs):  # nothing to do but the report
+        return write_ablation(compare_variants(ablation, _replies(runs), seeds, recipe.evaluate), REPORTS)
     with stage_run(project_root(), f"ablation {name}", parameters, resume=resume) as parent:
-        finished: list[VariantRun] = []
-        for batch in _batches(ablation, seeds, recipe, key):
+        for batch in batches:
             _run_missing(batch)
-            finished += batch
             for run in batch:
                 _record(run, parent)
-        result = compare_variants(ablation, _replies(finished), seeds, recipe.evaluate)
+        result = compare_variants(ablation, _replies(runs), seeds, recipe.evaluate)
         page = write_ablation(result, REPORTS)
         parent.log_metrics({f"{row['name']}/gain": row["gain"]["overall"] for row in result["variants"]})
         parent.log_artifacts([REPORTS / f"{name}.{suffix}" for suffix in ("json", "png", "html")])
     return page
 
 
-def _batches(ablation: Ablation, seeds: Sequence[int], recipe: Recipe, key: str) -> Iterator[list[VariantRun]]:
+def _batches(ablation: Ablation, seeds: Sequence[int], recipe: Recipe, key: str) -> list[list[VariantRun]]:
     """First the whole mixture with every seed, which makes the starts; then everything else, from these starts.
 
     A checkpoint is its own start.
@@ -94,10 +101,10 @@ def _batches(ablation: Ablation, seeds: Sequence[int], recipe: Recipe, key: str)
     whole, *others = ablation.variants
     starts = {seed: None if recipe.train.policy == TINY_RANDOM else _absolute(recipe.train.policy) for seed in seeds}
     first = [_variant_run(ablation, whole, seed, starts[seed], recipe, key) for seed in seeds]
-    yield first
     if recipe.train.policy == TINY_RANDOM:
         starts = {run.seed: str((run.folder / "start").resolve()) for run in first}
-    yield [_variant_run(ablation, variant, seed, starts[seed], recipe, key) for seed in seeds for variant in others]
+    rest = [_variant_run(ablation, variant, seed, starts[seed], recipe, key) for seed in seeds for variant in others]
+    return [first, rest]
 
 
 def _absolute(policy: str) -> str:
@@ -138,14 +145,15 @@ def _run_missing(batch: Sequence[VariantRun]) -> None:
 
 def _record(run: VariantRun, parent: Run) -> None:
     """Record a finished variant as a child of the ablation's run in MLflow, once."""
-    marker = run.folder.with_suffix(".mlflow.json")
-    if marker.exists():
+    if run.recorded.exists():
         return
+    resume = run.folder / "mlflow_run.json"
     row = json.loads((run.folder / "viubench.json").read_text(encoding="utf-8"))
     label = f"{run.variant.name} seed {run.seed}"
-    with child_runs(parent), stage_run(project_root(), "variant", run.changes, resume=marker, label=label) as child:
+    with child_runs(parent), stage_run(project_root(), "variant", run.changes, resume=resume, label=label) as child:
         child.log_metrics({f"after/{column}": row["rows"]["after"][column] for column in [*COLUMNS, "overall"]})
         child.log_metrics({"gain": row["gain"]["overall"]})
+    write_text(run.recorded, "")
 
 
 def _replies(finished: Sequence[VariantRun]) -> dict[str, VariantReplies]:
