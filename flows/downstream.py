@@ -18,6 +18,7 @@ from videossr.evaluation.downstream.comparison import compare
 from videossr.evaluation.downstream.guesses import guess_answers, write_guesses
 from videossr.evaluation.downstream.params import DownstreamParams
 from videossr.evaluation.downstream.results import summarise
+from videossr.evaluation.downstream.store import errors_path
 from videossr.evaluation.made_benchmarks import make_benchmarks
 from videossr.models.checkpoint import answer_settings, load_policy, resolve_checkpoint
 from videossr.models.policy import BlindPolicy, BriefPolicy, Policy
@@ -51,6 +52,8 @@ def main() -> None:
                     given[name][key] = answers.for_scoring
                     rows[name][key] = summarise(items, answers.for_scoring, **options)
                     copy_file(answers.path, replies / name / f"{key}.jsonl")
+                    if answers.errors:
+                        copy_file(errors_path(answers.path), replies / name / f"{key}.errors.jsonl")
         results = {
             "made": params.is_made,
             "protocol": params.protocol,

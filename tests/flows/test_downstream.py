@@ -1,6 +1,7 @@
 """The stage downstream on made benchmarks and a tiny policy: rows, replies, and what MLflow records."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +10,11 @@ from ruamel.yaml import YAML
 
 from flows import downstream
 from tests.support import ROOT
+from tests.support.benchmark_records import write_made_records
 from tests.support.tiny_policy import write_tiny
+from tests.support.videos import write_video
 from videossr import tracking
+from videossr.evaluation import load
 from videossr.evaluation.downstream import read_answers
 
 ROWS = ["random", "blind", "before", "after"]
@@ -93,3 +97,30 @@ def test_without_benchmarks_the_stage_writes_empty_rows(project: Path, monkeypat
     downstream.main()
     assert results(tmp_path)["rows"] == {name: {} for name in ROWS}
     assert [path.name for path in (tmp_path / "data" / "made_benchmarks").iterdir()] == ["README.txt"]
+
+
+def test_a_video_that_does_not_decode_is_a_counted_failure_and_its_reason_stands_beside_the_replies(
+    project: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+):
+    folder = tmp_path / "annotations" / "aotbench"
+    write_made_records("aotbench", folder)
+    items = load("aotbench", folder)
+    for place, item in enumerate(items):
+        video = folder / item.videos[0].path
+        video.parent.mkdir(parents=True, exist_ok=True)
+        write_video(video.with_suffix(".mp4"), num_frames=8)
+        if place == 0:
+            video.with_suffix(".mp4").write_text("no video")
+    params = YAML(typ="safe").load(project / "params.yaml")
+    changed = {"benchmarks": ["aotbench"], "annotations": str(folder.parent), "policies": ["before"], "limit": None}
+    params["downstream"] |= changed
+    YAML(typ="safe").dump(params, tmp_path / "params.yaml")
+    shutil.copytree(project / "models", tmp_path / "models")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("DVC_ROOT", str(tmp_path))
+    downstream.main()
+    counts = results(tmp_path)["rows"]["before"]["aotbench"]["counts"]
+    assert (counts["questions"], counts["missing"], counts["failed"]) == (15, 0, 1)
+    (line,) = (tmp_path / "reports/downstream/before/aotbench.errors.jsonl").read_text().splitlines()
+    assert json.loads(line)["id"] == items[0].id and json.loads(line)["error"].startswith("not_a_video")
+    assert not list((project / "reports/downstream").rglob("*.errors.jsonl"))

@@ -5,9 +5,9 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
+from videossr.cli.narrow_table import narrow_table
 from videossr.errors import BenchmarkError
 from videossr.terminal import printable
 
@@ -31,14 +31,13 @@ def list_benchmarks(
 
     from videossr.evaluation.benchmarks import BENCHMARKS, examine_copy
 
-    table = Table(title=f"benchmarks in {annotations}/KEY, videos in {videos or annotations}/KEY")
-    for name in ("key", "group", "state", "licence", "how to obtain"):
-        table.add_column(name, overflow="fold", no_wrap=name == "key")
+    title = f"benchmarks in {annotations}/KEY, videos in {videos or annotations}/KEY"
+    table = narrow_table(printable(title), ("key", "group", "state, licence, how to obtain"), ())
     for key, entry in tqdm(BENCHMARKS.items(), desc="benchmarks", unit="benchmark", leave=False):
         copy = examine_copy(key, annotations / key, (videos or annotations) / key)
         gated = " (gated)" if entry.gated else ""
-        obtain = f"{entry.source}: {entry.obtain}"
-        table.add_row(*(Text(cell) for cell in (key, entry.paper_group, copy.state, entry.licence + gated, obtain)))
+        lines = copy.state, f"licence: {entry.licence}{gated}", f"{entry.source}: {entry.obtain}"
+        table.add_row(key, entry.paper_group, Text("\n".join(map(printable, lines))), end_section=True)
     Console().print(table)
 
 

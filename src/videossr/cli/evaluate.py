@@ -6,15 +6,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
-from rich.table import Table
 
 from videossr.cli.benchmarks import FOLDER
+from videossr.cli.narrow_table import narrow_table
 from videossr.errors import BenchmarkError, ConfigError
 from videossr.terminal import printable
 from videossr.workspace import project_root
 
 if TYPE_CHECKING:
-    from videossr.evaluation.benchmarks import FoundVideos, Items, Score
+    from videossr.evaluation.benchmarks import Column, FoundVideos, Items, Score
 
 OUT = Path("work/downstream")
 
@@ -49,19 +49,20 @@ def evaluate_policy(
     from videossr.evaluation.downstream import FrameBudget, answer_items, open_policy
     from videossr.models.processes import shared_work
 
-    budgets = [FrameBudget(num_frames=number) for number in sorted({*frames, *(more_frames or [])})]
+    numbers = sorted({*frames, *(more_frames or [])})
     chosen = _load(_keys(benchmark), annotations, videos or annotations, counts=not part)
     results = []
     with shared_work() as shard:
         named = open_policy(policy, partial(tracking.registered_checkpoint, project_root()))
         for items, found in chosen:
-            for budget in budgets:
+            # VIUBench stores its frames: it is asked once.
+            for number in numbers[:1] if items.benchmark.family == "pretext" else numbers:
                 answers = answer_items(
                     named.policy,
                     items,
                     found,
                     out,
-                    budget=budget,
+                    budget=FrameBudget(num_frames=number),
                     protocol=protocol,
                     policy_id=named.policy_id,
                     batch_size=batch_size,
@@ -69,7 +70,7 @@ def evaluate_policy(
                     shard=shard,
                     progress=shard[0] == 0,
                 )
-                results.append((items.first(limit), budget.num_frames, answers.path))
+                results.append((items.first(limit), answers.path))
     if shard[0] == 0:  # all processes have ended: the files are complete
         _print_results(policy, results)
 
@@ -108,34 +109,50 @@ def _load(keys: list[str], annotations: Path, videos: Path, counts: bool) -> "li
     return chosen
 
 
-def _print_results(policy: str, results: "list[tuple[Items, int, Path]]") -> None:
+def _print_results(policy: str, results: "list[tuple[Items, Path]]") -> None:
     from videossr.evaluation.benchmarks import score
     from videossr.evaluation.downstream import read_answers
+    from videossr.evaluation.downstream.store import errors_path
 
-    table = Table(title=f"{printable(policy)}: percent of all questions")
-    for name in ("benchmark", "frames", "score", "95 %", "chance", "of parsed", "parsed", "failed", "missing"):
-        table.add_column(name, justify="left" if name == "benchmark" else "right", overflow="fold")
-    for items, frames, path in results:
-        ids = {item.id for item in items}
-        answers = {item_id: reply for item_id, reply in read_answers(path).for_scoring.items() if item_id in ids}
-        table.add_row(items.benchmark.key, str(frames), *_cells(score(items, answers)))
+    numbers = ("frames", "score", "95 %", "chance", "parsed", "if parsed", "questions")
+    table = narrow_table(f"{printable(policy)}: percent of all questions", ("benchmark",), numbers)
+    lines = []
+    for items, path in results:
+        stored, ids = read_answers(path), {item.id for item in items}
+        result = score(items, {item_id: reply for item_id, reply in stored.for_scoring.items() if item_id in ids})
+        table.add_row(items.benchmark.key, str(stored.header["frames"]["num_frames"]), *_cells(result))
+        if items.benchmark.family == "pretext":
+            for task, columns in result.groups["task"].items():
+                column = columns[result.metric]
+                table.add_row(f"  {task}", "", *_interval(column), "", "", "", f"{column.units:,}")
+        lines.append(f"replies to {items.benchmark.key}: {path}")
+        if stored.errors:
+            first = printable(next(iter(stored.errors.values())))
+            lines.append(
+                f"{len(stored.errors):,} questions failed ({first}); the same command tries them again; all failures: "
+                f"{errors_path(path)}"
+            )
     Console().print(table)
-    for items, _, path in results:
-        print(f"replies to {items.benchmark.key}: {path}")
-        errors = read_answers(path).errors
-        if errors:
-            first = printable(next(iter(errors.values())))
-            print(f"{len(errors):,} questions failed ({first}); the same command tries them again")
+    print("\n".join(lines))
 
 
 def _cells(result: "Score") -> list[str]:
-    number, counts = result.number, result.counts
     chance, of_parsed = (values.get(result.metric) for values in (result.chance, result.parsed_means))
     return [
-        f"{number.mean:.1f}",
-        f"{number.low:.1f}-{number.high:.1f}",
-        *("-" if value is None else f"{value:.1f}" for value in (chance, of_parsed)),
-        f"{counts.parsed:,} of {counts.questions:,}",
-        f"{counts.failed:,}",
-        f"{counts.missing:,}",
+        *_interval(result.number),
+        _percent(chance),
+        f"{result.counts.coverage:.1f}",
+        _percent(of_parsed),
+        f"{result.counts.questions:,}",
     ]
+
+
+def _interval(column: "Column") -> tuple[str, str]:
+    """The mean and its interval; too few videos have none."""
+    from videossr.evaluation.intervals import MIN_VIDEOS
+
+    return f"{column.mean:.1f}", f"{column.low:.1f}-{column.high:.1f}" if column.videos >= MIN_VIDEOS else "-"
+
+
+def _percent(value: float | None) -> str:
+    return "-" if value is None else f"{value:.1f}"

@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from videossr.cli.benchmarks import FOLDER
+from videossr.cli.narrow_table import narrow_table
 from videossr.cli.paths import FRAMES, PARAMS, require_file
 from videossr.errors import ConfigError
 from videossr.storage.atomic import write_text
@@ -39,17 +40,13 @@ def rescore(
     """Score stored replies again, without a model: the number of each benchmark over all its questions."""
     from videossr.evaluation.downstream.results import summarise
 
-    table = Table(title="percent over all questions [95 % interval], stored replies scored again")
-    for name in ("replies", "metric", "all", "those read", "chance"):
-        table.add_column(name, justify="left" if name in ("replies", "metric") else "right", overflow="fold")
-    for name in ("questions", "missing", "failed", "read"):
-        table.add_column(name, justify="right")
-    records = {}
+    records, console = {}, Console()
     for each in read_evaluations(paths, annotations, samples):
         record = summarise(each.items, each.replies, num_resamples=resamples)
         records[str(each.path)] = {**record, "header": dict(each.header)}
-        _add_rows(table, each, record)
-    Console().print(table)
+        counts = ", ".join(f"{count:,} {name}" for name, count in record["counts"].items())
+        print(printable(f"{each.key}, {each.path}: {counts}"))
+        console.print(_score_table(record))
     _write(out, records)
 
 
@@ -158,49 +155,44 @@ def read_evaluations(paths: Sequence[Path], annotations: Path, samples: Path) ->
     return [folders.read(file) for path in paths for file in reply_files(path)]
 
 
-def _add_rows(table: Table, evaluation: "Evaluation", record: Mapping[str, Any]) -> None:
-    """One row for each metric; counts stand in the row of the benchmark's number. Few videos give no interval."""
+def _score_table(record: Mapping[str, Any]) -> Table:
+    """One row for each metric, over all questions and over those whose reply could be read."""
     from videossr.evaluation.intervals import MIN_VIDEOS
 
+    table = narrow_table("", ("metric",), ("percent", "95 %", "if parsed", "chance"))
     for metric, column in record["columns"].items():
-        is_number = metric == record["metric"]
         low, high = column["ci95"]
-        interval = f" [{low:.1f}, {high:.1f}]" if column["videos"] >= MIN_VIDEOS else ""
         table.add_row(
-            Text(printable(f"{evaluation.key} ({evaluation.path})")) if is_number else "",
             metric,
-            f"{column['mean']:.1f}{interval}",
+            f"{column['mean']:.1f}",
+            f"{low:.1f}-{high:.1f}" if column["videos"] >= MIN_VIDEOS else "-",  # few videos give no interval
             _percent(record["parsed_means"].get(metric)),
             _percent(record["chance"].get(metric)),
-            *(
-                f"{record['counts'][name]:,}" if is_number else ""
-                for name in ("questions", "missing", "failed", "parsed")
-            ),
         )
+    return table
 
 
 def _comparison_table(comparisons: "Sequence[Comparison]", with_groups: bool) -> Table:
-    table = Table(title="before, after: percent; difference: points [95 % interval], * excludes zero")
-    for name in ("benchmark", "metric", "before", "after", "difference", "became right", "became wrong", "units"):
-        table.add_column(name, justify="left" if name in ("benchmark", "metric") else "right", overflow="fold")
+    title = "percent; points [95 % interval], * excludes zero; items: + right, - wrong"
+    table = narrow_table(title, ("benchmark",), ("before", "after", "difference", "changed", "units"))
     for each in comparisons:
+        table.add_row(each.key)
         for metric, difference in each.differences.items():
-            changed = (f"{each.turned_right:,}", f"{each.turned_wrong:,}") if metric == each.metric else ("", "")
+            changed = f"+{each.turned_right:,} -{each.turned_wrong:,}" if metric == each.metric else ""
             means = (f"{side[metric].mean:.1f}" for side in (each.before, each.after))
-            table.add_row(each.key, metric, *means, _points(difference), *changed, f"{difference.units:,}")
+            table.add_row(f"  {metric}", *means, _points(difference), changed, f"{difference.units:,}")
         for group, values in each.groups.items() if with_groups else ():
             for value, columns in values.items():
                 if each.metric in columns:
                     label = Text(printable(f"  {group}: {value}"))
                     difference = columns[each.metric]
-                    table.add_row(label, each.metric, "", "", _points(difference), "", "", f"{difference.units:,}")
+                    table.add_row(label, "", "", _points(difference), "", f"{difference.units:,}")
     return table
 
 
 def _flip_table(comparison: "Comparison") -> Table:
-    table = Table(title=f"{comparison.key}: {len(comparison.flips)} items changed")
-    for name in ("item", "became", "answer", "reply before", "reply after"):
-        table.add_column(name, overflow="fold")
+    title = f"{comparison.key}: {len(comparison.flips)} items changed"
+    table = narrow_table(title, ("item", "became", "answer", "reply before", "reply after"), ())
     for flip in comparison.flips:
         became = "right" if flip.after > flip.before else "wrong"
         cells = (flip.item.id, became, flip.item.answer, flip.reply_before or "", flip.reply_after or "")
@@ -245,7 +237,7 @@ def _points(column: "Column") -> str:
 
 
 def _percent(value: float | None) -> str:
-    return "" if value is None else f"{value:.1f}"
+    return "-" if value is None else f"{value:.1f}"
 
 
 def _write(out: Path | None, content: Mapping[str, Any]) -> None:

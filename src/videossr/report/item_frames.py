@@ -12,7 +12,8 @@ import simplejpeg
 from tqdm import tqdm
 
 from videossr.clip import Clip, Pixels
-from videossr.evaluation.benchmarks import PROTOCOLS, FoundVideos, Item, find_videos
+from videossr.evaluation.benchmarks import PROTOCOLS, FoundVideos, Item
+from videossr.evaluation.benchmarks.local_copy import find_benchmark_videos
 from videossr.evaluation.downstream.evaluations import Evaluation
 from videossr.evaluation.downstream.frames import FrameBudget
 from videossr.evaluation.downstream.questions import Questions
@@ -142,5 +143,5 @@ def _questions(evaluation: Evaluation, videos: Path, frame_store: Path) -> Quest
         present: Mapping[str, Path] = {ref.path: frame_store for item in evaluation.items for ref in item.videos}
         found = FoundVideos(present, (), frozenset(), len(evaluation.items))
         return Questions(evaluation.items, found, PROTOCOLS[0], FrameBudget())
-    found = find_videos(evaluation.items, videos / evaluation.key)
+    found = find_benchmark_videos(evaluation.items, videos / evaluation.key)
     return Questions(evaluation.items, found, header["protocol"], FrameBudget(**header["frames"]))

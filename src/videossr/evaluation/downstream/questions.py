@@ -17,6 +17,8 @@ from videossr.models.policy import Prompt, render_prompt
 from videossr.pretext import TASKS
 from videossr.records import Sample
 
+STORED = FrameBudget(num_frames=48)  # of VIUBench, whose frames a data set stores, at most 512x512
+
 Batch = tuple[Item, ...]
 Prepared = TypeVar("Prepared")
 
@@ -36,7 +38,9 @@ class Questions:
 
     @property
     def frames(self) -> FrameBudget:
-        """The budget as the protocol shares it among the videos of a question."""
+        """The budget as the protocol shares it among the videos of a question; VIUBench shows its stored frames."""
+        if self.items.benchmark.family == "pretext":
+            return STORED
         return replace(self.budget, shared=self.items.benchmark.prompts[self.protocol].frames == "shared")
 
     @property
@@ -64,7 +68,8 @@ class Questions:
 
     def _with_clips(self, together: Sequence[Item]) -> list[tuple[Item, tuple[Clip, ...]]]:
         if together[0].task:
-            return [(item, self._edited(item)) for item in together]
+            store = FrameStore(self.videos.present[together[0].videos[0].path])
+            return [(item, _edited(item, store)) for item in together]
         paths = [self.videos.present[ref.path] for ref in together[0].videos]
         clips = load_clips(together[0], paths, self.frames)
         return [(item, clips) for item in together]
@@ -74,19 +79,19 @@ class Questions:
         text = render_prompt_text(self.items.benchmark, item, self.protocol)
         return Prompt(text, clips, prompts.system, prompts.reply_tokens)
 
-    def _edited(self, item: Item) -> tuple[Clip, ...]:
-        """The clips of a question of VIUBench, whose edit is drawn from the stored frames."""
-        video_id = item.videos[0].path
-        sample = Sample(
-            sample_id=item.id,
-            task=item.task,
-            variant=item.groups["variant"][0],
-            video_id=video_id,
-            edit=json.loads(item.prompt_values["edit"]),
-            question=item.question,
-            answer=item.answer,
-        )
-        return render_prompt(sample, TASKS[item.task](), FrameStore(self.videos.present[video_id])).clips
+
+def _edited(item: Item, store: FrameStore) -> tuple[Clip, ...]:
+    """The clips of a question of VIUBench, whose edit is drawn from the stored frames."""
+    sample = Sample(
+        sample_id=item.id,
+        task=item.task,
+        variant=item.groups["variant"][0],
+        video_id=item.videos[0].path,
+        edit=json.loads(item.prompt_values["edit"]),
+        question=item.question,
+        answer=item.answer,
+    )
+    return render_prompt(sample, TASKS[item.task](), store).clips
 
 
 def plan_batches(items: Sequence[Item], batch_size: int) -> list[Batch]:
