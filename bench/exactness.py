@@ -2,7 +2,7 @@
 
     python -m bench.exactness ../shared/videos ../shared/faults/videos
 
-Writes `reports/bench/exactness.json`: for each file, whether it is stored or for which reason it is not, how many of
+Writes `docs/measured/exactness.json`: for each file, whether it is stored or for which reason it is not, how many of
 its stored frames and times equal those of a full decode, and by which reader they were read. The full decode is one of
 PyAV alone, from the first packet to the last; times are its best-effort times, where a step that does not rise, or
 that is longer than a minute in a broadcast container, counts as one frame.
@@ -27,7 +27,7 @@ from videossr.frames.sampling import FramesParams
 from videossr.ingest.listing import VIDEO_SUFFIXES
 from videossr.storage.atomic import write_text
 
-OUT = Path("reports/bench/exactness.json")
+OUT = Path("docs/measured/exactness.json")
 SIZE = (64, 96)
 _BROADCAST = ("mpegts", "mpeg", "flv")
 

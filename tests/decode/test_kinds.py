@@ -27,6 +27,8 @@ from tests.support.videos import (
 )
 from videossr.decode import VideoInfo, probe_and_read, probe_video, read_frames
 from videossr.decode.clock import rising_ticks
+from videossr.decode.full_decode import PacketDamage, find_whole_frames
+from videossr.errors import DecodeError
 from videossr.frames.encoding import read_chosen_frames
 from videossr.frames.sampling import FramesParams
 
@@ -167,6 +169,35 @@ def test_40_damaged_bytes_cost_the_frames_that_depend_on_them(tmp_path: Path, na
     original = write_video(tmp_path / f"whole_{name}", codec=codec, options=options)
     path = with_40_damaged_bytes(original, tmp_path / name, 42)
     assert_only_whole_frames_are_chosen(path, original, 1)
+
+
+def test_a_video_with_too_few_whole_frames_is_rejected(tmp_path: Path) -> None:
+    options = {"x264-params": "keyint=250:bframes=0", "crf": "5"}
+    whole = write_video(tmp_path / "whole.mkv", options=options)
+    path = with_40_damaged_bytes(whole, tmp_path / "a.mkv", 60)
+    assert_only_whole_frames_are_chosen(path, whole, 1)
+    strict = FramesParams(num_frames=20, min_whole=1.0)
+    with pytest.raises(DecodeError, match=r"corrupt: \d+ of 20 wanted frames are damaged, and frames.min_whole is 1"):
+        probe_and_read(path, lambda info: read_chosen_frames(path, info, strict, SIZE))
+
+
+def test_frames_are_whole_from_a_keyframe_on_until_damage() -> None:
+    """Packets 0 to 9 in decoding order; 0 and 5 are keyframes, 6 is decoded after 5 and shown before it."""
+    shown = [0, 1, 2, 3, 4, 6, 5, 7, 8, 9]
+    is_key = [number in (0, 5) for number in shown]
+
+    def whole(damaged: set[int], starts_with_keyframe: bool = True) -> set[int]:
+        found = find_whole_frames(shown, is_key, PacketDamage(damaged, starts_with_keyframe))
+        return {packet for packet, is_whole in zip(shown, found, strict=True) if is_whole}
+
+    assert whole(set()) == set(range(10))
+    assert whole({3}) == {0, 1, 2, 5, 7, 8, 9}
+    assert whole({5}) == {0, 1, 2, 3, 4}
+    assert whole({8}) == set(range(8))
+    assert whole({10}) == set(range(10))
+    no_keyframes = find_whole_frames([0, 1, 2], [False] * 3, PacketDamage({1}, starts_with_keyframe=False))
+    assert no_keyframes.tolist() == [True, False, False]
+    assert not find_whole_frames([0, None], [True, False], PacketDamage({1})).any()
 
 
 def test_a_clock_rises_whatever_the_decoder_says() -> None:

@@ -128,7 +128,7 @@ def is_never_shown(codec: str, packet: memoryview) -> bool:
     """
     if codec == "vp8":
         return not packet[0] & 0x10
-    if codec != "vp9" or packet[-1] & 0xE0 == 0xC0:
+    if codec != "vp9" or _is_superframe(packet):
         return False
     bits = _Bits(bytes(packet[:2]) + b"\0")
     bits.read(2)
@@ -136,3 +136,11 @@ def is_never_shown(codec: str, packet: memoryview) -> bool:
         bits.read(1)
     shows_existing, _, is_shown = bits.read(1), bits.read(1), bits.read(1)
     return not shows_existing and not is_shown
+
+
+def _is_superframe(packet: memoryview) -> bool:
+    """Whether a VP9 packet ends with an index of several frames, whose first byte is also its last (annex B)."""
+    marker = packet[-1]
+    num_frames, length_bytes = (marker & 7) + 1, (marker >> 3 & 3) + 1
+    size = 2 + num_frames * length_bytes
+    return marker & 0xE0 == 0xC0 and len(packet) >= size and packet[-size] == marker
