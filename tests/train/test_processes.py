@@ -58,6 +58,75 @@ def test_two_processes_learn_what_one_learns_from_the_same_batch(tmp_path, loss_
     assert tiny_training.same_weights(tmp_path / "one" / "policy", tmp_path / "two" / "policy", tolerance=2e-5)
 
 
+STAGE = """
+import sys, pathlib
+sys.path[:0] = {path!r}
+from accelerate import PartialState
+from tests.support import tiny_training
+from videossr.train import build_trainer
+
+def note_reading(name, dtype, load=build_trainer.load_model):
+    with open({folder!r} + "-readers", "a") as file:
+        file.write(str(PartialState().process_index))
+    return load(name, dtype)
+
+build_trainer.load_model = note_reading
+params = tiny_training.changed({start!r}, {grpo!r}, processes=2, accelerate={file!r})
+tiny_training.run(pathlib.Path({folder!r}), params)
+"""
+
+
+@pytest.fixture(scope="module")
+def sharded_runs(tmp_path_factory):
+    """The same run in one process and sharded over two, by the train stage; the sharded one stopped and continued."""
+    folder, start = tmp_path_factory.mktemp("sharded"), tiny_training.warm()
+    grpo = {"prompts_per_forward": 1, "prompts_per_rollout": 4, "kl_coefficient": 1e-3, "learning_rate": 1e-4}
+    tiny_training.run(folder / "one", tiny_training.changed(start, grpo))
+    file = folder / "fsdp.yaml"
+    file.write_text(yaml.safe_dump(two_cpu_processes(ROOT / "recipes/accelerate/fsdp2-8-gpus.yaml")))
+    for name, runs in (("two", [3]), ("continued", [2, 3])):
+        for steps in runs:
+            given = {"path": sys.path, "folder": str(folder / name), "start": str(start), "file": str(file)}
+            launch_stage(folder, STAGE.format(**given, grpo={**grpo, "steps": steps}), file)
+    logged = next((folder / "continued").glob("work/*/grpo.jsonl")).read_text().splitlines()
+    return folder, [json.loads(line)["step"] for line in logged]
+
+
+def two_cpu_processes(path):
+    """The configuration of a recipe, for two processes on this machine."""
+    return {**yaml.safe_load(path.read_text()), "num_processes": 2, "mixed_precision": "no", "main_process_port": 0}
+
+
+def launch_stage(folder, script, file):
+    (folder / "worker.py").write_text(script)
+    line = launch.launch_command(TrainParams(processes=2, accelerate=str(file)), [str(folder / "worker.py")], {})
+    environment = {**os.environ, **launch.process_environment(), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(line, env=environment, capture_output=True, text=True, timeout=250)
+    assert done.returncode == 0, done.stderr[-3000:]
+
+
+@pytest.mark.slow
+def test_a_run_sharded_over_two_processes_learns_what_one_process_learns(sharded_runs):
+    folder, _ = sharded_runs
+    for one, two in zip(tiny_training.curve(folder / "one"), tiny_training.curve(folder / "two"), strict=True):
+        for name in ("loss", "reward", "gradient_norm", "zero_variance", "kl/counting", "entropy/counting"):
+            assert one[name] == pytest.approx(two[name], abs=1e-4), name
+    assert tiny_training.same_weights(folder / "one" / "policy", folder / "two" / "policy", tolerance=2e-5)
+
+
+@pytest.mark.slow
+def test_one_process_of_a_machine_reads_the_weights_and_sends_the_others_their_shards(sharded_runs):
+    folder, _ = sharded_runs
+    assert (folder / "two-readers").read_text() == "00", "the policy and its reference, both in the first process"
+
+
+@pytest.mark.slow
+def test_a_sharded_run_that_stopped_continues_on_the_same_course(sharded_runs):
+    folder, steps = sharded_runs
+    assert steps == [1, 2, 3], "the second run began at step 3"
+    assert tiny_training.same_weights(folder / "two" / "policy", folder / "continued" / "policy", tolerance=1e-6)
+
+
 SKIPPING = """
 import sys, pathlib
 sys.path[:0] = {path!r}

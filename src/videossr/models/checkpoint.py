@@ -1,12 +1,22 @@
 """Find a checkpoint by folder or by hub name, and load it as a model, a processor or a policy."""
 
 import json
+from collections.abc import Collection
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate import init_empty_weights
 from huggingface_hub import try_to_load_from_cache
-from transformers import AutoModelForImageTextToText, AutoProcessor, PreTrainedModel, ProcessorMixin
+from transformers import (
+    AutoConfig,
+    AutoModelForImageTextToText,
+    AutoProcessor,
+    GenerationConfig,
+    PreTrainedModel,
+    ProcessorMixin,
+)
 
 from videossr.errors import PolicyError
 from videossr.models.attention import use_branched_attention
@@ -52,7 +62,7 @@ def load_model(name_or_path: str | Path, dtype: str = "auto") -> PreTrainedModel
     """Load a video-language model by hub name or folder. Code inside the checkpoint is never executed.
 
     For a folder of adapters, the base model is loaded first: from a subfolder or from the name in the adapter's
-    configuration. Raises PolicyError when the model cannot be loaded.
+    configuration. Raises PolicyError when the model cannot be loaded, or when weights are missing.
     """
     adapter_config = Path(name_or_path) / ADAPTER_CONFIG
     if adapter_config.exists():
@@ -63,9 +73,36 @@ def load_model(name_or_path: str | Path, dtype: str = "auto") -> PreTrainedModel
         base_model = load_model(subfolder if subfolder.exists() else base, dtype)
         return PeftModel.from_pretrained(base_model, str(name_or_path))
     try:
-        model = AutoModelForImageTextToText.from_pretrained(str(name_or_path), dtype=dtype, trust_remote_code=False)
+        model, found = AutoModelForImageTextToText.from_pretrained(
+            str(name_or_path), dtype=dtype, trust_remote_code=False, use_safetensors=True, output_loading_info=True
+        )
     except (OSError, ValueError) as error:
         raise PolicyError(_load_failure(name_or_path, error)) from None
+    _require_family(model, name_or_path)
+    _require_all_weights(found["missing_keys"] | {name for name, *_ in found["mismatched_keys"]}, name_or_path)
+    use_patch_product(model)
+    return model
+
+
+def load_empty_model(name_or_path: str | Path, dtype: str) -> PreTrainedModel:
+    """The model of a checkpoint without its weights, for a process that receives them from another one.
+
+    Weights are storage that nothing was written to, which takes no memory; buffers are computed. Raises PolicyError
+    like `load_model`.
+    """
+    try:
+        config = AutoConfig.from_pretrained(str(name_or_path), trust_remote_code=False)
+        with init_empty_weights():
+            model = AutoModelForImageTextToText.from_config(config, dtype=getattr(torch, dtype))
+    except (OSError, ValueError) as error:
+        raise PolicyError(_load_failure(name_or_path, error)) from None
+    for module in model.modules():
+        for name, weight in module.named_parameters(recurse=False):
+            # Not on the meta device, where accelerate could not tell one weight from another by its address.
+            setattr(module, name, torch.nn.Parameter(torch.empty_like(weight, device="cpu")))
+    model.tie_weights()
+    with suppress(OSError):  # a checkpoint without one keeps the model's own, as in `load_model`
+        model.generation_config = GenerationConfig.from_pretrained(str(name_or_path))
     _require_family(model, name_or_path)
     use_patch_product(model)
     return model
@@ -78,6 +115,15 @@ def _require_family(model: PreTrainedModel, name_or_path: str | Path) -> None:
         raise PolicyError(
             f"{name_or_path} is a {type(model).__name__}, which has other parts than a Qwen-VL model: choose a "
             "checkpoint of Qwen2.5-VL, Qwen3-VL or Qwen3.5"
+        )
+
+
+def _require_all_weights(missing: Collection[str], name_or_path: str | Path) -> None:
+    """Refuse a checkpoint with missing weights, which transformers would fill with random numbers."""
+    if missing:
+        raise PolicyError(
+            f"{name_or_path} lacks {len(missing)} of the model's weights, the first {min(missing)}: copy or download "
+            "the checkpoint again"
         )
 
 

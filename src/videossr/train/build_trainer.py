@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate import PartialState
 from datasets import Dataset
 from peft import LoraConfig
 from transformers import PrinterCallback, ProgressCallback
@@ -15,14 +16,14 @@ from trl import GRPOConfig
 
 from videossr.errors import TrainingError
 from videossr.models.backbone import backbone
-from videossr.models.checkpoint import load_model, load_processor
+from videossr.models.checkpoint import load_empty_model, load_model, load_processor
 from videossr.models.policy import Prompt
 from videossr.pretext.baselines import blind_floors
 from videossr.records import Sample
 from videossr.train.checkpoints import WholeCheckpoints
 from videossr.train.curriculum import Curriculum
 from videossr.train.grpo import VideoGRPOTrainer
-from videossr.train.launch import shard_on_cpus_too
+from videossr.train.launch import receives_weights, shard_on_cpus_too
 from videossr.train.params import BITSANDBYTES, GrpoParams, LoraParams, TrainParams
 from videossr.train.progress import Progress, RunLog
 from videossr.train.prompt_builder import PromptBuilder
@@ -49,12 +50,14 @@ def build_trainer(
     stall. Raises PolicyError and TrainingError.
     """
     _require_optimizer(params.grpo)
-    model = load_model(policy, _dtype(params))
+    load = load_empty_model if receives_weights(PartialState(), os.environ) else load_model
+    model = load(policy, _dtype(params))
     if params.freeze_vision:
         backbone(model).visual.requires_grad_(False)
     processor = load_processor(policy)
     args = _trl_config(params, work, model)
     shard_on_cpus_too(args.distributed_state, os.environ)
+    needs_reference = params.grpo.kl_coefficient > 0 and params.lora is None
     trainer = VideoGRPOTrainer(
         model=model,
         reward_funcs=reward_function(params.grpo.group_size),
@@ -62,6 +65,7 @@ def build_trainer(
         train_dataset=Dataset.from_list([{"prompt": sample.sample_id} for sample in samples]),
         processing_class=processor,
         peft_config=_lora_config(model, params.lora),
+        reference=load(policy, _dtype(params)) if needs_reference else None,
         prompt_builder=PromptBuilder(
             samples, render, processor, params.grpo.max_prompt_tokens, params.seed, curriculum
         ),

@@ -14,6 +14,7 @@ Why a subclass: stock `GRPOTrainer` drops the video between rollout and loss, an
 import json
 import logging
 import math
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,9 +23,10 @@ from typing import Any
 
 import torch
 from accelerate import PartialState
-from accelerate.utils import gather_object
+from accelerate.utils import fsdp2_prepare_model, gather_object
 from trl import GRPOTrainer
 from trl.models.utils import unwrap_model_for_generation
+from trl.trainer.utils import add_fused_lm_head, disable_dropout_in_model
 
 from videossr.errors import TrainingError
 from videossr.models.attention import unshareable_layer, use_branched_attention
@@ -39,6 +41,7 @@ from videossr.train.curriculum import TaskScale
 from videossr.train.deferred_reads import defer_reads, read_metrics
 from videossr.train.dynamic_sampling import DynamicSampler, position_seed
 from videossr.train.faults import explain_out_of_memory, gradient_norm, stop_with_batch
+from videossr.train.launch import receives_weights
 from videossr.train.lookahead import LookaheadSampler
 from videossr.train.params import GrpoParams
 from videossr.train.prefix import Group, repeated_logps, shared_logps
@@ -76,6 +79,17 @@ def _set_device(accelerator: Any, device: torch.device) -> None:
         state.device = device
 
 
+@contextmanager
+def _without_reference(args: Any, is_given: bool) -> Iterator[None]:
+    """Keep TRL from loading a reference, which it would read whole in every process."""
+    beta = args.beta
+    args.beta = 0.0 if is_given else beta
+    try:
+        yield
+    finally:
+        args.beta = beta
+
+
 def _can_share(model: Any) -> bool:
     layer = unshareable_layer(model)
     if layer is not None:
@@ -88,7 +102,8 @@ class VideoGRPOTrainer(GRPOTrainer):
 
     The data set has one column, `prompt`, which holds sample ids; `prompt_builder` makes the prompt of an id, and
     `scorer` scores a completion. `blind_floors` holds the smooth reward of the best blind answer to each task.
-    `shared_prefix` chooses the forward passes: `on`, `off`, or `verify` (both once, compared).
+    `shared_prefix` chooses the forward passes: `on`, `off`, or `verify` (both once, compared). `reference` is the model
+    that the divergence is measured from; None without a divergence, and with adapters, which are switched off for it.
     """
 
     def __init__(
@@ -99,9 +114,12 @@ class VideoGRPOTrainer(GRPOTrainer):
         blind_floors: Mapping[str, float],
         grpo: GrpoParams,
         shared_prefix: str,
+        reference: Any = None,
         **kwargs: Any,
     ) -> None:
-        super().__init__(*args, **kwargs)
+        with _without_reference(kwargs["args"], reference is not None):
+            super().__init__(*args, **kwargs)
+        self.beta = self.args.beta
         rows_per_forward = self.args.per_device_train_batch_size
         if rows_per_forward % self.num_generations:
             raise TrainingError(
@@ -110,8 +128,8 @@ class VideoGRPOTrainer(GRPOTrainer):
             )
         if grpo.refill_rounds and self.is_fsdp_enabled:
             raise TrainingError("grpo.refill_rounds needs a whole model in every process: set it to 0 under FSDP")
-        if self.ref_model is not None and self.args.bf16 and not self.is_fsdp_enabled:
-            self.ref_model.to(torch.bfloat16)  # its weights are never updated, so no small step can be rounded away
+        if reference is not None:
+            self.ref_model = self._prepare_reference(reference)
         for model in (self.model, self.ref_model):
             if model is not None:
                 use_branched_attention(model)
@@ -141,6 +159,17 @@ class VideoGRPOTrainer(GRPOTrainer):
         self._token_metrics = TokenMetrics(prompt_builder.tasks)
         self._shared_skips: set[str] = set()
         self._losses: list[torch.Tensor] = []  # of the micro-batches of this step
+
+    def _prepare_reference(self, model: Any) -> Any:
+        """The reference policy, sharded as the trained one is; its weights are never updated."""
+        disable_dropout_in_model(model)
+        model.requires_grad_(False)
+        add_fused_lm_head(model, temperature=self.temperature)
+        if self.is_fsdp_enabled:
+            return fsdp2_prepare_model(self.accelerator, model).eval()
+        if self.args.bf16:
+            model.to(torch.bfloat16)  # no small step can be rounded away
+        return self.accelerator.prepare_model(model, evaluation_mode=True)
 
     # Prompts, rollout, rewards, advantages
 
@@ -411,8 +440,11 @@ class VideoGRPOTrainer(GRPOTrainer):
     def check_vision_sensitivity(self, samples: Sequence[Sample]) -> float:
         """How far other pixels move the log-probabilities of the right answers, on the loss's own path; in nats.
 
-        Raises TrainingError where nothing moves: the loss would not depend on the video.
+        Raises TrainingError where nothing moves: the loss would not depend on the video. NaN in a process that has
+        no weights yet.
         """
+        if receives_weights(PartialState(), os.environ):
+            return math.nan
         home = self.model.device
         self.model.to(self.accelerator.device)  # sharded training leaves it on the host until it begins
         prompts = [self.prompt_builder.build(sample.sample_id, 0).prompt for sample in samples]

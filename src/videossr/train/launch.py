@@ -87,3 +87,12 @@ def shard_on_cpus_too(state: PartialState, environment: Mapping[str, str]) -> No
     """
     if environment.get("ACCELERATE_USE_FSDP") == "true" and state.distributed_type is DistributedType.MULTI_CPU:
         state.distributed_type = DistributedType.MULTI_GPU
+
+
+def receives_weights(state: PartialState, environment: Mapping[str, str]) -> bool:
+    """Whether this process gets its shard of the weights from the first one, and reads none itself.
+
+    So it is under FSDP, where each process would otherwise read the whole checkpoint into the memory of its machine.
+    """
+    sends = environment.get("ACCELERATE_USE_FSDP") == environment.get("FSDP_CPU_RAM_EFFICIENT_LOADING") == "true"
+    return sends and not state.is_main_process
