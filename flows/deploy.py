@@ -6,9 +6,11 @@ takes for running ended without a word, and are marked as crashed. Else they wou
 """
 
 import argparse
+import os
 import subprocess
 import sys
 from datetime import UTC, datetime
+from pathlib import Path
 from uuid import UUID
 
 from prefect.client.orchestration import SyncPrefectClient, get_client
@@ -34,7 +36,9 @@ def deploy(started_at: datetime | None) -> None:
             _provide_work_pool(client, name, limit)
         switched = _read_switches(client)
         command = [sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--all"]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        # prefect.yaml names the project's folder by $PWD, which only a shell keeps right.
+        variables = {**os.environ, "PWD": str(Path.cwd())}
+        done = subprocess.run(command, env=variables, capture_output=True, text=True, check=False)
         if done.returncode != 0:
             raise VideoSSRError(f"Prefect does not accept prefect.yaml: {(done.stderr or done.stdout).strip()}")
         _restore_switches(client, switched)

@@ -95,7 +95,10 @@ def test_the_services_start_run_a_deployment_and_stop(project):
         deployments = {item["name"]: item for item in call(api, "deployments/filter", {})}
         assert set(deployments) >= {"weekly", "promote"}
 
-        # A deployment runs in its worker. Without a model it fails, and says why.
+        # A deployment runs in its worker, in the folder of the project. Without a model it fails, and says why.
+        assert deployments["promote"]["pull_steps"] == [
+            {"prefect.deployments.steps.set_working_directory": {"directory": str(project)}}
+        ]
         run = call(api, f"deployments/{deployments['promote']['id']}/create_flow_run", {})
         assert "there is no trained policy" in wait_for_end(api, run["id"])["message"]
 
@@ -124,7 +127,7 @@ def videossr(folder, *arguments):
     """Run the command line program in `folder`."""
     names = ("PREFECT_HOME", "PREFECT_API_URL", "DVC_ROOT")
     variables = {name: value for name, value in os.environ.items() if name not in names}
-    variables["PYTHONPATH"] = str(ROOT / "src")
+    variables |= {"PYTHONPATH": str(ROOT / "src"), "PWD": "/"}  # only a shell keeps $PWD right
     command = [sys.executable, "-c", "from videossr.cli import main; main()", *arguments]
     return subprocess.run(command, cwd=folder, env=variables, capture_output=True, text=True, check=False)
 
