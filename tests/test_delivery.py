@@ -82,7 +82,7 @@ def test_the_hook_of_the_layers_finds_a_planted_import(tmp_path: Path):
     project = clone(tmp_path / "project")
     (project / ".venv").symlink_to(Path(sys.prefix))
     with (project / "src/videossr/pretext/jigsaw.py").open("a") as file:
-        file.write("\nfrom videossr import evaluation  # noqa: E402, F401\n")
+        file.write("\n\ndef late():\n    from videossr import evaluation\n\n    return evaluation\n")
     assert run(project, "git", "add", "-A").returncode == 0
     variables = {"PRE_COMMIT_HOME": str(tmp_path / "cache"), "PYTHONPATH": f"{project / 'src'}:{project}"}
     program = str(Path(sys.executable).parent / "pre-commit")

@@ -1,6 +1,5 @@
 """Videos behind a URL: fetched once, not lost by a kill, and DVC detects changes; S3 is a real server on loopback."""
 
-import logging
 import os
 import signal
 import subprocess
@@ -22,6 +21,7 @@ from flows import preflight
 from tests.support import ROOT
 from tests.support.dvc_project import make_project, repro
 from tests.support.ingesting import SMALL, ingest_source
+from tests.support.object_store import SECRET, forget_connections, local_s3, post
 from tests.support.videos import write_video
 from videossr.cli import app
 from videossr.errors import ConfigError, SourceError
@@ -33,54 +33,13 @@ from videossr.ingest.remote import RemoteFile, RemoteFolder, require_no_secret, 
 from videossr.records import RejectedFile
 from videossr.storage.quarantine import read_quarantine
 
-SECRET = "not-to-be-seen-anywhere"
 URL = "s3://bucket/videos"
 
 
 @pytest.fixture
 def s3(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    """A client of a local S3 server with one bucket; this process and its children use it instead of the real S3."""
-    server_of = pytest.importorskip("moto.server")
-    pytest.importorskip("s3fs")
-    import boto3
-
-    logging.getLogger("werkzeug").setLevel(logging.ERROR)
-    server = server_of.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    nothing = tmp_path_factory.mktemp("aws") / "empty"
-    nothing.touch()
-    for name in [name for name in os.environ if name.startswith("AWS_")]:
-        monkeypatch.delenv(name)
-    for name, value in {
-        "AWS_ENDPOINT_URL": f"http://{host}:{port}",
-        "AWS_ACCESS_KEY_ID": "someone",
-        "AWS_SECRET_ACCESS_KEY": SECRET,
-        "AWS_DEFAULT_REGION": "us-east-1",
-        "AWS_CONFIG_FILE": str(nothing),
-        "AWS_SHARED_CREDENTIALS_FILE": str(nothing),
-        "AWS_EC2_METADATA_DISABLED": "true",
-    }.items():
-        monkeypatch.setenv(name, value)
-    forget_connections()
-    client = boto3.client("s3")
-    post(client, "/moto-api/reset", "")  # moto keeps the objects in the process, not in the server
-    client.create_bucket(Bucket="bucket")
-    yield client
-    post(client, "/moto-api/reset-auth", "inf")
-    forget_connections()
-    server.stop()
-
-
-def forget_connections() -> None:
-    """fsspec caches a connection with the credentials and the address that it was made with."""
-    fsspec.get_filesystem_class("s3").clear_instance_cache()
-
-
-def post(s3: Any, path: str, body: str) -> None:
-    import requests
-
-    requests.post(s3.meta.endpoint_url + path, data=body, timeout=10).raise_for_status()
+    with local_s3(monkeypatch, tmp_path_factory.mktemp("aws")) as client:
+        yield client
 
 
 def put(s3: Any, name: str, body: bytes) -> None:

@@ -264,6 +264,13 @@ def test_a_variant_that_the_parameters_cannot_show_is_named_with_the_reason(inpu
     assert "Slow is not shown" in render_page("t", inputs, drawn)
 
 
+def test_curves_and_scores_are_written_for_dvc(reports: Path) -> None:
+    grpo, scores = ((reports / "plots" / name).read_text().splitlines() for name in ("grpo.csv", "scores.csv"))
+    assert len(grpo) == 31 and grpo[0] == "step,kl,reward,reward/grounding,skill/jigsaw"
+    assert grpo[2] == "1,0.01,0.31,0.2,0.1"
+    assert scores[0] == "column,score" and scores[-1].startswith("overall,")
+
+
 def test_the_figures_are_written_as_images(reports: Path) -> None:
     names = {path.name for path in (reports / "figures").iterdir()}
     assert names == {"viubench.png", "training.png", "replies.png"} | {f"samples_{task}.png" for task in PARAMS.tasks}

@@ -1,4 +1,4 @@
-"""Write the report: the page and its figures."""
+"""Write the report: the page, its figures, and the curves as files."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -8,13 +8,14 @@ from videossr.report import charts, page
 from videossr.report.contact_sheets import ContactSheet, MissingSheet, draw_sheets
 from videossr.report.inputs import ReportInputs
 from videossr.report.params import ReportParams
+from videossr.report.plots import write_plots
 from videossr.storage.atomic import write_bytes, write_text
 
 
 def write_report(
     inputs: ReportInputs, tasks: Mapping[str, PretextTask], params: ReportParams, reports_dir: Path
 ) -> Path:
-    """Write `figures/*.png` and the self-contained `index.html` into `reports_dir`; returns the page's path.
+    """Write `figures/*.png`, `plots/*.csv` and the self-contained `index.html` into `reports_dir`; returns its path.
 
     Equal inputs give equal bytes.
     """
@@ -30,6 +31,7 @@ def write_report(
     )
     for name, content in _figures(inputs, sheets).items():
         write_bytes(reports_dir / "figures" / name, content)
+    write_plots(reports_dir / "plots", inputs.curves, inputs.results)
     path = reports_dir / "index.html"
     write_text(path, page.render_page(params.title, inputs, sheets))
     return path
