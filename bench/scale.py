@@ -24,7 +24,7 @@ OUT = MEASURED / "scale.json"
 PAGE = Path("docs/scale.md")
 VIDEOS = (30_000, 1_000_000, 100_000_000)
 
-_BEGIN, _END = "<!-- {}: written by python -m bench.scale -->", "<!-- end of {} -->"
+_BEGIN, _END = "<!-- {}: written by python -m {} -->", "<!-- end of {} -->"
 _HOUR, _DAY = 3600, 24
 _GIGA, _TERA = 1e9, 1e12
 
@@ -179,17 +179,18 @@ def with_tables(page: str, result: Mapping[str, Any]) -> str:
         f"| {each['value']:.4g} | {each['unit']} | `{each['source']}` |" for each in result["measured"].values()
     ]
     for name, table in (("amounts", lines), ("assumptions", assumed), ("measured", measured)):
-        page = _with_table(page, name, "\n".join(table))
+        page = with_table(page, name, "\n".join(table), "bench.scale", PAGE)
     return page
 
 
-def _with_table(page: str, name: str, table: str) -> str:
-    begin, end = _BEGIN.format(name), _END.format(name)
+def with_table(page: str, name: str, table: str, module: str, path: Path) -> str:
+    """The text of the page at `path` with one table replaced, which stands between two lines that `module` knows."""
+    begin, end = _BEGIN.format(name, module), _END.format(name)
     replaced, count = re.subn(
         f"{re.escape(begin)}.*?{re.escape(end)}", lambda _: f"{begin}\n{table}\n{end}", page, flags=re.DOTALL
     )
     if count != 1:
-        raise SystemExit(f"{PAGE} must hold the lines '{begin}' and '{end}' once: put them back")
+        raise SystemExit(f"{path} must hold the lines '{begin}' and '{end}' once: put them back")
     return replaced
 
 
