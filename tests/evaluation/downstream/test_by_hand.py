@@ -1,8 +1,18 @@
-"""One made set of each family, small enough to score by hand: the arithmetic stands in the comments."""
+"""One made set of each family, small enough to score by hand: the arithmetic stands in the comments.
 
+The made benchmarks on disk are scored a second time by the few lines in which lmms-eval does it.
+"""
+
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
 import pytest
 
 from tests.support.made_items import choice, items_of
+from videossr.evaluation import load
 from videossr.evaluation.benchmarks import Item, Items, VideoRef
 from videossr.evaluation.downstream.results import summarise
 
@@ -125,3 +135,46 @@ def test_exact_and_step_accuracy_of_an_ordering():
     }
     # Exact: 1 of 4. Step: the mean of 3/3, 1/3, 2/4 and 0/4.
     assert means(items, replies) == pytest.approx({"exact": 25, "step": 100 * (1 + 1 / 3 + 1 / 2) / 4}, abs=1e-4)
+
+
+def letters(rng: np.random.Generator, number: int) -> list[str]:
+    """Replies in forms that every harness reads alike: a letter, with a full stop or without."""
+    return [str(rng.choice(list("ABCD"))) + str(rng.choice(["", "."])) for _ in range(number)]
+
+
+def test_accuracy_on_the_made_videomme_is_that_of_the_first_letter(made: Path):
+    rows = pd.read_parquet(made / "videomme/videomme/test-00000-of-00001.parquet").to_dict("records")
+    replies = letters(np.random.default_rng(0), len(rows))
+    right = [reply[0] == row["answer"] for reply, row in zip(replies, rows, strict=True)]
+    assert 0 < sum(right) < len(rows)
+    items = load("videomme", made / "videomme", counts=False)
+    given: dict[str, str | None] = {row["question_id"]: reply for row, reply in zip(rows, replies, strict=True)}
+    assert means(items, given)["accuracy"] == pytest.approx(100 * sum(right) / len(rows), abs=1e-4)
+
+
+def test_accuracy_on_the_made_cvbench_is_that_of_an_exact_match(made: Path):
+    rows = json.loads((made / "cvbench/CVBench.json").read_text())
+    guesses = [["A", "B", "C", "D", "A", "B"], ["Yes", "No", "Yes", "No", "Yes", "No"]]
+    replies = [guesses["Yes." in row["options"]][place] for place, row in enumerate(rows)]
+    right = [reply.lower() == row["answer"].lower() for reply, row in zip(replies, rows, strict=True)]
+    items = load("cvbench", made / "cvbench", counts=False)
+    given: dict[str, str | None] = {str(row["id"]): reply for row, reply in zip(rows, replies, strict=True)}
+    assert means(items, given)["accuracy"] == pytest.approx(100 * sum(right) / len(rows), abs=1e-4)
+
+
+def test_scores_on_the_made_charades_are_those_of_the_lines_of_lmms_eval(made: Path):
+    lines = (made / "charadessta/charades_sta_test.txt").read_text().splitlines()
+    spans = [tuple(map(float, line.partition("##")[0].split()[1:])) for line in lines]
+    rng, ious, replies = np.random.default_rng(1), [], []
+    for start, end in spans:
+        shown, stop = sorted(round(float(x), 1) for x in (start + rng.normal(0, 0.4), end + rng.normal(0, 0.4)))
+        replies.append(f"The event happens in {abs(shown):.1f} - {stop + 0.1:.1f} seconds.")
+        first, last = map(float, re.findall(r"\d+\.\d+", replies[-1]))
+        ious.append(max(0, min(end, last) - max(start, first)) / (max(end, last) - min(start, first)))
+    expected = {"mIoU": np.mean(ious), **{f"R1@{k}": np.mean([iou >= k for iou in ious]) for k in (0.3, 0.5, 0.7)}}
+    assert 0.2 < expected["mIoU"] < 0.9 and expected["R1@0.3"] > expected["R1@0.7"]
+    items = load("charadessta", made / "charadessta", counts=False)
+    found = means(items, {item.id: reply for item, reply in zip(items, replies, strict=True)})
+    assert {name: found[name] for name in expected} == pytest.approx(
+        {name: 100 * value for name, value in expected.items()}, abs=1e-3
+    )
