@@ -102,3 +102,5 @@ def test_the_command_asks_every_question_once_whatever_the_frames_and_shows_the_
     (record,) = json.loads(out.read_text(encoding="utf-8")).values()
     expected = mean(100 * rewards.metric(item.task, answers.replies[item.id], item.answer) for item in items)
     assert record["columns"]["score"]["mean"] == pytest.approx(expected, abs=1e-3)
+    browsed = invoke("browse", path, "--out", tmp_path / "page", "--annotations", annotations, "--thumbnails", 4)
+    assert "54 items, frames of 4" in browsed and (tmp_path / "page" / "index.html").exists()

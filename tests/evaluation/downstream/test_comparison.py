@@ -110,6 +110,23 @@ def test_folders_are_matched_by_benchmark_and_setting(made: Path, tmp_path: Path
     assert "Temporal grounding" in html and "Charades-STA (test), mIoU" in html and "not run" in html
 
 
+def test_headings_of_the_tables_stay_whole_on_a_terminal_of_eighty_columns(
+    made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("COLUMNS", "80")
+    write_replies(tmp_path / "a", made, "charadessta", "base", {})
+    write_replies(tmp_path / "b", made, "charadessta", "trained", {"M0000#0": "I cannot tell when that happens."})
+    for command, heading in (
+        (("compare", tmp_path / "a", tmp_path / "b", "--groups", "--flipped"), "before after difference changed units"),
+        (("rescore", tmp_path / "a"), "metric percent 95 % if parsed chance"),
+        (("benchmarks",), "key group state, licence, how to obtain"),
+    ):
+        printed = invoke(*command, "--annotations", made).stdout
+        lines = [" ".join(line.split()) for line in printed.splitlines()]
+        assert any(heading in line for line in lines), printed
+        assert all(len(line) <= 80 or ".jsonl" in line for line in printed.splitlines()), printed
+
+
 def test_stored_replies_are_scored_again_without_a_model(made: Path, tmp_path: Path):
     items = load("videomme", made / "videomme", counts=False)
     write_replies(tmp_path / "a", made, "videomme", "base", {items[0].id: "\x1b]0;title\x07"})
