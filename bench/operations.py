@@ -40,7 +40,7 @@ OUT = Path("docs/measured/operations.json")
 PAGE = Path("docs/operate.md")
 DISK_MEGABYTES = 600
 HOLD_SECONDS = 30.0  # how long the database is locked and the disk full
-STALLED_SECONDS = 240.0  # without a run that ends: the services are stopped and started, as an operator would
+STALLED_SECONDS = 120.0  # without a run that ends: the services are stopped and started, as an operator would
 ENDED = {"COMPLETED", "FAILED", "CRASHED", "CANCELLED"}
 
 _STAGE = """\
@@ -193,12 +193,19 @@ def main() -> None:
     arguments = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # stop the services and unmount the disk
     with small_disk() as disk:
-        outcomes = measure(make_project(disk / "project"), arguments.faults, arguments.runs)
-    old = {row["fault"]: row for row in (json.loads(OUT.read_text()) if OUT.exists() else [])}
-    rows = {**old, **{each.fault: asdict(each) for each in outcomes}}
-    write_json(OUT, [rows[name] for name in FAULTS if name in rows], indent=2)
-    write_text(PAGE, with_rows(PAGE.read_text(encoding="utf-8"), list(rows.values())))
+        for outcome in measure(make_project(disk / "project"), arguments.faults, arguments.runs):
+            record(outcome)
+            print(outcome, flush=True)
     print(f"written to {OUT} and {PAGE}")
+
+
+def record(outcome: Outcome) -> None:
+    """Write the row of one fault, in place of an older one, to the file and to the page."""
+    rows = {row["fault"]: row for row in (json.loads(OUT.read_text()) if OUT.exists() else [])}
+    rows[outcome.fault] = asdict(outcome)
+    ordered = [rows[name] for name in FAULTS if name in rows]
+    write_json(OUT, ordered, indent=2)
+    write_text(PAGE, with_rows(PAGE.read_text(encoding="utf-8"), ordered))
 
 
 @contextmanager
@@ -233,11 +240,13 @@ def make_project(folder: Path) -> Path:
     return folder
 
 
-def measure(folder: Path, faults: Sequence[str], runs: int) -> list[Outcome]:
+def measure(folder: Path, faults: Sequence[str], runs: int) -> Iterator[Outcome]:
+    """Start the services of the project in `folder`, and meet one fault after the other."""
     project = Project(folder)
     try:
         project.up()
-        return [_measure(project, fault, runs) for fault in faults]
+        for fault in faults:
+            yield _measure(project, fault, runs)
     finally:
         project.down()
 
@@ -250,9 +259,7 @@ def _measure(project: Project, fault: str, runs: int) -> Outcome:
         _wait(lambda: sum(what == "start" for run, what, _ in project.notes() if run in queued) > runs // 4, 600)
         harm(project)
     restarts = _wait_until_ended(project, queued)
-    outcome = judge(fault, queued, project.states(queued), project.notes(), restarts, time.monotonic() - started)
-    print(outcome, flush=True)
-    return outcome
+    return judge(fault, queued, project.states(queued), project.notes(), restarts, time.monotonic() - started)
 
 
 def _wait_until_ended(project: Project, runs: Sequence[str]) -> int:

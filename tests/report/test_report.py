@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from tests.report.test_benchmark_tables import run
+from tests.support.browser import Page, open_browser
 from tests.support.ingesting import ingest_source
 from videossr.clip import Clip
 from videossr.dataset.build import build_train, build_viubench
@@ -262,6 +263,21 @@ def test_a_variant_that_the_parameters_cannot_show_is_named_with_the_reason(inpu
     assert missing.keys() == {"slow", "fast"}
     assert "stored frames" in missing["slow"]
     assert "Slow is not shown" in render_page("t", inputs, drawn)
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
+    with open_browser(tmp_path_factory.mktemp("profile")) as opened:
+        yield opened
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_nothing_is_cut_off_or_hard_to_read(page: Page, reports: Path, width: int, scheme: str) -> None:
+    page.resize(width, 900)
+    page.use_scheme(scheme)
+    page.open(reports / "index.html")
+    assert page.cut_off() == [] and page.low_contrast() == [] and page.messages == []
 
 
 def test_curves_and_scores_are_written_for_dvc(reports: Path) -> None:
