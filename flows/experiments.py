@@ -15,11 +15,13 @@ from dvc.scm import NoSCMError, SCMError
 
 from videossr.errors import ConfigError, StoreError, VideoSSRError
 
+_DVC = (sys.executable, "-m", "dvc", "--wait-for-lock")
+
 
 def require_commit(project: Path) -> None:
     """Raise ConfigError where the project has no git commit, which every experiment is based on."""
     try:
-        with Repo(str(project)) as repo:
+        with _open(project) as repo:
             repo.experiments.ls()
     except (NoSCMError, SCMError, DvcException) as error:
         raise ConfigError(
@@ -38,18 +40,28 @@ def run_queued(runs: Mapping[str, Mapping[str, Any]], target: str, project: Path
     if not missing:
         return
     for name in [name for name in runs if name in missing - _clean_queue(project, missing)]:
-        settings = [part for key, value in runs[name].items() for part in ("-S", f"++{key}={to_hydra(value)}")]
-        queued = _dvc(project, "exp", "run", "--queue", "--name", name, *settings, target, quiet=True)
-        if queued.returncode != 0:
-            said = " ".join(queued.stderr.split())[-300:]
-            raise VideoSSRError(f"dvc cannot queue the experiment {name}: {said}")
-    _dvc(project, "exp", "run", "--run-all", "--jobs", "1")
+        queue_experiment(name, runs[name], target, project)
+    subprocess.run([*_DVC, "exp", "run", "--run-all", "--jobs", "1"], cwd=project, check=False)
     failed = sorted(missing - _finished(project))
     if failed:
         raise VideoSSRError(
             f"{len(failed)} of {len(missing)} variants failed, the first is {failed[0]}: `dvc queue logs {failed[0]}` "
             "shows why, and the same command runs them again; finished variants are kept"
         )
+
+
+def queue_experiment(name: str, changes: Mapping[str, Any], target: str, project: Path) -> None:
+    """Add a run of the stage `target` with changed parameters to the queue. Raises VideoSSRError where DVC cannot.
+
+    While DVC does this, it changes `params.yaml` in the workspace for a moment. It is therefore in a session of its
+    own: what kills this process and its group does not stop it halfway.
+    """
+    settings = [part for key, value in changes.items() for part in ("-S", f"++{key}={to_hydra(value)}")]
+    command = [*_DVC, "exp", "run", "--queue", "--name", name, *settings, target]
+    queued = subprocess.run(command, cwd=project, check=False, capture_output=True, text=True, start_new_session=True)
+    if queued.returncode != 0:
+        said = " ".join(queued.stderr.split())[-300:]
+        raise VideoSSRError(f"dvc cannot queue the experiment {name}: {said}")
 
 
 def read_output(experiment: str, path: str) -> bytes:
@@ -90,7 +102,7 @@ def _gone(experiment: str, path: str, error: Exception) -> StoreError:
 
 def _finished(project: Path) -> set[str]:
     """The names of the experiments of the current commit that have ended well."""
-    with Repo(str(project)) as repo:
+    with _open(project) as repo:
         return {name for named in repo.experiments.ls().values() for name, _ in named}
 
 
@@ -99,7 +111,7 @@ def _clean_queue(project: Path, names: AbstractSet[str]) -> set[str]:
 
     An experiment whose worker was killed seems to run forever.
     """
-    with Repo(str(project)) as repo:
+    with _open(project) as repo:
         queue = repo.experiments.celery_queue
         found = {item["name"]: item["status"] for item in queue.status() if item["name"] in names}
         has_worker = bool(queue.worker_status())
@@ -112,6 +124,6 @@ def _clean_queue(project: Path, names: AbstractSet[str]) -> set[str]:
         return alive
 
 
-def _dvc(project: Path, *arguments: str, quiet: bool = False) -> "subprocess.CompletedProcess[str]":
-    command = [sys.executable, "-m", "dvc", *arguments]
-    return subprocess.run(command, cwd=project, check=False, capture_output=quiet, text=True)
+def _open(project: Path) -> Repo:
+    """The project, where each call waits for another DVC process as `dvc --wait-for-lock` does."""
+    return Repo(str(project), _wait_for_lock=True)

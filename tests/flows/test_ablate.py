@@ -7,6 +7,7 @@ import sys
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 import yaml
 from dvc.repo import Repo
@@ -116,6 +117,29 @@ def test_a_value_is_written_as_dvc_reads_it(value: object, text: str) -> None:
 
     assert experiments.to_hydra(value) == text
     assert to_hydra_overrides([f"++section.key={text}"])[0].value() == value
+
+
+def test_a_kill_while_an_experiment_is_queued_leaves_the_workspace_as_it_was(project: Path) -> None:
+    commit_all(project)
+    text = PARAMS.read_text()
+    code = (
+        "from pathlib import Path; from flows import experiments; "
+        "experiments.queue_experiment('one', {'train.seed': 5}, 'evaluate', Path.cwd())"
+    )
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    queueing = subprocess.Popen([sys.executable, "-c", code], env=environment, start_new_session=True)
+    while not psutil.Process(queueing.pid).children():
+        time.sleep(0.01)
+    (dvc,) = psutil.Process(queueing.pid).children()
+    os.killpg(queueing.pid, signal.SIGKILL)
+    queueing.wait()
+    dvc.wait()
+    assert PARAMS.read_text() == text
+    assert run(project, "git", "symbolic-ref", "--short", "HEAD").strip() == "main"
+    with Repo(str(project)) as repo:
+        assert [(item["name"], item["status"]) for item in repo.experiments.celery_queue.status()] == [
+            ("one", "Queued")
+        ]
 
 
 @pytest.mark.slow

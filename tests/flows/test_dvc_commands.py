@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.flows.test_second_clone import run
 from tests.support import ROOT
 from tests.support.object_store import SECRET, local_s3
+from tests.support.tiny_run import run
 
 PLOTS = yaml.safe_load((ROOT / "dvc.yaml").read_text())["plots"]
 STAGE = """
