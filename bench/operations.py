@@ -20,7 +20,7 @@ import subprocess
 import sys
 import tempfile
 import time
-import urllib.request
+import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -28,7 +28,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import requests
 import yaml
+from requests.adapters import HTTPAdapter
+from urllib3.util import Retry
 
 from bench.scale import with_table
 from videossr.services.definitions import Ports, prefect_api
@@ -85,6 +88,10 @@ class Project:
         self.folder = folder
         self.ports = Ports(*_free_ports(3))
         self.api = prefect_api(self.ports)
+        self.session = requests.Session()
+        # As Prefect's own client does: a busy server answers 503. A run is created once, whatever is repeated.
+        retry = Retry(total=8, backoff_factor=1, status_forcelist=[503], allowed_methods=None)
+        self.session.mount("http://", HTTPAdapter(max_retries=retry))
 
     def up(self) -> None:
         options = [text for name, port in asdict(self.ports).items() for text in (f"--{name}-port", str(port))]
@@ -95,16 +102,15 @@ class Project:
 
     def call(self, path: str, body: Mapping[str, Any] | None = None, method: str = "POST") -> Any:
         """One call of Prefect's REST API; raises OSError where the server does not answer."""
-        data = None if body is None else json.dumps(body).encode()
-        headers = {"Content-Type": "application/json"}
-        request = urllib.request.Request(f"{self.api}/{path}", data, headers, method=method)
-        with urllib.request.urlopen(request, timeout=60) as reply:
-            return json.loads(reply.read() or "null")
+        reply = self.session.request(method, f"{self.api}/{path}", json=body, timeout=60)
+        reply.raise_for_status()
+        return reply.json()
 
     def queue(self, deployment: str, count: int) -> list[str]:
         """Create runs of a deployment; returns their ids."""
         found = self.call(f"deployments/name/pipeline/{deployment}", method="GET")
-        return [self.call(f"deployments/{found['id']}/create_flow_run", {})["id"] for _ in range(count)]
+        path = f"deployments/{found['id']}/create_flow_run"
+        return [self.call(path, {"idempotency_key": uuid.uuid4().hex})["id"] for _ in range(count)]
 
     def states(self, runs: Sequence[str]) -> dict[str, str]:
         """The state of each run that the server knows."""

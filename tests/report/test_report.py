@@ -266,18 +266,18 @@ def test_a_variant_that_the_parameters_cannot_show_is_named_with_the_reason(inpu
 
 
 @pytest.fixture(scope="module")
-def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
     with open_browser(tmp_path_factory.mktemp("profile")) as opened:
         yield opened
 
 
 @pytest.mark.parametrize("width", [390, 1280])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_nothing_is_cut_off_or_hard_to_read(page: Page, reports: Path, width: int, scheme: str) -> None:
-    page.resize(width, 900)
-    page.use_scheme(scheme)
-    page.open(reports / "index.html")
-    assert page.cut_off() == [] and page.low_contrast() == [] and page.messages == []
+def test_nothing_is_cut_off_or_hard_to_read(browser: Page, reports: Path, width: int, scheme: str) -> None:
+    browser.resize(width, 900)
+    browser.use_scheme(scheme)
+    browser.open(reports / "index.html")
+    assert browser.cut_off() == [] and browser.low_contrast() == [] and browser.messages == []
 
 
 def test_curves_and_scores_are_written_for_dvc(reports: Path) -> None:
