@@ -4,12 +4,15 @@ import ast
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import yaml
+from typer.main import get_command
 
 from tests.support import ROOT
+from videossr.cli import app
 from videossr.pretext import Grounding
 from videossr.recipe import load_recipe
 from videossr.records import VIDEO_MARKER, FrameTimes
@@ -135,6 +138,37 @@ def test_everything_that_a_document_names_exists(path: Path) -> None:
 def test_every_test_that_a_document_names_exists(path: Path) -> None:
     for file, name in re.findall(r"(tests/[\w/]+\.py)::(\w+)", path.read_text(encoding="utf-8")):
         assert name in set(defined_names(ROOT / file)), f"{file}::{name}"
+
+
+def unknown_options(text: str) -> list[str]:
+    """Options of `videossr` in code blocks of a text that its commands do not have."""
+    found = []
+    for line in "\n".join(re.findall(r"```bash\n(.*?)```", text, re.DOTALL)).splitlines():
+        # A line may hold several commands; what follows # is a comment.
+        for part in re.split(r"&&|;|\|", re.sub(r"\s#.*", "", line)):
+            words = part.split()
+            names = [i for i, word in enumerate(words) if word.split("/")[-1] in ("videossr", "videossr.cli")]
+            if names:
+                found += [f"{part.strip()}: {option}" for option in _unknown(words[names[0] + 1 :])]
+    return found
+
+
+def _unknown(words: list[str]) -> list[str]:
+    command: Any = get_command(app)
+    while words and words[0] in getattr(command, "commands", {}):
+        command, words = command.commands[words[0]], words[1:]
+    known = {option for each in command.params for option in (*each.opts, *each.secondary_opts)}
+    return [word for word in words if re.match(r"--\w|-[a-z]$", word) and word.split("=")[0] not in {*known, "--help"}]
+
+
+@pytest.mark.parametrize("path", DOCS, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_every_option_that_a_document_shows_exists(path: Path) -> None:
+    assert unknown_options(path.read_text(encoding="utf-8")) == []
+
+
+def test_a_wrong_option_is_found() -> None:
+    shown = "```bash\nmake run && .venv/bin/videossr gallery --out g --loud   # --not-this\n```"
+    assert unknown_options(shown) == [".venv/bin/videossr gallery --out g --loud: --loud"]
 
 
 def test_every_module_and_file_that_settings_name_exists() -> None:
