@@ -16,12 +16,13 @@ export GOMP_SPINCOUNT := 10000
 # Commands below find the programs of this environment first.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: help demo run promote results test fuzz gpu-check lint hooks clean mlflow prefect up down status
+.PHONY: help demo run promote recheck results test fuzz gpu-check lint hooks clean mlflow prefect up down status
 
 help:
 	@echo 'make demo [SOURCE=folder]  install, run everything, register the model, print the gain; folder, URL or list'
 	@echo 'make run                   bring every output up to date; skip stages that are up to date'
 	@echo 'make promote               register the model, and make it the champion if it is better'
+	@echo 'make recheck               ask the champion the present VIUBench questions; take it back if it fails'
 	@echo 'make results               print the last scores and the addresses of the reports'
 	@echo 'make mlflow, make prefect  serve the pages of MLflow or Prefect for this project on 127.0.0.1'
 	@echo 'make up, down, status      start, stop or show all pages, with workers that run the deployments of prefect.yaml'
@@ -42,6 +43,9 @@ run: $(STAMP)
 
 promote: $(STAMP)
 	@python -m flows.promote
+
+recheck: $(STAMP)
+	@python -m flows.recheck
 
 results: $(STAMP)
 	@videossr results

@@ -10,6 +10,7 @@ Nothing is registered unless policy, samples, replies and results belong togethe
 
 import argparse
 import json
+import logging
 import sys
 from collections import Counter
 from collections.abc import Mapping
@@ -28,15 +29,19 @@ from flows.comparison import DOWNSTREAM_ARTIFACT, REPLIES_ARTIFACT, compare
 from flows.evidence import DOWNSTREAM, DOWNSTREAM_RESULTS, PAGE, POLICY, REPLIES, RESULTS, require_evidence
 from flows.server import find_server
 from videossr import tracking
+from videossr.cli.drift import PROFILE_ARTIFACT, measure_project
+from videossr.cli.paths import FRAMES, MANIFEST, QUARANTINE
 from videossr.errors import VideoSSRError
 from videossr.ingest.manifest import read_manifest
+from videossr.recipe import load_recipe
 from videossr.report.model_card import model_card
+from videossr.storage.atomic import write_json
 from videossr.storage.fingerprint import folder_fingerprint
 from videossr.terminal import printable
 from videossr.tracking import Lineage, RegisteredVersion
 from videossr.workspace import project_root
 
-MANIFEST = Path("data/manifest.parquet")
+log = logging.getLogger(__name__)
 
 
 def register_candidate() -> RegisteredVersion:
@@ -54,8 +59,19 @@ def register_candidate() -> RegisteredVersion:
         tracking.save_artifact(project, version, [RESULTS, DOWNSTREAM_RESULTS, PAGE], "reports")
         replies = sorted((DOWNSTREAM / "after").glob("*.jsonl"))
         tracking.save_artifact(project, version, replies, DOWNSTREAM_ARTIFACT)
+        _save_profile(version)
         tracking.save_artifact(project, version, [REPLIES / "after.jsonl"], "evaluate")  # last: the others are there
     return version
+
+
+def _save_profile(version: RegisteredVersion) -> None:
+    """Store the profile of the videos with the version: `drift` holds new ones against it."""
+    if not (FRAMES.exists() and MANIFEST.exists() and QUARANTINE.exists()):
+        log.warning("version %d has no profile of its videos for `videossr drift`: data/ is not here", version.number)
+        return
+    file = Path("work/drift") / Path(PROFILE_ARTIFACT).name
+    write_json(file, measure_project(load_recipe(runtime.PARAMS)).as_json())
+    tracking.save_artifact(project_root(), version, [file], str(Path(PROFILE_ARTIFACT).parent))
 
 
 def write_model_card(lineage: Lineage, results: Mapping[str, Any], downstream: Mapping[str, Any]) -> str:

@@ -33,7 +33,7 @@ BASES = (ROOT, ROOT / "docs", ROOT / "src/videossr", ROOT / "src")  # where a pa
 FOLDERS = ("src", "flows", "bench", "tests", "docs", "recipes", "sources", "measured", "decisions")
 OUTPUT_FOLDERS = ("data", "models", "reports")
 # Written by a command or beside the outputs of a stage, so dvc.yaml does not list them.
-OTHER_OUTPUTS = ("reports/ablations", "reports/audit.html", "models/policy")
+OTHER_OUTPUTS = ("reports/ablations", "reports/audit.html", "reports/drift.html", "models/policy")
 
 
 def packages() -> set[str]:

@@ -28,7 +28,7 @@ LEVELS = (
     ("pretext",),
     ("ingest", "dataset", "gates"),
     ("models", "train"),
-    ("evaluation", "report", "audit", "ablation", "plan"),
+    ("evaluation", "report", "audit", "ablation", "plan", "drift"),
     ("recipe", "runnable", "tracking", "cli"),
 )
 LEVEL_OF = {name: level for level, names in enumerate(LEVELS) for name in names}

@@ -6,7 +6,7 @@ from typing import NoReturn
 
 import typer
 
-from videossr.cli import data, models, params, replies, services, ui
+from videossr.cli import data, drift, models, params, replies, services, ui
 from videossr.cli.ablate import ablate
 from videossr.cli.benchmarks import benchmarks
 from videossr.cli.evaluate import evaluate_policy
@@ -28,6 +28,7 @@ app.command("plan")(params.show_plan)
 app.command("quarantine")(data.show_quarantine)
 app.command("samples")(data.draw_samples)
 app.command("audit")(data.audit_samples)
+app.command("drift")(drift.show_drift)
 app.command("export")(data.export_to_verl)
 app.command("import")(data.import_from_verl)
 app.add_typer(benchmarks, name="benchmarks")

@@ -7,6 +7,7 @@ from videossr.errors import ConfigError
 PARAMS = Path("params.yaml")
 MADE_VIDEOS = Path("data/made_videos")
 FRAMES = Path("data/frames")
+MANIFEST = Path("data/manifest.parquet")
 TRAIN_SAMPLES = Path("data/samples/train.parquet")
 REJECTED, QUARANTINE = Path("data/rejected.parquet"), Path("data/quarantine.parquet")
 REPORTS = Path("reports")
