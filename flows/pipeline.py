@@ -20,6 +20,7 @@ from prefect.cache_policies import NO_CACHE
 from prefect.logging.handlers import APILogHandler
 from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.states import Failed
+from prefect.tasks import exponential_backoff
 
 from flows import artifacts, preflight, runtime, stages
 from flows.promote import promote as promote_flow
@@ -31,6 +32,7 @@ from videossr.tracking import PipelineRun
 from videossr.workspace import project_root
 
 NOTHING_TO_DO = "nothing to do: every stage is up to date"
+FIRST_RETRY_SECONDS = 2.0  # each later retry of a stage waits twice as long
 NO_RETRY = "Stopped"  # the name of a failed state that is not retried
 # Prefect logs these lines for every run. A stage logs why it failed, and the pipeline repeats it at the end.
 ROUTINE_PREFIXES = ("Beginning flow run", "Beginning subflow run", "Finished in state")
@@ -49,7 +51,7 @@ def _should_retry(task: Any, run: Any, state: Any) -> bool:
 
 
 # No Prefect cache: dvc.lock alone says which stages are up to date.
-@task(task_run_name="{stage}", cache_policy=NO_CACHE, retry_delay_seconds=2, retry_condition_fn=_should_retry)
+@task(task_run_name="{stage}", cache_policy=NO_CACHE, retry_condition_fn=_should_retry)
 async def run_through_dvc(stage: str, force: bool, recorded: PipelineRun | None) -> Any:
     """Run one stage through DVC; returns `ran` or `unchanged`. An error that the user can fix is not retried.
 
@@ -113,7 +115,12 @@ def _run_stages(force: bool, retries: int, timeout_seconds: float, recorded: Pip
     with _stop_stages_on_signal():
         for stage, dependencies in stages.read_dependencies(project_root()).items():
             # The name shows until the task runs: its run name needs the arguments, which it gets then.
-            stage_task: Any = run_through_dvc.with_options(name=stage, timeout_seconds=timeout_seconds, retries=retries)
+            stage_task: Any = run_through_dvc.with_options(
+                name=stage,
+                timeout_seconds=timeout_seconds,
+                retries=retries,
+                retry_delay_seconds=exponential_backoff(FIRST_RETRY_SECONDS),
+            )
             parent = None if stage in always_run else recorded
             futures[stage] = stage_task.submit(stage, force, parent, wait_for=[futures[name] for name in dependencies])
         for future in futures.values():
