@@ -143,6 +143,7 @@ def test_a_kill_while_an_experiment_is_queued_leaves_the_workspace_as_it_was(pro
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)  # two runs of the graph
 def test_a_killed_ablation_continues_with_the_variants_that_are_missing(tmp_path: Path) -> None:
     project = make_tiny_run(tmp_path / "project")
     params = yaml.safe_load((project / "params.yaml").read_text())
