@@ -3,6 +3,7 @@
     python -m bench.learning --seeds 0 1 2                          the run in params.yaml, three times
     python -m bench.learning --seeds 0 --vary strict                a variation, from the same warm start
     python -m bench.learning --seeds 0 --vary shared_prompt repeated_prompt
+    python -m bench.learning --seeds 0 --vary adamw                 a variation of the warm start
 
 Writes `reports/bench/learning.json`: for each run a row with the median seconds of a GRPO step, VIUBench before and
 after, and the paired gain with its interval; and the curves to `reports/bench/learning.png`. A run that has a row in
@@ -28,7 +29,7 @@ from videossr.errors import VideoSSRError
 from videossr.evaluation import viubench
 from videossr.evaluation.runner import EvaluateParams, evaluate
 from videossr.frames.store import FrameStore
-from videossr.models.checkpoint import load_policy
+from videossr.models.checkpoint import load_policy, resolve_checkpoint
 from videossr.records import ScoredReply
 from videossr.storage.fingerprint import folder_fingerprint
 from videossr.train.params import TrainParams
@@ -38,13 +39,17 @@ OUT = Path("reports/bench/learning.json")
 WORK = Path("work/learning")
 VARIATIONS: dict[str, dict[str, Any]] = {
     "default": {},
-    "strict": {"reward": "strict"},
+    "smooth": {"reward": "smooth", "reward_by_task": {}},
+    "strict": {"reward": "strict", "reward_by_task": {}},
     # A hundred steps with the prompt computed once per group, and once per completion: equal curves, other times.
     "shared_prompt": {"grpo": {"steps": 100}},
     "repeated_prompt": {"shared_prefix": "off", "grpo": {"steps": 100}},
     "temperature_1": {"grpo": {"temperature": 1.0}},
     "constant_rate": {"grpo": {"lr_schedule": "constant"}},
+    # It changes the warm start, so it has one of its own.
+    "adamw": {"warmup": {"optimizer": "adamw", "learning_rate": 1e-3}},
 }
+SECTIONS = ("tiny_random", "warmup", "grpo")
 EQUAL_CURVES = ("shared_prompt", "repeated_prompt")
 
 
@@ -63,14 +68,14 @@ def measure(name: str, seed: int, params: dict[str, Any]) -> dict[str, Any]:
         lambda metrics, step: step_seconds.append(metrics["step_seconds"]),
         config.build(PretextParams, params["pretext"], "pretext").tasks,
     )
-    start = WORK / f"default-{seed}" / "start"
-    before, after = (_evaluate(path, folder / f"{path.name}.jsonl", params) for path in (start, folder / "policy"))
+    policies = {"start": Path(resolve_checkpoint(folder / "start")), "policy": folder / "policy"}
+    before, after = (_evaluate(path, folder / f"{name}.jsonl", params) for name, path in policies.items())
     settings = config.build(EvaluateParams, params["evaluate"], "evaluate")
     bootstrap = {"bootstrap_samples": settings.bootstrap_samples, "seed": settings.seed}
     return {
         "name": name,
         "seed": seed,
-        "step_seconds": statistics.median(step_seconds),
+        "step_seconds": statistics.median(step_seconds) if step_seconds else None,  # None: trained by an earlier start
         "before": viubench.summarise(before, **bootstrap),
         "after": viubench.summarise(after, **bootstrap),
         "gain": viubench.gain(before, after, **bootstrap),
@@ -79,10 +84,11 @@ def measure(name: str, seed: int, params: dict[str, Any]) -> dict[str, Any]:
 
 
 def train_params(name: str, seed: int, section: dict[str, Any]) -> TrainParams:
-    """The run's training parameters with one variation. Variations start from the default's warm start."""
+    """The run's training parameters with one variation, which starts from the default's warm start if it can."""
     changes = VARIATIONS[name]
-    mapping = {**section, **changes, "seed": seed, "grpo": {**section["grpo"], **changes.get("grpo", {})}}
-    if name != "default":
+    sections = {key: {**section.get(key, {}), **changes.get(key, {})} for key in SECTIONS}
+    mapping = {**section, **changes, **sections, "seed": seed}
+    if name != "default" and not {"tiny_random", "warmup"} & set(changes):
         start = WORK / f"default-{seed}" / "start"
         if not start.exists():
             sys.exit(f"a variation starts from the default's warm start: measure 'default' with seed {seed} first")
@@ -129,7 +135,7 @@ def print_gains(rows: list[dict[str, Any]]) -> None:
             f"{row['after']['overall']:.1f}",
             f"{row['gain']['overall']:+.1f}",
             f"{low:+.1f} to {high:+.1f}",
-            f"{row['step_seconds']:.2f}",
+            f"{row['step_seconds']:.2f}" if row["step_seconds"] else "",
         )
     Console().print(table)
 
