@@ -79,6 +79,23 @@ def touch(path: Path) -> None:
     os.utime(path, ns=(stamp, stamp))
 
 
+def test_what_a_project_in_the_source_has_written_is_not_taken_for_a_video(tmp_path, caplog):
+    project = tmp_path / "films" / "project"
+    for name in ("data/made_videos", "work/fetched", "models", "reports", "mlruns", ".dvc/cache", ".venv/lib", "flows"):
+        (project / name).mkdir(parents=True)
+        (project / name / "ours.mp4").write_bytes(b"x")
+    for mark in ("dvc.yaml", "params.yaml"):
+        (project / mark).write_text("")
+    own = ["films/project/holiday.mp4", "films/data/a.mp4", "films/.hidden/b.mp4"]
+    for name in own:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"x")
+    with caplog.at_level("INFO"):
+        snapshot = take_snapshot(str(tmp_path), tmp_path / "made")
+    assert sorted(entry.name for entry in snapshot.entries) == sorted([*own, "films/project/flows/ours.mp4"])
+    assert "films/project/.dvc, films/project/.venv, films/project/data" in caplog.text
+
+
 def test_a_snapshot_changes_with_the_videos_of_the_source_and_nothing_else(source: Path, tmp_path: Path) -> None:
     first = snapshot_bytes(source, tmp_path)
     (source / "notes.txt").write_text("other notes, not a video")

@@ -8,7 +8,7 @@ import os
 import stat
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 
@@ -22,6 +22,10 @@ VIDEO_SUFFIXES = (
     *(".mp4", ".m4v", ".mov", ".3gp", ".mkv", ".webm", ".avi", ".ts", ".mts", ".m2ts", ".mpg", ".mpeg", ".vob"),
     *(".wmv", ".flv", ".ogv", ".mxf", ".gif"),
 )
+
+# What a run writes in the folder of a project, and what tools keep there.
+_OUTPUTS = ("data", "models", "reports", "work", "mlruns")
+_PROJECT_MARKS = ("dvc.yaml", "params.yaml", "flows")
 
 
 @dataclass(frozen=True)
@@ -62,7 +66,15 @@ def count_other_files(names: Iterable[str]) -> Counter[str]:
 
 def iter_names(folder: Path) -> Iterator[str]:
     """The names of all files below a folder; those in folders that cannot be listed are left out."""
-    return (name for _, _, names in os.walk(folder) for name in names)
+    return (name for _, _, names in _walk_folders(folder) for name in names)
+
+
+def find_outputs(folder: Path) -> list[Path]:
+    """The folders below `folder` that `list_entries` passes over: there a project of VideoSSR keeps what it wrote."""
+    outputs: list[Path] = []
+    for _ in _walk_folders(folder, outputs=outputs):
+        pass
+    return sorted(outputs)
 
 
 def has_entries(source: Path) -> bool:
@@ -155,10 +167,29 @@ def _walk(folder: Path, unlistable: dict[Path, str]) -> Iterator[Path]:
     def add_unlistable(error: OSError) -> None:
         unlistable[Path(error.filename)] = error.strerror or ""
 
-    for parent, folders, names in os.walk(folder, onerror=add_unlistable):
+    for parent, folders, names in _walk_folders(folder, add_unlistable):
         links = [name for name in folders if (Path(parent) / name).is_symlink()]
         videos = [name for name in names if Path(name).suffix.lower() in VIDEO_SUFFIXES]
         yield from (Path(parent) / name for name in (*links, *videos))
+
+
+def _walk_folders(
+    folder: Path, onerror: Callable[[OSError], None] | None = None, outputs: list[Path] | None = None
+) -> Iterator[tuple[str, list[str], list[str]]]:
+    """`os.walk` without the outputs of projects, which are added to `outputs`."""
+    for parent, folders, names in os.walk(folder, onerror=onerror):
+        passed_over = _outputs_in(Path(parent), folders)
+        if outputs is not None:
+            outputs += (Path(parent) / name for name in passed_over)
+        folders[:] = [name for name in folders if name not in passed_over]
+        yield parent, folders, names
+
+
+def _outputs_in(parent: Path, folders: Iterable[str]) -> set[str]:
+    """Those of `folders` in `parent` that hold outputs, caches or tools of a project; none where it is no project."""
+    if not all((parent / mark).exists() for mark in _PROJECT_MARKS):
+        return set()
+    return {name for name in folders if name in _OUTPUTS or name.startswith(".")}
 
 
 def _entry(name: Path, path: Path, root: Path | None = None) -> LocalEntry:

@@ -18,6 +18,7 @@ from videossr.ingest.listing import (
     ListedFile,
     RejectedEntry,
     count_other_files,
+    find_outputs,
     iter_names,
     list_entries,
 )
@@ -104,6 +105,8 @@ def _list_local(path: Path) -> tuple[Entry, ...]:
     if not is_description(path):
         if path.is_dir():
             _log_other_files(iter_names(path))
+            if outputs := [str(folder.relative_to(path)) for folder in find_outputs(path)]:
+                _log.info("folders passed over, because a project keeps its outputs there: %s", ", ".join(outputs))
         return tuple(list_entries(path))
     text = read_description(path)
     parse_description(text, path)  # a mistake in it is reported before anything else runs
