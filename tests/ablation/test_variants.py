@@ -7,7 +7,6 @@ import pytest
 from tests.support import ROOT
 from videossr.ablation.variants import ABLATIONS, WHOLE, Ablation, overrides, plan_ablation
 from videossr.errors import ConfigError
-from videossr.pretext import Grounding
 from videossr.pretext.perturbations import PERTURBATIONS
 from videossr.recipe import Recipe, load_recipe
 
@@ -50,7 +49,7 @@ def test_figure_6_is_each_perturbation_alone_and_names_those_that_do_not_fit() -
     alone = {next(iter(kind)).split("/")[1] for name, kind in kinds.items() if name != WHOLE}
     assert alone == set(PERTURBATIONS)
     assert all(len(kind) == 1 for name, kind in kinds.items() if name != WHOLE)
-    all_frames = replace(RECIPE, pretext=replace(RECIPE.pretext, grounding=Grounding(num_frames=48)))
+    all_frames = replace(RECIPE, pretext=replace(RECIPE.pretext, grounding=replace(RECIPE.pretext.grounding, num_frames=48)))
     assert {"slow", "fast"} <= plan("figure6", all_frames).left_out.keys()
 
 
