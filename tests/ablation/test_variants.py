@@ -49,7 +49,8 @@ def test_figure_6_is_each_perturbation_alone_and_names_those_that_do_not_fit() -
     alone = {next(iter(kind)).split("/")[1] for name, kind in kinds.items() if name != WHOLE}
     assert alone == set(PERTURBATIONS)
     assert all(len(kind) == 1 for name, kind in kinds.items() if name != WHOLE)
-    all_frames = replace(RECIPE, pretext=replace(RECIPE.pretext, grounding=replace(RECIPE.pretext.grounding, num_frames=48)))
+    grounding = replace(RECIPE.pretext.grounding, num_frames=48)
+    all_frames = replace(RECIPE, pretext=replace(RECIPE.pretext, grounding=grounding))
     assert {"slow", "fast"} <= plan("figure6", all_frames).left_out.keys()
 
 
