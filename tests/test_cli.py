@@ -9,6 +9,7 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
+from videossr import config
 from videossr.cli import app
 from videossr.cli.results_table import gain_sentence
 from videossr.errors import ConfigError, PolicyError, SourceError
@@ -65,7 +66,7 @@ def test_every_command_has_help(command):
 def test_a_folder_of_any_name_becomes_the_source(project, name):
     (project / name).mkdir()
     invoke("use", "--", name)
-    assert yaml.safe_load((project / "params.yaml").read_text())["ingest"]["source"] == name
+    assert config.load(project / "params.yaml")["ingest"]["source"] == name
 
 
 def test_setting_a_source_changes_that_line_alone(project):
@@ -82,6 +83,13 @@ def test_a_folder_outside_the_project_becomes_an_absolute_path(project, tmp_path
     outside = tmp_path_factory.mktemp("outside")
     invoke("use", str(outside))
     assert yaml.safe_load((project / "params.yaml").read_text())["ingest"]["source"] == str(outside)
+
+
+@pytest.mark.parametrize("name", ["my clips #1", "a: b", "12", "yes", "'quoted'", "- item"])
+def test_a_folder_whose_name_means_something_in_yaml_is_written_in_quotes(project, name):
+    (project / name).mkdir()
+    invoke("use", "--", name)
+    assert config.load(project / "params.yaml")["ingest"]["source"] == name
 
 
 def test_setting_a_source_keeps_windows_line_ends(project):

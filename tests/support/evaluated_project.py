@@ -101,7 +101,7 @@ def write_evaluation(folder: Path, share_correct: float, samples: Sequence[Sampl
     _replace(folder / "reports" / "gallery")
     write_text(folder / "reports" / "gallery" / "index.html", f"<p>{share_correct}</p>")
     write_text(folder / "reports" / "figures" / "viubench.png", "")
-    write_text(folder / "reports" / "gallery" / "index.html", "")
+    write_text(folder / "reports" / "plots" / "scores.csv", "")
 
 
 def commit(folder: Path) -> None:

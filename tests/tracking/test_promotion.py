@@ -185,7 +185,7 @@ def test_every_version_carries_a_model_card(evaluated):
     version = client.get_model_version(tracking.MLFLOW_NAME, "1")
     card = tracking.load_artifact(evaluated, tracking.champion(evaluated), "model_card.md").read_text()
     assert version.description[:500] == card[:500] and len(version.description) <= 5000
-    assert "CC BY 4.0 &#60;b&#62;" in card and "350 steps of GRPO from tiny-random" in card
+    assert "CC BY 4.0 &#60;b&#62;" in card and "250 steps of GRPO from tiny-random" in card
     assert re.search(r"\| After training \| 75.0 \[\d+\.\d, \d+\.\d\] \|", card)
     for part in ("## Data", "## Recipe", "## Scores", "## Limits", "## How to load it", "load_champion"):
         assert part in card
@@ -287,7 +287,7 @@ def test_a_dvc_commit_after_an_edit_does_not_make_an_edited_output_valid(evaluat
 
 
 def test_parameters_that_were_changed_after_the_run_are_not_registered_with_it(evaluated):
-    edit(evaluated / "params.yaml", "steps: 350", "steps: 351")
+    edit(evaluated / "params.yaml", "steps: 250", "steps: 251")
     refused("params.yaml has another 'train' than the last run of the stage train", evaluated)
 
 

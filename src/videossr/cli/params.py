@@ -1,5 +1,6 @@
 """Commands about the run's parameters: choose the source or a recipe, check parameters, estimate the cost."""
 
+import json
 from pathlib import Path
 from typing import Annotated
 
@@ -9,7 +10,7 @@ from rich.console import Console
 from videossr import config
 from videossr.cli.paths import MADE_VIDEOS, PARAMS, require_file
 from videossr.errors import ConfigError, SourceError
-from videossr.storage.atomic import atomic_file, write_bytes
+from videossr.storage.atomic import write_bytes
 from videossr.terminal import printable
 from videossr.workspace import project_root
 
@@ -20,19 +21,37 @@ def set_source(
     ],
 ) -> None:
     """Set the videos of the run: writes `ingest.source` in params.yaml, and nothing else there."""
-    from ruamel.yaml import YAML
-
     source_value = _source_value(source)
     config.load(require_file(PARAMS))  # one sentence where the file is not valid
-    yaml = YAML()  # keeps comments and order
-    yaml.preserve_quotes = True
-    yaml.width = 4096
-    params = yaml.load(PARAMS.read_text(encoding="utf-8"))
-    params["ingest"]["source"] = source_value
-    newline = "\r\n" if b"\r\n" in PARAMS.read_bytes() else "\n"
-    with atomic_file(PARAMS) as temporary, temporary.open("w", encoding="utf-8", newline=newline) as file:
-        yaml.dump(params, file)
+    text = PARAMS.read_bytes().decode("utf-8")
+    start, end = _place_of_source(text)
+    write_bytes(PARAMS, (text[:start] + _as_scalar(source_value) + text[end:]).encode("utf-8"))
     print(f"ingest.source is now {printable(source_value)}: `make run` uses it")
+
+
+def _place_of_source(text: str) -> tuple[int, int]:
+    """Where the value of `ingest.source` starts and ends, so that no other character of the file changes."""
+    from ruamel.yaml import YAML
+
+    node = YAML(typ="rt").compose(text)
+    for key in ("ingest", "source"):
+        values = {name.value: value for name, value in node.value}
+        if key not in values:
+            raise ConfigError(f"{PARAMS.name} must have the key ingest.source: copy it from a file in recipes/")
+        node = values[key]
+    return node.start_mark.index, node.end_mark.index
+
+
+def _as_scalar(value: str) -> str:
+    """A text as a YAML value: plain where it reads back as itself, else in quotes."""
+    from ruamel.yaml import YAML
+    from ruamel.yaml.error import YAMLError
+
+    try:
+        is_plain = YAML(typ="safe").load(f"key: {value}") == {"key": value}
+    except YAMLError:
+        is_plain = False
+    return value if is_plain else json.dumps(value, ensure_ascii=False)
 
 
 def _source_value(source: str) -> str:
