@@ -46,7 +46,7 @@ VARIATIONS: dict[str, dict[str, Any]] = {
     "repeated_prompt": {"shared_prefix": "off", "grpo": {"steps": 100}},
     "temperature_1": {"grpo": {"temperature": 1.0}},
     "constant_rate": {"grpo": {"lr_schedule": "constant"}},
-    # It changes the warm start, so it has one of its own.
+    # This one changes the warm start, so it has one of its own.
     "adamw": {"warmup": {"optimizer": "adamw", "learning_rate": 1e-3}},
 }
 SECTIONS = ("tiny_random", "warmup", "grpo")
@@ -104,6 +104,7 @@ def _gain_without_counting(
     earlier = {item.sample_id: item for item in before}
     unchanged = [earlier[item.sample_id] if item.task == "counting" else item for item in after]
     gain = viubench.gain(before, unchanged, **bootstrap)
+    # Counting counts as unchanged, so the mean over all columns is smaller by their share, and so is its interval.
     scale = len(viubench.COLUMNS) / sum(task != "counting" for task, _ in viubench.COLUMNS.values())
     low, high = (scale * bound for bound in gain["ci95"])
     return {"overall": scale * gain["overall"], "ci95": [low, high]}

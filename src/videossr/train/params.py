@@ -237,12 +237,11 @@ class TrainParams:
     """Which policy is trained, and how.
 
     `policy` is `tiny-random` or a checkpoint by name or folder. `reward` is the paper's smooth reward, its strict,
-    all-or-nothing variant (Table 4), or the metric of VIUBench; `reward_by_task` sets it for
-    single tasks (`counting`) or kinds (`jigsaw/6`).
-    `shared_prefix: on` computes every prompt once a group, `off` once a completion, and `verify` does both once and
-    compares. `freeze_vision` does not
-    train the vision tower. Several `processes` are started by accelerate, with the configuration file `accelerate`
-    where it is given; prompts_per_step counts the prompts of all processes.
+    all-or-nothing variant (Table 4), or the metric of VIUBench; `reward_by_task` sets it for single tasks (`counting`)
+    or kinds (`jigsaw/6`). `shared_prefix: on` computes every prompt once a group, `off` once a completion, and `verify`
+    does both once and compares. `freeze_vision` does not train the vision tower. Several `processes` are started by
+    accelerate, with the configuration file `accelerate` where it is given; prompts_per_step counts the prompts of all
+    processes.
     """
 
     policy: str = TINY_RANDOM

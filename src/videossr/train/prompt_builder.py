@@ -19,7 +19,6 @@ from videossr.train.curriculum import Curriculum
 log = logging.getLogger(__name__)
 
 Position = tuple[int, ...]  # (step, place within the step, attempt): seeds every random choice of a group
-THREAD_NAME = "encode-prompts"
 _MAX_TRIES = 100  # unusable samples in a row before training gives up
 _MAX_THREADS = min(16, os.cpu_count() or 1)
 
@@ -112,7 +111,7 @@ class PromptBuilder:
         return None
 
     def _submit(self, keys: Sequence[tuple[str, Position]]) -> dict[tuple[str, Position], Future[_Built]]:
-        pool = ThreadPoolExecutor(_MAX_THREADS, THREAD_NAME, initializer=torch.set_num_threads, initargs=(1,))
+        pool = ThreadPoolExecutor(_MAX_THREADS, "encode-prompts", initializer=torch.set_num_threads, initargs=(1,))
         futures = {key: pool.submit(self._build, *key) for key in keys}
         pool.shutdown(wait=False)  # its threads end after the last sample
         return futures
