@@ -15,7 +15,8 @@ def benchmark_row(entry: Benchmark) -> str:
     count = f"{entry.count:,}" if entry.count else "not known"
     gated = " (gated)" if entry.gated else ""
     cells = [f"`{entry.key}`", f"[{entry.title}]({entry.source})", entry.paper_group, count]
-    return "| " + " | ".join([*cells, entry.licence + gated, entry.obtain, entry.witness]) + " |"
+    revision = f"`{entry.revision[:12]}`" if entry.revision else "none" if entry.family == "pretext" else "not known"
+    return "| " + " | ".join([*cells, entry.licence + gated, entry.obtain, revision, entry.witness]) + " |"
 
 
 def layout_row(entry: Benchmark) -> str:

@@ -4,7 +4,7 @@ One table (`benchmarks.toml`) describes them all. `load` makes items of a publis
 in the words of a protocol, `score` turns replies into the number of the benchmark.
 """
 
-from videossr.evaluation.benchmarks.entries import PROTOCOLS, Benchmark, shipped_table
+from videossr.evaluation.benchmarks.entries import PROTOCOLS, Benchmark, benchmark_named, shipped_table
 from videossr.evaluation.benchmarks.items import Fault, Item, Items, VideoRef
 from videossr.evaluation.benchmarks.loading import load
 from videossr.evaluation.benchmarks.local_copy import LocalCopy, copy_faults, examine_copy
@@ -27,6 +27,7 @@ __all__ = [
     "LocalCopy",
     "Score",
     "VideoRef",
+    "benchmark_named",
     "chance",
     "copy_faults",
     "examine_copy",

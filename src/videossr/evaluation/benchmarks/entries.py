@@ -146,7 +146,7 @@ class KnownFault:
 class Benchmark:
     """One benchmark of the table.
 
-    `revision` is the pinned version of `source`; None where it was not known when the entry was written. `published`
+    `revision` is the pinned commit of `source`; None where none was known when the entry was written. `published`
     maps `<model>_<frames>` to the scores in percent that the paper gives, by metric. `witness` says which files the
     entry was checked on.
     """
@@ -196,3 +196,11 @@ def shipped_table() -> Mapping[str, Benchmark]:
     """VIUBench and the sixteen public benchmarks of the paper's evaluation, in its order."""
     folder = resources.files("videossr.evaluation.benchmarks")
     return parse_table(folder.joinpath("benchmarks.toml").read_text(encoding="utf-8"))
+
+
+def benchmark_named(name: str) -> Benchmark:
+    """The entry of a key. Raises ConfigError where there is none."""
+    table = shipped_table()
+    if name not in table:
+        raise ConfigError(f"a benchmark must be one of {', '.join(table)}, got {name!r}")
+    return table[name]

@@ -71,12 +71,16 @@ class Fault:
 
 @dataclass(frozen=True)
 class Items(Sequence[Item]):
-    """The loaded questions of a benchmark, and the known faults that were met among them."""
+    """The loaded questions of a benchmark, and the known faults that were met among them.
+
+    `revision` is the commit of the source that their files were fetched at; None for files of unknown origin.
+    """
 
     benchmark: Benchmark
     layout_name: str
     items: tuple[Item, ...]
     faults: tuple[Fault, ...] = ()
+    revision: str | None = None
 
     @property
     def layout(self) -> Layout:

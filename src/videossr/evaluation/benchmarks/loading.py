@@ -7,9 +7,10 @@ from pathlib import Path
 from videossr.errors import BenchmarkError, ConfigError
 from videossr.evaluation.benchmarks.build_items import RecordError, build_item, derive_fields
 from videossr.evaluation.benchmarks.checks import RULES, find_faults, unexpected
-from videossr.evaluation.benchmarks.entries import Benchmark, Layout, Part, shipped_table
+from videossr.evaluation.benchmarks.entries import Benchmark, Layout, Part, benchmark_named
 from videossr.evaluation.benchmarks.items import Fault, Item, Items
 from videossr.evaluation.benchmarks.readers import Row, find_file, read_rows
+from videossr.evaluation.benchmarks.revisions import recorded_revision
 
 _Read = Callable[[Path, str, str], list[Row]]
 
@@ -23,7 +24,7 @@ def load(name: str, folder: Path, *, layout: str | None = None, check: bool = Tr
 
     Raises ConfigError for an unknown name, BenchmarkError where files are missing, damaged, or not the published ones.
     """
-    benchmark = _entry(name)
+    benchmark = benchmark_named(name)
     layout_name = _choose_layout(benchmark, folder, layout)
     chosen = benchmark.layouts[layout_name]
     read = cache(read_rows)  # several parts may lie in one file
@@ -44,13 +45,7 @@ def load(name: str, folder: Path, *, layout: str | None = None, check: bool = Tr
         _check_videos(benchmark, chosen, items)
     if check:
         _stop_at_unexpected(benchmark, faults)
-    return Items(benchmark, layout_name, tuple(items), tuple(faults))
-
-
-def _entry(name: str) -> Benchmark:
-    if name not in shipped_table():
-        raise ConfigError(f"a benchmark must be one of {', '.join(shipped_table())}, got {name!r}")
-    return shipped_table()[name]
+    return Items(benchmark, layout_name, tuple(items), tuple(faults), recorded_revision(benchmark, folder))
 
 
 def _choose_layout(benchmark: Benchmark, folder: Path, name: str | None) -> str:

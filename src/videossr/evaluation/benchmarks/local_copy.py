@@ -42,7 +42,7 @@ def examine_copy(name: str, annotations: Path, videos: Path) -> LocalCopy:
     try:
         items = load(name, annotations)
     except BenchmarkError as error:
-        has_files = annotations.is_dir() and any(annotations.iterdir())
+        has_files = annotations.is_dir() and any(not path.name.startswith(".") for path in annotations.iterdir())
         return LocalCopy(name, None, str(error), has_files)
     return LocalCopy(name, find_benchmark_videos(items, videos))
 

@@ -81,7 +81,7 @@ def make_header(policy: FalliblePolicy, questions: Questions, policy_id: str) ->
     benchmark = questions.items.benchmark
     return {
         "benchmark": benchmark.key,
-        "revision": benchmark.revision,
+        "revision": questions.items.revision,
         "layout": questions.items.layout_name,
         "items": questions.items.digest,
         "policy": policy_id,
