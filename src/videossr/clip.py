@@ -31,4 +31,8 @@ class Clip:
             raise ValueError("times must be strictly increasing")
 
     def __len__(self) -> int:
-        return len(self.frames)
+        return len(self.times)
+
+    def frames_at(self, indices: FrameNumbers) -> Pixels:
+        """Copies of the frames at `indices` [N], in this order and with repetitions, uint8 [N, H, W, 3]."""
+        return self.frames[indices]

@@ -18,6 +18,7 @@ from tests.support.frame_stores import PARAMS, read_files, to_manifest_row, writ
 from tests.support.videos import numbered_frames, read_number, write_black, write_video
 from videossr.decode import presentation_times
 from videossr.errors import ConfigError, StoreError
+from videossr.frames import store
 from videossr.frames.encoding import encode_jpeg
 from videossr.frames.sampling import FramesParams, choose_frames, fitted_size, move_to_keyframes
 from videossr.frames.store import FrameStore
@@ -185,7 +186,24 @@ def test_a_missing_or_damaged_store_raises_a_store_error(videos: list[Video], tm
     shard = tmp_path / "frames" / "shard-00000.tar"
     shard.write_bytes(shard.read_bytes()[:3000])
     with pytest.raises(StoreError, match=r"damaged at video .*: remove .* \.dvc/cache/files, and run again"):
-        FrameStore(tmp_path / "frames")[videos[0].video_id]
+        _ = FrameStore(tmp_path / "frames")[videos[0].video_id].frames
+
+
+def test_only_the_frames_that_are_asked_for_are_decoded(
+    videos: list[Video], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_store(videos[:1], tmp_path / "frames", PARAMS, workers=0)
+    stored = FrameStore(tmp_path / "frames")
+    all_frames = stored[videos[0].video_id].frames
+    decoded, decode = [], store.simplejpeg.decode_jpeg
+    monkeypatch.setattr(store.simplejpeg, "decode_jpeg", lambda *args: decoded.append(args) or decode(*args))
+    clip, indices = stored[videos[0].video_id], np.array([3, 1, 3])
+    assert not decoded
+    first = clip.frames_at(indices)
+    assert np.array_equal(first, all_frames[indices])
+    first[:] = 0  # the copy of its reader
+    assert np.array_equal(clip.frames_at(indices), all_frames[indices])
+    assert len(decoded) == 2
 
 
 def test_an_unknown_video_is_a_key_error(videos: list[Video], tmp_path: Path) -> None:

@@ -78,7 +78,7 @@ class Counting:
     def render_clean(self, sample: Sample, store: Mapping[str, Clip]) -> list[Clip]:
         clip = store[sample.video_id]
         indices = shown_indices(len(clip), sample.edit["num_frames"])
-        return [Clip(clip.frames[indices], clip.times[indices])]
+        return [Clip(clip.frames_at(indices), clip.times[indices])]
 
     def perceptibility(self, sample: Sample, store: Mapping[str, Clip]) -> float:
         """The minimum over all shapes: a single shape that cannot be seen makes the answer wrong."""

@@ -84,9 +84,9 @@ class Grounding:
     def render(self, sample: Sample, store: Mapping[str, Clip]) -> list[Clip]:
         edit, params, clip = sample.edit, sample.edit["params"], store[sample.video_id]
         indices, inside = _stored_indices(edit), _interval_slice(edit)
-        frames = clip.frames[indices]
+        frames = clip.frames_at(indices)
         if "donor" in params:
-            frames[inside] = _resize(store[params["donor"]].frames[indices[inside]], frames.shape[1:3])
+            frames[inside] = _resize(store[params["donor"]].frames_at(indices[inside]), frames.shape[1:3])
         else:
             frames[inside] = PERTURBATIONS[edit["perturbation"]].apply(frames[inside], params)
         return [Clip(frames, frame_edges(clip.times, edit)[:-1])]
@@ -94,7 +94,7 @@ class Grounding:
     def render_clean(self, sample: Sample, store: Mapping[str, Clip]) -> list[Clip]:
         edit, clip = sample.edit, store[sample.video_id]
         one_stride = {**edit, "stride": [edit["stride"][0]] * 2}
-        return [Clip(clip.frames[_stored_indices(one_stride)], frame_edges(clip.times, edit)[:-1])]
+        return [Clip(clip.frames_at(_stored_indices(one_stride)), frame_edges(clip.times, edit)[:-1])]
 
     def perceptibility(self, sample: Sample, store: Mapping[str, Clip]) -> float:
         inside = _interval_slice(sample.edit)

@@ -79,4 +79,4 @@ class Jigsaw:
 def _cut_clips(video: Clip, order: Sequence[int], frames_per_clip: int) -> list[Clip]:
     """Cut a video into len(order) parts and return them in this order, the times of each from zero."""
     parts = shown_indices(len(video), len(order) * frames_per_clip).reshape(len(order), -1)
-    return [Clip(video.frames[parts[i]], video.times[parts[i]] - video.times[parts[i][0]]) for i in order]
+    return [Clip(video.frames_at(parts[i]), video.times[parts[i]] - video.times[parts[i][0]]) for i in order]
