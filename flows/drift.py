@@ -13,8 +13,7 @@ from prefect.states import Failed
 
 from flows.pipeline import pipeline
 from flows.promote import Approval
-from videossr.cli.drift import compare_batch
-from videossr.drift import Drift, DriftParams
+from videossr.drift import Drift, DriftParams, compare_batch
 from videossr.errors import VideoSSRError
 from videossr.pages import markdown_text
 from videossr.services.definitions import page_address

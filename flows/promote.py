@@ -29,10 +29,10 @@ from flows.comparison import DOWNSTREAM_ARTIFACT, REPLIES_ARTIFACT, compare
 from flows.evidence import DOWNSTREAM, DOWNSTREAM_RESULTS, PAGE, POLICY, REPLIES, RESULTS, require_evidence
 from flows.server import find_server
 from videossr import tracking
-from videossr.cli.drift import PROFILE_ARTIFACT, measure_project
-from videossr.cli.paths import FRAMES, MANIFEST, QUARANTINE
+from videossr.drift import PROFILE_ARTIFACT, measure_project
 from videossr.errors import VideoSSRError
 from videossr.ingest.manifest import read_manifest
+from videossr.paths import FRAMES, MANIFEST, QUARANTINE
 from videossr.recipe import load_recipe
 from videossr.report.model_card import model_card
 from videossr.storage.atomic import write_json

@@ -21,6 +21,7 @@ LEVELS = (
         "parallel",
         "pages",
         "services",
+        "paths",
         "terminal",
         "workspace",
     ),
@@ -28,8 +29,8 @@ LEVELS = (
     ("pretext",),
     ("ingest", "dataset", "gates"),
     ("models", "train"),
-    ("evaluation", "report", "audit", "ablation", "plan", "drift"),
-    ("recipe", "runnable", "tracking", "cli"),
+    ("evaluation", "report", "audit", "ablation", "plan"),
+    ("recipe", "runnable", "tracking", "drift", "cli"),
 )
 LEVEL_OF = {name: level for level, names in enumerate(LEVELS) for name in names}
 OWNERS = {

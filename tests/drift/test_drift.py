@@ -13,8 +13,7 @@ from tests.support import ROOT
 from tests.support.videos import write_frames
 from videossr import tracking
 from videossr.cli import app
-from videossr.cli.drift import measure_batch, measure_project
-from videossr.drift import DriftParams, Profile, find_drift
+from videossr.drift import DriftParams, Profile, find_drift, measure_batch, measure_project
 from videossr.drift.page import render_page
 from videossr.errors import ConfigError
 from videossr.frames.writing import write_store

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from videossr.cli.paths import PARAMS, require_file
+from videossr.paths import PARAMS, require_file
 from videossr.workspace import project_root
 
 

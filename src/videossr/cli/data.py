@@ -11,8 +11,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from videossr.cli.paths import FRAMES, PARAMS, QUARANTINE, REJECTED, REPORTS, TRAIN_SAMPLES, require_file
 from videossr.errors import ConfigError, GateError
+from videossr.paths import FRAMES, PARAMS, QUARANTINE, REJECTED, REPORTS, TRAIN_SAMPLES, require_file
 from videossr.records import RejectedFile, kind_name
 from videossr.storage.atomic import write_bytes
 from videossr.terminal import printable

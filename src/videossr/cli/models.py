@@ -8,9 +8,9 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from videossr.cli.paths import RESULTS, require_file
 from videossr.cli.ui import require_free_port
 from videossr.errors import SourceError
+from videossr.paths import RESULTS, require_file
 from videossr.terminal import printable
 from videossr.workspace import project_root
 

@@ -8,8 +8,8 @@ import typer
 from rich.console import Console
 
 from videossr import config
-from videossr.cli.paths import MADE_VIDEOS, PARAMS, require_file
 from videossr.errors import ConfigError, SourceError
+from videossr.paths import MADE_VIDEOS, PARAMS, require_file
 from videossr.storage.atomic import write_bytes
 from videossr.terminal import printable
 from videossr.workspace import project_root

@@ -12,8 +12,8 @@ from rich.text import Text
 
 from videossr.cli.benchmarks import FOLDER
 from videossr.cli.narrow_table import narrow_table
-from videossr.cli.paths import FRAMES, PARAMS, require_file
 from videossr.errors import ConfigError
+from videossr.paths import FRAMES, PARAMS, require_file
 from videossr.storage.atomic import write_text
 from videossr.terminal import printable
 

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from videossr.cli.paths import FRAMES, REPORTS, require_file
+from videossr.paths import FRAMES, REPORTS, require_file
 from videossr.workspace import selected_workers
 
 viubench = typer.Typer(
