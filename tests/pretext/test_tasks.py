@@ -19,6 +19,7 @@ from videossr.models.policy import Prompt
 from videossr.pretext import TASKS, Counting, Grounding, Jigsaw, PretextTask, shapes
 from videossr.pretext.grounding import append_end, frame_edges
 from videossr.pretext.perturbations import PERTURBATIONS
+from videossr.pretext.protocol import coarse_difference, mean_difference
 from videossr.records import FrameTimes, Sample
 
 NUM_STORED = 48
@@ -402,3 +403,22 @@ def test_sensor_noise_does_not_make_an_invisible_edit_perceptible() -> None:
         assert SMALL[task].perceptibility(sample, store) < 1.0 and (rendered.frames != clean.frames).any()
     for variant in ("noise", "blur", "invert"):
         assert SMALL["grounding"].perceptibility(generate(SMALL["grounding"], variant), store) > 2.0
+
+
+@pytest.mark.parametrize("size", [(32, 32), (30, 45), (4, 7)])
+def test_the_coarse_difference_is_that_of_the_mean_of_each_block_of_16_pixels(size: tuple[int, int]) -> None:
+    first, second = np.random.default_rng(0).integers(0, 256, (2, 3, *size, 3), dtype=np.uint8)
+    rows, columns = size[0] // 4, size[1] // 4
+    exact = (first.astype(np.float64) - second)[:, : rows * 4, : columns * 4]
+    blocks = exact.reshape(3, rows, 4, columns, 4, 3).mean(axis=(2, 4))
+    assert coarse_difference(first, second) == np.abs(blocks).mean()
+
+
+@pytest.mark.parametrize("variant", Grounding.variants)
+def test_the_difference_of_an_edit_is_that_of_the_frames_it_edits(variant: str) -> None:
+    sample = generate(SMALL["grounding"], variant)
+    inside = slice(sample.edit["start"], sample.edit["start"] + sample.edit["length"])
+    rendered, clean = SMALL["grounding"].render(sample, STORE)[0], SMALL["grounding"].render_clean(sample, STORE)[0]
+    difference = mean_difference if variant in ("noise", "blur") else coarse_difference
+    found = difference(rendered.frames[inside], clean.frames[inside])
+    assert SMALL["grounding"].perceptibility(sample, STORE) == found > 0

@@ -1,6 +1,6 @@
 """Statistics of every sample in every rendering of its kind: the only module of the audit that renders samples."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,6 +10,7 @@ from tqdm import tqdm
 from videossr.audit.renderings import JpegStore, Rendering
 from videossr.audit.statistics import clip_statistics
 from videossr.clip import Clip
+from videossr.dataset.last_clip import LastClipCache
 from videossr.pretext import PretextTask
 from videossr.records import Sample
 
@@ -50,7 +51,7 @@ def measure_features(
     """
     features = Features({}, {})
     by_video = sorted(samples, key=lambda sample: (sample.video_id, sample.sample_id))
-    lossless_store, jpeg_store = _LastClipCache(store), _LastClipCache(JpegStore(store))
+    lossless_store, jpeg_store = LastClipCache(store), LastClipCache(JpegStore(store))
     for sample in tqdm(by_video, desc="audit", unit="sample"):
         task, kind = tasks[sample.task], sample.kind
         for rendering in renderings[kind]:
@@ -61,22 +62,3 @@ def measure_features(
             features.rendered.setdefault((kind, rendering.name), []).append(shown)
         features.differences.setdefault(kind, []).append(task.perceptibility(sample, lossless_store))
     return features
-
-
-class _LastClipCache(Mapping[str, Clip]):
-    """A store that caches the clip it read last: the samples are ordered by video."""
-
-    def __init__(self, store: Mapping[str, Clip]) -> None:
-        self._store = store
-        self._cached: tuple[str, Clip] | None = None
-
-    def __getitem__(self, video_id: str) -> Clip:
-        if self._cached is None or self._cached[0] != video_id:
-            self._cached = video_id, self._store[video_id]
-        return self._cached[1]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._store)
-
-    def __len__(self) -> int:
-        return len(self._store)

@@ -10,10 +10,12 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
+from pathlib import Path
 
 from tqdm import tqdm
 
 from videossr.clip import Clip
+from videossr.dataset.differences import Differences
 from videossr.dataset.draws import rng_of
 from videossr.dataset.params import VIUBENCH, PretextParams
 from videossr.dataset.samples import canonical_edit
@@ -53,15 +55,21 @@ def build_train(params: PretextParams, videos: Sequence[FrameTimes], workers: Wo
 
 
 def build_viubench(
-    params: PretextParams, videos: Sequence[FrameTimes], workers: Workers = 0, store: Mapping[str, Clip] | None = None
+    params: PretextParams,
+    videos: Sequence[FrameTimes],
+    workers: Workers = 0,
+    store: Mapping[str, Clip] | None = None,
+    journal: Path | None = None,
 ) -> list[Sample]:
     """VIUBench over the benchmark `videos`, ordered by column (paper, section 4); otherwise as `build_train`.
 
-    With the `store` of their frames, questions that cannot be answered from the video are drawn again (`visible`).
+    With the `store` of their frames, questions that cannot be answered from the video are drawn again (`visible`). With
+    a `journal` of that store, a call that was killed continues.
     """
     samples = _build(params, videos, dict.fromkeys(VIUBENCH, params.viubench.per_column), "viubench", workers)
     if store is not None and params.viubench.min_difference > 0:
-        samples = redraw_invisible(params, samples, _usable_videos(params, VIUBENCH, videos), store, workers)
+        differences = Differences(params.tasks, store, workers, journal)
+        samples = redraw_invisible(params, samples, _usable_videos(params, VIUBENCH, videos), differences)
     return sorted(samples, key=lambda sample: (VIUBENCH.index(sample.kind), sample.sample_id))
 
 

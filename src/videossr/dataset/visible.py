@@ -5,85 +5,69 @@ other videos, so that few unsuitable videos do not make a benchmark that the gat
 """
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from functools import partial
 from itertools import islice
 
-from tqdm import tqdm
-
-from videossr.clip import Clip
+from videossr.dataset.differences import Differences, identity
 from videossr.dataset.draws import rng_of
 from videossr.dataset.params import PretextParams
-from videossr.dataset.samples import canonical_edit
-from videossr.parallel import Workers, parallel_map
-from videossr.pretext import PretextTask
 from videossr.records import FrameTimes, Sample
 
 log = logging.getLogger(__name__)
 
 _PLACES = 8  # draws from the same video, then one from each of at most as many others
-_SAMPLES_PER_CHUNK = 16
-_MIN_SAMPLES_FOR_WORKERS = 500  # fewer take less time than starting processes
 
 
 def redraw_invisible(
-    params: PretextParams,
-    samples: Sequence[Sample],
-    videos: Sequence[FrameTimes],
-    store: Mapping[str, Clip],
-    workers: Workers = 0,
+    params: PretextParams, samples: Sequence[Sample], videos: Sequence[FrameTimes], differences: Differences
 ) -> list[Sample]:
     """`samples` with each invisible one replaced, under its id; it stays where no draw can be seen.
 
-    A sample is invisible where its `perceptibility` is below `pretext.viubench.min_difference`. `videos` are those that
-    the set may use, sorted by id. `workers` does not change the result.
+    A sample is invisible where its difference is below `pretext.viubench.min_difference`. `videos` are those that the
+    set may use, sorted by id. All invisible samples are drawn again together, once a round, in at most 16 rounds.
     """
-    least, tasks = params.viubench.min_difference, params.tasks
-    chunks = [samples[i : i + _SAMPLES_PER_CHUNK] for i in range(0, len(samples), _SAMPLES_PER_CHUNK)]
-    measure = partial(_differences, tasks=tasks, store=store)
-    measured = parallel_map(measure, chunks, workers if len(samples) >= _MIN_SAMPLES_FOR_WORKERS else 0)
-    bar = tqdm(measured, desc="visible edits", total=len(chunks), unit="chunk", disable=len(chunks) < 2)
-    invisible = [i for i, value in enumerate(value for chunk in bar for value in chunk) if value < least]
-    result, used = list(samples), {_identity(sample) for sample in samples}
-    kept, moved = 0, 0
-    for i in invisible:
-        other = _draw_visible(params, samples[i], videos, store, used)
-        if other is None:
-            kept += 1
-            continue
-        moved += other.video_id != samples[i].video_id
-        result[i] = other
-        used.add(_identity(other))
-    if invisible:
-        found = f"{len(invisible) - kept} were drawn again, {moved} of them from another video"
-        log.warning("%d of %d questions could not be answered from the video: %s", len(invisible), len(samples), found)
+    least, result = params.viubench.min_difference, list(samples)
+    invisible = [i for i, value in enumerate(differences.measure(samples, "visible edits")) if value < least]
+    sources = {i: _sources(params, samples[i], videos) for i in invisible}
+    donors = [video.video_id for video in videos]
+    used, waiting = set(map(identity, samples)), invisible
+    for attempt in range(max((len(of_sample) for of_sample in sources.values()), default=0)):
+        drawn = {i: _draw(params, samples[i], sources[i][attempt], donors, attempt) for i in waiting}
+        new = {i: sample for i, sample in drawn.items() if identity(sample) not in used}
+        measured = differences.measure(list(new.values()), f"drawn again, round {attempt + 1}") if new else []
+        for (i, sample), difference in zip(new.items(), measured, strict=True):
+            if difference >= least and identity(sample) not in used:
+                result[i] = sample
+                used.add(identity(sample))
+        waiting = [i for i in waiting if result[i] is samples[i]]
+    _report(samples, result, invisible)
     return result
 
 
-def _differences(samples: Sequence[Sample], tasks: Mapping[str, PretextTask], store: Mapping[str, Clip]) -> list[float]:
-    return [tasks[sample.task].perceptibility(sample, store) for sample in samples]
-
-
-def _draw_visible(
-    params: PretextParams,
-    sample: Sample,
-    videos: Sequence[FrameTimes],
-    store: Mapping[str, Clip],
-    used: set[tuple[str, str, str]],
-) -> Sample | None:
-    """A visible sample of the same kind: from the same video if possible, else from another; None where none is."""
-    task, donors = params.tasks[sample.task], [video.video_id for video in videos]
+def _sources(params: PretextParams, sample: Sample, videos: Sequence[FrameTimes]) -> list[FrameTimes]:
+    """The video of each attempt: the sample's own at first, then others in an order of this sample."""
     (own,) = (video for video in videos if video.video_id == sample.video_id)
     order = rng_of(params.seed, sample.sample_id, "videos").permutation(len(videos))
-    others = [videos[i] for i in order if videos[i] is not own]
-    for attempt, video in enumerate([own] * _PLACES + list(islice(others, _PLACES))):
-        rng = rng_of(params.seed, sample.sample_id, "visible", video.video_id, attempt)
-        drawn = task.generate(video, sample.variant, rng, donors)
-        if _identity(drawn) not in used and task.perceptibility(drawn, store) >= params.viubench.min_difference:
-            return replace(drawn, sample_id=sample.sample_id)
-    return None
+    others = (videos[i] for i in order if videos[i] is not own)
+    return [own] * _PLACES + list(islice(others, _PLACES))
 
 
-def _identity(sample: Sample) -> tuple[str, str, str]:
-    return sample.video_id, sample.kind, canonical_edit(sample)
+def _draw(params: PretextParams, sample: Sample, video: FrameTimes, donors: Sequence[str], attempt: int) -> Sample:
+    rng = rng_of(params.seed, sample.sample_id, "visible", video.video_id, attempt)
+    drawn = params.tasks[sample.task].generate(video, sample.variant, rng, donors)
+    return replace(drawn, sample_id=sample.sample_id)
+
+
+def _report(samples: Sequence[Sample], result: Sequence[Sample], invisible: Sequence[int]) -> None:
+    if not invisible:
+        return
+    drawn = [i for i in invisible if result[i] is not samples[i]]
+    moved = sum(result[i].video_id != samples[i].video_id for i in drawn)
+    log.warning(
+        "%d of %d questions could not be answered from the video: %d were drawn again, %d of them from another video",
+        len(invisible),
+        len(samples),
+        len(drawn),
+        moved,
+    )

@@ -24,6 +24,8 @@ from videossr.dataset.params import BenchSet, PretextParams
 from videossr.dataset.samples import write_samples
 from videossr.errors import ConfigError, SourceError
 from videossr.frames.sampling import FramesParams
+from videossr.frames.shard_cache import CODE as FRAMES_CODE
+from videossr.frames.shard_cache import LIBRARIES
 from videossr.frames.store import FrameStore
 from videossr.frames.writing import write_store
 from videossr.ingest.inventory import Inventory, ingest, require_usable
@@ -33,7 +35,7 @@ from videossr.ingest.snapshot import take_snapshot
 from videossr.parallel import Workers
 from videossr.records import RejectedFile, Sample, Video, source_of
 from videossr.storage.atomic import write_json, write_text
-from videossr.storage.fingerprint import folder_fingerprint
+from videossr.storage.fingerprint import code_fingerprint, folder_fingerprint
 from videossr.storage.quarantine import write_quarantine
 
 QUESTIONS, VIDEOS, REJECTED, FRAMES = "viubench.parquet", "videos.parquet", "rejected.parquet", "frames"
@@ -79,9 +81,8 @@ def build_data_set(params: ViubenchParams, pretext: PretextParams, out: Path, wo
     store = FrameStore(out / FRAMES)
     stored = [video for video in videos if video.video_id in store]
     require_usable(Inventory(stored, rejected), params.source)
-    samples = build_viubench(
-        replace(pretext, seed=params.seed, viubench=BenchSet(params.per_column)), store.frame_times(), workers, store
-    )
+    bench = replace(pretext, seed=params.seed, viubench=BenchSet(params.per_column))
+    samples = build_viubench(bench, store.frame_times(), workers, store, _journal(work, params.frames))
     write_manifest(out / VIDEOS, stored)
     write_samples(out / QUESTIONS, samples)
     shutil.rmtree(work)
@@ -97,6 +98,12 @@ def _digest(out: Path) -> str:
     """SHA-256 of questions and frames, hex. The paths of the videos are not in it: they differ between machines."""
     questions = hashlib.sha256((out / QUESTIONS).read_bytes()).hexdigest()
     return hashlib.sha256(f"{questions} {folder_fingerprint(out / FRAMES)}".encode()).hexdigest()
+
+
+def _journal(work: Path, frames: FramesParams) -> Path:
+    """The file of the differences that this code measured on frames of these parameters."""
+    made_by = [asdict(frames), code_fingerprint((*FRAMES_CODE, "pretext/*.py"), LIBRARIES)]
+    return work / f"differences-{hashlib.sha256(json.dumps(made_by).encode()).hexdigest()[:16]}.jsonl"
 
 
 def _find_videos(params: ViubenchParams, work: Path, workers: Workers) -> Inventory:

@@ -34,7 +34,7 @@ from videossr.storage.tables import write_table
 
 # All code and libraries on which the bytes of a shard depend.
 CODE = ("clip.py", "decode/*.py", "frames/*.py", "records.py", "storage/*.py")
-_LIBRARIES = ("av", "decord", "numpy", "opencv-python-headless")
+LIBRARIES = ("av", "decord", "numpy", "opencv-python-headless")
 _SETTINGS_NAME = "settings.json"
 _ALL_ROWS = "*.rows.parquet"
 _SHA256 = b"sha256"
@@ -54,7 +54,7 @@ def open_build(work_dir: Path, params: FramesParams, groups: Sequence[Sequence[V
     Builds with other settings are removed.
     """
     # Without the limits: they decide which videos are rejected, and do not change the frames of a stored video.
-    settings = json.dumps({**asdict(replace(params, limits=Limits())), "version": code_fingerprint(CODE, _LIBRARIES)})
+    settings = json.dumps({**asdict(replace(params, limits=Limits())), "version": code_fingerprint(CODE, LIBRARIES)})
     for folder in _list_builds(work_dir):
         path = folder / _SETTINGS_NAME
         if not path.exists() or path.read_bytes() != settings.encode():

@@ -82,8 +82,11 @@ class Counting:
 
     def perceptibility(self, sample: Sample, store: Mapping[str, Clip]) -> float:
         """The minimum over all shapes: a single shape that cannot be seen makes the answer wrong."""
-        clean = self.render_clean(sample, store)[0].frames
-        return min(_shape_visibility(clean[shape["frame"]], shape) for shape in sample.edit["shapes"])
+        clip = store[sample.video_id]
+        indices = shown_indices(len(clip), sample.edit["num_frames"])
+        drawn_into = sorted({shape["frame"] for shape in sample.edit["shapes"]})
+        frames = dict(zip(drawn_into, clip.frames_at(indices[drawn_into]), strict=True))
+        return min(_shape_visibility(frames[shape["frame"]], shape) for shape in sample.edit["shapes"])
 
     def answer(self, edit: Mapping[str, Any], times: ArrayLike) -> str:
         kinds = [shape["kind"] for shape in edit["shapes"]]
@@ -117,8 +120,7 @@ def _place_at_most(kind: str, count: int, rng: np.random.Generator) -> list[dict
 
 def _shape_visibility(frame: Pixels, shape: Mapping[str, Any]) -> float:
     """Mean absolute difference, 0..255, that drawing the shape makes over the pixels that it covers."""
-    canvas, drawn = np.zeros_like(frame), frame.copy()
-    shapes.draw(canvas, {**shape, "rgb": [255, 255, 255]})
+    covered, drawn = np.zeros(frame.shape[:2], np.uint8), frame.copy()
+    shapes.draw(covered, {**shape, "rgb": [255]})
     shapes.draw(drawn, shape)
-    covered = canvas.any(axis=2)
-    return mean_difference(drawn[covered], frame[covered])
+    return mean_difference(drawn[covered > 0], frame[covered > 0])

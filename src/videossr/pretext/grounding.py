@@ -82,25 +82,21 @@ class Grounding:
         return Sample("", "grounding", variant, video.video_id, edit, question, self.answer(edit, video.times))
 
     def render(self, sample: Sample, store: Mapping[str, Clip]) -> list[Clip]:
-        edit, params, clip = sample.edit, sample.edit["params"], store[sample.video_id]
-        indices, inside = _stored_indices(edit), _interval_slice(edit)
-        frames = clip.frames_at(indices)
-        if "donor" in params:
-            frames[inside] = _resize(store[params["donor"]].frames_at(indices[inside]), frames.shape[1:3])
-        else:
-            frames[inside] = PERTURBATIONS[edit["perturbation"]].apply(frames[inside], params)
-        return [Clip(frames, frame_edges(clip.times, edit)[:-1])]
+        clip = store[sample.video_id]
+        frames = clip.frames_at(_stored_indices(sample.edit))
+        frames[_interval_slice(sample.edit)] = _edited_frames(sample, clip, store)
+        return [Clip(frames, frame_edges(clip.times, sample.edit)[:-1])]
 
     def render_clean(self, sample: Sample, store: Mapping[str, Clip]) -> list[Clip]:
-        edit, clip = sample.edit, store[sample.video_id]
-        one_stride = {**edit, "stride": [edit["stride"][0]] * 2}
-        return [Clip(clip.frames_at(_stored_indices(one_stride)), frame_edges(clip.times, edit)[:-1])]
+        clip = store[sample.video_id]
+        return [Clip(clip.frames_at(_clean_indices(sample.edit)), frame_edges(clip.times, sample.edit)[:-1])]
 
     def perceptibility(self, sample: Sample, store: Mapping[str, Clip]) -> float:
-        inside = _interval_slice(sample.edit)
-        rendered, clean = self.render(sample, store)[0], self.render_clean(sample, store)[0]
+        clip = store[sample.video_id]
+        edited = _edited_frames(sample, clip, store)
+        clean = clip.frames_at(_clean_indices(sample.edit)[_interval_slice(sample.edit)])
         difference = mean_difference if sample.variant in _CHANGE_SINGLE_PIXELS else coarse_difference
-        return difference(rendered.frames[inside], clean.frames[inside])
+        return difference(edited, clean)
 
     def answer(self, edit: Mapping[str, Any], times: ArrayLike) -> str:
         edges = frame_edges(times, edit)
@@ -170,6 +166,20 @@ def append_end(shown: ArrayLike) -> NDArray[np.float64]:
 def format_interval(start_seconds: float, end_seconds: float) -> str:
     """An interval as a reply: `start-end` in seconds with one decimal."""
     return f"{start_seconds:.1f}-{end_seconds:.1f}"
+
+
+def _edited_frames(sample: Sample, clip: Clip, store: Mapping[str, Clip]) -> Pixels:
+    """The frames of the edited interval as they are shown; `clip` is the sample's video in `store`."""
+    params, inside = sample.edit["params"], _stored_indices(sample.edit)[_interval_slice(sample.edit)]
+    frames = clip.frames_at(inside)
+    if "donor" in params:
+        return _resize(store[params["donor"]].frames_at(inside), frames.shape[1:3])
+    return PERTURBATIONS[sample.edit["perturbation"]].apply(frames, params)
+
+
+def _clean_indices(edit: Mapping[str, Any]) -> NDArray[np.intp]:
+    """Indices of the stored frames that would be shown without the edit [num_frames]."""
+    return _stored_indices({**edit, "stride": [edit["stride"][0]] * 2})
 
 
 def _stored_indices(edit: Mapping[str, Any]) -> NDArray[np.intp]:

@@ -59,7 +59,10 @@ def bounding_radius(kind: str, size: float) -> float:
 
 
 def draw(frame: Pixels, shape: Mapping[str, Any]) -> None:
-    """Draw one shape into an RGB frame uint8 [H,W,3], in place: filled, with a thin dark rim inside its outline."""
+    """Draw one shape into a frame uint8 [H,W,3] or [H,W], in place: filled, with a thin dark rim inside its outline.
+
+    `rgb` of the shape has as many values as the frame has channels.
+    """
     height, width = frame.shape[:2]
     short_side = min(height, width)
     centre = np.array([shape["cx"] * width, shape["cy"] * height]) - 0.5
