@@ -61,7 +61,6 @@ async def run_through_dvc(stage: str, force: bool, recorded: PipelineRun | None)
         get_run_logger().info("up to date")
         return "unchanged"
     with tempfile.TemporaryDirectory(prefix="videossr-") as handoff:
-        runtime.write_task_context(Path(handoff, runtime.CONTEXT_FILE))
         environment = _stage_environment(handoff) | (recorded.open() if recorded else {})
         result = await stages.run_dvc_repro(stage, force, environment, get_run_logger().info)
         message = Path(handoff, runtime.MESSAGE_FILE)
@@ -138,7 +137,6 @@ def _stage_environment(handoff: str) -> dict[str, str]:
         **_python_environment(),
         runtime.HANDOFF_VARIABLE: handoff,
         runtime.PIPELINE_PID_VARIABLE: str(os.getpid()),
-        "PREFECT_API_URL": str(PREFECT_API_URL.value()),
         "PYTHONUNBUFFERED": "1",
     }
 

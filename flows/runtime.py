@@ -1,10 +1,7 @@
-"""How a stage runs: as plain Python, or as a Prefect flow run where a Prefect server is healthy.
-
-`dvc repro` without a server never imports Prefect. Below the pipeline, a stage's flow run is a child of the task that
-started it.
-"""
+"""How a stage runs: as plain Python without Prefect. Below the pipeline, a Prefect task shows what it prints."""
 
 import errno
+import gc
 import logging
 import os
 import signal
@@ -13,11 +10,9 @@ import threading
 import time
 import warnings
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, TypeVar
 
-from flows.server import is_healthy
 from videossr import config
 from videossr.errors import VideoSSRError
 from videossr.terminal import configure_output, printable
@@ -25,11 +20,11 @@ from videossr.terminal import configure_output, printable
 T = TypeVar("T")
 
 PARAMS = Path("params.yaml")
-# The pipeline sets two environment variables for its stages. The first names a folder: the task's context is in it, and
-# the stage writes its error message to it. The second is the pipeline's process id.
+# The pipeline sets two environment variables for its stages. The first names a folder, to which a stage writes its
+# error message. The second is the pipeline's process id.
 HANDOFF_VARIABLE = "VIDEOSSR_HANDOFF"
 PIPELINE_PID_VARIABLE = "VIDEOSSR_PIPELINE"
-CONTEXT_FILE, MESSAGE_FILE = "context.pkl", "message.txt"
+MESSAGE_FILE = "message.txt"
 
 
 def section(name: str) -> Mapping[str, Any]:
@@ -51,8 +46,9 @@ def run_stage(stage: Callable[[], None], name: str) -> None:
         "ignore", category=FutureWarning
     )  # from one library about another: the user cannot fix them
     _exit_when_pipeline_dies()
-    use_prefect = is_healthy(os.environ.get("PREFECT_API_URL"))
-    message = _run_as_flow(stage, name) if use_prefect else _run(stage)
+    message = _run(stage)
+    # The end of the process would search all that the libraries made for garbage: a second or more after torch.
+    gc.freeze()
     if message:
         _send_to_pipeline(message)
         sys.exit(f"{name} stopped: {message}")
@@ -80,56 +76,6 @@ def _run(stage: Callable[[], None]) -> str | None:
             raise
         return message
     return None
-
-
-def _run_as_flow(stage: Callable[[], None], name: str) -> str | None:
-    """Like `_run`, inside a Prefect flow run that fails with the same message."""
-    from prefect import flow
-    from prefect.states import Failed
-
-    messages: list[str] = []
-
-    @flow(name=name, flow_run_name=name)
-    def stage_flow() -> Any:
-        message = _run(stage)
-        if message is None:
-            return None
-        messages.append(message)
-        return Failed(message=message)
-
-    handoff = os.environ.get(HANDOFF_VARIABLE)
-    with _task_context(Path(handoff) / CONTEXT_FILE, stage_flow) if handoff else nullcontext():
-        state: Any = stage_flow(return_state=True)
-    if not messages:
-        state.result(raise_on_failure=True)
-    return messages[0] if messages else None
-
-
-def write_task_context(path: Path) -> None:
-    """Write the context of the running Prefect task to `path`, in Prefect's own format, for a stage's process to join.
-
-    The flow, the task and its arguments are removed. They are pickled by value, and would bring the pipeline's imports
-    to every stage.
-    """
-    import cloudpickle
-    from prefect.context import serialize_context
-
-    context = serialize_context()
-    del context["flow_run_context"]["flow"], context["task_run_context"]["task"]
-    context["task_run_context"]["parameters"] = {}
-    path.write_bytes(cloudpickle.dumps(context))
-
-
-def _task_context(path: Path, stage_flow: Any) -> AbstractContextManager[None]:
-    """The context that `write_task_context` wrote: runs of `stage_flow` inside it are children of that task."""
-    import cloudpickle
-    from prefect import Task
-    from prefect.context import hydrated_context
-
-    context = cloudpickle.loads(path.read_bytes())
-    context["flow_run_context"]["flow"] = stage_flow
-    context["task_run_context"]["task"] = Task(stage_flow.fn)
-    return hydrated_context(context)
 
 
 def _exit_when_pipeline_dies() -> None:

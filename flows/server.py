@@ -79,11 +79,6 @@ def find_project_server() -> str | None:
     return url if is_ours else None
 
 
-def is_healthy(url: str | None) -> bool:
-    """Whether a Prefect API at `url` reports that it is healthy. False where VIDEOSSR_PREFECT is `off`."""
-    return bool(url) and os.environ.get("VIDEOSSR_PREFECT") != "off" and answers(str(url))
-
-
 def answers(url: str) -> bool:
     """Whether a Prefect API at `url` reports that it is healthy."""
     try:

@@ -18,7 +18,7 @@ import networkx as nx
 from videossr.terminal import printable
 
 UP_TO_DATE_PHRASES = ("didn't change, skipping", "is cached - skipping run")
-# Lines for users of DVC, Prefect or transformers that do not apply to this pipeline.
+# Lines for users of DVC or transformers that do not apply to this pipeline.
 HIDDEN_PHRASES = (
     "Use `dvc push`",
     "Updating lock file",
@@ -29,10 +29,6 @@ HIDDEN_PHRASES = (
     "dvc config core.autostage",
     "> python -m",
     "Data and pipelines are up to date",
-    "Beginning subflow run",
-    "View at http",
-    "Finished in state",
-    "Still processing items",
     # transformers, about files that it loads or writes quickly
     "Loading weights",
     "The tokenizer has new PAD/BOS/EOS tokens",

@@ -37,7 +37,7 @@ def run(program: str, *arguments: str, **environment: str) -> str:
 )
 def test_the_log_and_the_error_of_a_stage_are_printable(stage):
     program = f"from flows.runtime import run_stage\nNAME = {HOSTILE!r}\ndef stage():\n    {stage}\n"
-    assert ESCAPED in run(f"{program}run_stage(stage, 'ingest')", VIDEOSSR_PREFECT="off")
+    assert ESCAPED in run(f"{program}run_stage(stage, 'ingest')")
 
 
 def test_the_error_of_a_command_is_printable(monkeypatch, tmp_path):

@@ -72,7 +72,7 @@ def _require_free_ports(ports: Ports) -> None:
 def _register_deployments(environment: Mapping[str, str], started_at: float) -> None:
     # A process of its own, because Prefect belongs to the flows.
     command = [sys.executable, "-m", "flows.deploy", "--started-at", str(started_at)]
-    variables = {**os.environ, **environment, "VIDEOSSR_PREFECT": "off"}  # registering is not a flow run
+    variables = {**os.environ, **environment}
     done = subprocess.run(command, cwd=project_root(), env=variables, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         raise VideoSSRError(f"the deployments were not registered: {done.stderr.strip()}")
