@@ -6,6 +6,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import threading
 import time
 import urllib.request
 from pathlib import Path
@@ -13,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.support import ROOT
-from videossr.errors import ConfigError
+from videossr.errors import ConfigError, VideoSSRError
 from videossr.services import supervisor
 from videossr.services.definitions import Ports, project_services, services_folder
 from videossr.services.systemd import systemd_unit
@@ -37,6 +38,26 @@ def test_another_process_with_the_old_number_is_not_taken_for_the_services(tmp_p
     (services_folder(tmp_path) / "supervisord.pid").write_text(f"{os.getpid()}\n")
     assert supervisor.find_supervisor(tmp_path) is None
     assert not supervisor.stop(tmp_path)
+
+
+def test_the_process_id_of_the_services_may_come_late(tmp_path, monkeypatch):
+    """supervisord's command ends before the process that it leaves behind has written its id."""
+    folder = services_folder(tmp_path)
+    folder.mkdir()
+    command = [sys.executable, "-c", "import time; time.sleep(600)", str(folder / "supervisord.conf")]
+    left_behind = subprocess.Popen(command)
+    late = threading.Timer(1, lambda: (folder / "supervisord.pid").write_text(str(left_behind.pid)))
+    try:
+        late.start()
+        supervisor.wait_for_process_id(tmp_path)
+        assert supervisor.find_supervisor(tmp_path) is not None
+    finally:
+        late.join()
+        left_behind.kill()
+        left_behind.wait()
+    monkeypatch.setattr(supervisor, "PROCESS_ID_SECONDS", 0.1)
+    with pytest.raises(VideoSSRError, match="ended at once"):
+        supervisor.wait_for_process_id(tmp_path)
 
 
 @pytest.mark.parametrize("content", ["", "word", "999999999"])

@@ -22,6 +22,7 @@ from videossr.services.health import is_ready
 from videossr.storage.atomic import write_text
 
 START_SECONDS = 180.0
+PROCESS_ID_SECONDS = 20.0
 # supervisord gives each service STOP_SECONDS to end; a worker first stops the stages of its run.
 STOP_SECONDS = 30
 
@@ -65,6 +66,16 @@ def start(project: Path, services: Sequence[Service], ports: Ports, environment:
     )
     if done.returncode != 0:
         raise VideoSSRError(f"the services did not start: {done.stderr.strip() or done.stdout.strip()}")
+    wait_for_process_id(project)
+
+
+def wait_for_process_id(project: Path) -> None:
+    """Wait until supervisord has written its process id: its command ends before. Raises VideoSSRError."""
+    deadline = time.monotonic() + PROCESS_ID_SECONDS
+    while find_supervisor(project) is None:
+        if time.monotonic() > deadline:
+            raise VideoSSRError("the services ended at once: read why in .services/supervisord.log")
+        time.sleep(0.05)
 
 
 def find_supervisor(project: Path) -> psutil.Process | None:
