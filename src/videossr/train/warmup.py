@@ -32,13 +32,13 @@ def warm_up(
     course.
     """
     use_branched_attention(model)
-    optimizers = _optimizers(model, params)
+    optimizers = make_optimizers(model, params)
     curve = _restore(checkpoint, model, optimizers)
     model.train()
     steps = range(len(curve), params.steps)
     for step in tqdm(steps, "warm start", total=params.steps, initial=len(curve), unit="step", mininterval=1):
         _set_rates(optimizers, rate_factor(params.phases, step))
-        loss = _backward(model, batches.groups(step), params.prompts_per_forward, pad_token_id)
+        loss = backward(model, batches.groups(step), params.prompts_per_forward, pad_token_id)
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         for optimizer in optimizers:
             optimizer.step()
@@ -70,7 +70,7 @@ def _rise_and_rest(step: int, total: int, rising_share: float) -> tuple[float, f
     return min(1.0, (step + 1) / rising), max(0.0, (step - rising) / max(1, total - rising))
 
 
-def _optimizers(model: Any, params: WarmupParams) -> list[torch.optim.Optimizer]:
+def make_optimizers(model: Any, params: WarmupParams) -> list[torch.optim.Optimizer]:
     """AdamW for all weights, or Muon for the matrices and AdamW for the rest.
 
     Muon makes all directions of an update equally long, which suits matrices; rows of an embedding are vectors of their
@@ -95,7 +95,7 @@ def _set_rates(optimizers: Sequence[torch.optim.Optimizer], factor: float) -> No
             group["lr"] = optimizer.defaults["lr"] * factor
 
 
-def _backward(model: Any, groups: Sequence[Group], per_forward: int, pad_token_id: int) -> float:
+def backward(model: Any, groups: Sequence[Group], per_forward: int, pad_token_id: int) -> float:
     """Add the gradient of the mean loss per answer token, end tokens included; returns the loss.
 
     Prompts of about one length share a forward pass, which then holds little padding.
