@@ -304,6 +304,14 @@ def test_three_frames_hold_one_shape_of_each_kind() -> None:
         assert {shape["frame"] for shape in generate(tight, "easy", seed).edit["shapes"]} == {0, 1, 2}
 
 
+@pytest.mark.parametrize("kinds", [1, 2])
+def test_a_sample_of_fewer_kinds_counts_the_others_as_zero(kinds: int) -> None:
+    task = Counting(2, 0, easy_max_frames=1, hard_max_frames=1, kinds=kinds)
+    answers = [generate(task, "easy", seed).answer.split(",") for seed in range(100)]
+    assert all(counts.count("0") == len(shapes.KINDS) - kinds for counts in answers)
+    assert all({counts[i] for counts in answers} == {"0", "1", "2", "3"} for i in range(len(shapes.KINDS)))
+
+
 def test_shapes_that_do_not_fit_are_not_counted() -> None:
     crowded = Counting(num_frames=16, min_gap=2, easy_max_instances=30)
     samples = [generate(crowded, "easy", seed) for seed in range(3)]
@@ -365,6 +373,7 @@ def test_all_other_orders_are_about_equally_likely() -> None:
         (Grounding, {"strength": 0}, "strength must be above 0"),
         (Counting, {"num_frames": 16}, "lower min_gap or max_frames"),
         (Counting, {"easy_max_frames": 0}, "must be at least 1"),
+        (Counting, {"kinds": 4}, "kinds must be 1 to 3"),
         (Jigsaw, {"frames_per_clip_6": 1}, "frames_per_clip must be at least 2"),
     ],
 )

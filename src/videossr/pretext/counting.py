@@ -30,7 +30,8 @@ _MAX_ATTEMPTS = 60
 class Counting:
     """Parameters: the shown frames, the gap between frames with the same shape, and the two maxima of each variant.
 
-    `max_frames` limits the frames that carry the same shape, `max_instances` the shapes on one frame.
+    `max_frames` limits the frames that carry the same shape, `max_instances` the shapes on one frame. `kinds` is the
+    number of kinds in a sample: with fewer than all three, the sample draws which, and the count of the others is 0.
     """
 
     num_frames: int = 48
@@ -39,6 +40,7 @@ class Counting:
     easy_max_instances: int = 3
     hard_max_frames: int = 4
     hard_max_instances: int = 4
+    kinds: int = len(shapes.KINDS)
 
     variants: ClassVar[tuple[str, ...]] = ("easy", "hard")
 
@@ -47,8 +49,10 @@ class Counting:
             raise ConfigError("max_frames and max_instances must be at least 1")
         if self.min_gap < 0:
             raise ConfigError(f"min_gap must be at least 0, got {self.min_gap}")
+        if not 1 <= self.kinds <= len(shapes.KINDS):
+            raise ConfigError(f"kinds must be 1 to {len(shapes.KINDS)}, got {self.kinds}")
         most = max(self.easy_max_frames, self.hard_max_frames)
-        needed = max((most - 1) * (self.min_gap + 1) + 1, most * len(shapes.KINDS))
+        needed = max((most - 1) * (self.min_gap + 1) + 1, most * self.kinds)
         if needed > self.num_frames:
             raise ConfigError(
                 f"{most} frames of each shape, more than {self.min_gap} apart, need num_frames of at least {needed}, "
@@ -96,6 +100,9 @@ class Counting:
         """For each kind, the shown frames that carry it: no frame twice, the same kind more than `min_gap` apart."""
         max_frames = self.easy_max_frames if variant == "easy" else self.hard_max_frames
         counts = [int(count) for count in rng.integers(1, max_frames + 1, len(shapes.KINDS))]
+        if self.kinds < len(counts):
+            for kind in rng.permutation(len(counts))[self.kinds :]:
+                counts[kind] = 0
         while True:
             for _ in range(_MAX_ATTEMPTS):
                 by_kind = [self._draw_spread_frames(count, rng) for count in counts]
