@@ -19,7 +19,7 @@ from videossr.ablation.page import write_ablation
 from videossr.ablation.results import REPLIES, VariantReplies, compare_variants, read_replies
 from videossr.ablation.variants import Ablation, Variant, overrides, plan_ablation
 from videossr.errors import ConfigError, VideoSSRError
-from videossr.evaluation.viubench import COLUMNS
+from videossr.evaluation.viubench import MEANS
 from videossr.ingest.remote import is_url
 from videossr.ingest.snapshot import take_snapshot
 from videossr.ingest.sources import is_description
@@ -151,7 +151,7 @@ def _record(run: VariantRun, parent: Run) -> None:
     row = json.loads((run.folder / "viubench.json").read_text(encoding="utf-8"))
     label = f"{run.variant.name} seed {run.seed}"
     with child_runs(parent), stage_run(project_root(), "variant", run.changes, resume=resume, label=label) as child:
-        child.log_metrics({f"after/{column}": row["rows"]["after"][column] for column in [*COLUMNS, "overall"]})
+        child.log_metrics({f"after/{mean}": row["rows"]["after"][mean] for mean in MEANS})
         child.log_metrics({"gain": row["gain"]["overall"]})
     write_text(run.recorded, "")
 

@@ -43,7 +43,7 @@ def main() -> None:
             copy_file(WORK / f"{name}.jsonl", REPLIES / f"{name}.jsonl")
         viubench.write_results(RESULTS, rows, gain_row, answer_settings())
         for name, row in rows.items():
-            run.log_metrics({f"{name}/{column}": row[column] for column in [*viubench.COLUMNS, "overall"]})
+            run.log_metrics({f"{name}/{mean}": row[mean] for mean in viubench.MEANS})
         run.log_metrics({"gain": gain_row["overall"]})
         run.log_artifacts([RESULTS, REPLIES])
         run.log_table("replies.json", _reply_table(bench, scored))

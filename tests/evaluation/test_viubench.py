@@ -49,6 +49,18 @@ def test_overall_is_the_mean_of_the_columns_not_of_the_questions() -> None:
     assert row["n"] == 66 and row["videos"] == 50
 
 
+def test_a_task_is_the_mean_of_its_columns_in_a_row_and_in_a_gain() -> None:
+    scores = {column: [0.0, 1.0] * 4 for column in viubench.COLUMNS}
+    better = scores | {"mirror": [1.0] * 8, "counting_hard": [1.0] * 8}
+    before, after = one_question_per_video(scores), one_question_per_video(better)
+    row, gain = viubench.summarise(after, **QUICK), viubench.gain(before, after, **QUICK)
+    assert [row[task] for task in viubench.TASKS] == [75, 60, 50]
+    assert [gain["tasks"][task]["mean"] for task in viubench.TASKS] == [25, 10, 0]
+    low, high = row["ci95"]["counting"]
+    assert low < 75 < high and width(row, "counting") == pytest.approx(width(row, "counting_easy") / 2)
+    assert gain["tasks"]["jigsaw"]["ci95"] == [0, 0] < gain["tasks"]["grounding"]["ci95"]
+
+
 def test_a_column_is_the_mean_over_its_questions_also_when_videos_have_different_numbers_of_them() -> None:
     items = same_in_all_columns([0.0, 1.0]) + [scored_reply("shuffle", 0, 0.0, question) for question in (1, 2)]
     row = viubench.summarise(items, **QUICK)

@@ -98,7 +98,9 @@ def test_viubench_is_shown_by_column_beside_the_papers_rows():
     table = paper_tables({"after": {"viubench": record}}, {})[0]
     ours = {column: text for column, (text, *_) in cells(table, "After training").items()}
     assert (ours["Mirror"], ours["Jigsaw 6"], ours["Jigsaw 8"], ours["Overall"]) == ("50.0", "100.0", NOT_RUN, "75.0")
+    assert (ours["Grounding"], ours["Jigsaw"], ours["Counting"]) == ("50.0", "100.0", NOT_RUN)
     assert cells(table, "VideoSSR-8B")["Zoom out"][0] == "94.4"
+    assert cells(table, "VideoSSR-8B")["Grounding"][0] == "76.2"
 
 
 def test_no_row_makes_up_a_number_for_a_benchmark_that_was_not_run():

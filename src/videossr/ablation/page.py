@@ -5,9 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from videossr.ablation.chart import gains_chart
-from videossr.ablation.results import TASKS
 from videossr.evaluation.intervals import MIN_VIDEOS
-from videossr.evaluation.viubench import paper_table
+from videossr.evaluation.viubench import TASKS, paper_table
 from videossr.pages import data_uri, render_template
 from videossr.report import charts, text
 from videossr.storage.atomic import write_bytes, write_json, write_text

@@ -9,11 +9,10 @@ from videossr.ablation.variants import WHOLE, Ablation
 from videossr.errors import StoreError
 from videossr.evaluation import viubench
 from videossr.evaluation.runner import EvaluateParams, read_scored_replies
-from videossr.evaluation.viubench import COLUMNS, paper_table
+from videossr.evaluation.viubench import MEANS, TASKS, paper_table
 from videossr.records import ScoredReply
 
 REPLIES = ("before", "after")
-TASKS = ("counting", "grounding", "jigsaw")
 # Which row of the paper's VIUBench table a row of ours stands beside: the model before training, and after it.
 PUBLISHED = {"start": "Qwen3-VL-8B", WHOLE: "VideoSSR-8B"}
 
@@ -86,17 +85,7 @@ def compare_variants(
 
 def _scores(row: Mapping[str, Any]) -> dict[str, Any]:
     """The columns of VIUBench, the means of the three tasks and of all columns, in percent, with some intervals."""
-    return {name: row[name] for name in COLUMNS} | {
-        **{task: round(_task_mean(row, task), 4) for task in TASKS},
-        "overall": row["overall"],
-        "ci95": row["ci95"]["overall"],
-        "unparsed": row["unparsed"],
-    }
-
-
-def _task_mean(row: Mapping[str, Any], task: str) -> float:
-    columns = [name for name, (of, _) in COLUMNS.items() if of == task]
-    return float(sum(row[name] for name in columns) / len(columns))
+    return {name: row[name] for name in MEANS} | {"ci95": row["ci95"]["overall"], "unparsed": row["unparsed"]}
 
 
 def _published(model: str) -> dict[str, Any]:

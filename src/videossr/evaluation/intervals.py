@@ -3,7 +3,7 @@
 Scores on one video are correlated, so both intervals treat the video, with all of its questions, as the independent
 observation. They have two uses:
 
-- `bootstrap_intervals`: 95 % intervals of VIUBench's columns and of their mean. A column mean is a ratio of two sums;
+- `bootstrap_intervals`: 95 % intervals of VIUBench's columns and of their means. A column mean is a ratio of two sums;
   the bootstrap needs no formula for its error, nor for that of the mean of nine columns. Percentile intervals are too
   narrow where videos are few.
 - `student_interval`: the audit's interval of one mean difference, at levels far above 95 % and with few videos.
@@ -48,15 +48,21 @@ class VideoScores:
 
 
 def bootstrap_intervals(
-    scores: VideoScores, *, num_resamples: int, seed: int, value_range: tuple[float, float]
+    scores: VideoScores,
+    *,
+    num_resamples: int,
+    seed: int,
+    value_range: tuple[float, float],
+    groups: Sequence[Sequence[int]] = (),
 ) -> NDArray[np.float64]:
-    """95 % percentile-bootstrap intervals of each column mean and, last, of the mean of the columns.
+    """95 % percentile-bootstrap intervals of each column mean, of the mean of each group of columns, and of all.
 
-    Draws videos with replacement, each with all of its questions. Returns float64 [2, columns + 1]: lower and upper
-    bounds. Below `MIN_VIDEOS` videos every interval is `value_range`.
+    Draws videos with replacement, each with all of its questions. `groups` are the numbers of their columns. Returns
+    float64 [2, columns + groups + 1]: lower and upper bounds. Below `MIN_VIDEOS` videos every interval is
+    `value_range`.
     """
     if scores.num_videos < MIN_VIDEOS:
-        return np.tile(np.array(value_range)[:, None], len(scores.sums) + 1)
+        return np.tile(np.array(value_range)[:, None], len(scores.sums) + len(groups) + 1)
     rng = np.random.default_rng(seed)
     share = np.full(scores.num_videos, 1 / scores.num_videos)
     columns = np.concatenate(
@@ -65,9 +71,17 @@ def bootstrap_intervals(
             for start in range(0, num_resamples, _CHUNK)
         ]
     )
-    # A resample of few videos can miss all questions of a column. Its overall is then the mean of the other columns.
-    replicates = np.column_stack([columns, np.nanmean(columns, axis=1)])
-    return np.nanpercentile(replicates, _PERCENTILES, axis=0)
+    means = [_mean_of_present(columns[:, list(group)]) for group in (*groups, range(columns.shape[1]))]
+    return np.nanpercentile(np.column_stack([columns, *means]), _PERCENTILES, axis=0)
+
+
+def _mean_of_present(columns: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The mean of each row [n] of [n, columns], over the columns of which the resample holds a question.
+
+    A resample of few videos can miss all questions of a column; of all of them: NaN.
+    """
+    with np.errstate(invalid="ignore"):
+        return np.nansum(columns, axis=1) / np.isfinite(columns).sum(axis=1)
 
 
 def student_interval(

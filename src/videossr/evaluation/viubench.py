@@ -1,8 +1,9 @@
-"""VIUBench (paper, section 5): the nine columns and their mean, with 95 % intervals, and the gain of training.
+"""VIUBench (paper, section 5): the nine columns and their means, with 95 % intervals, and the gain of training.
 
-A column's score is the mean over its questions, in percent. `overall` is the mean of the nine columns, not of the
-questions. Intervals resample whole videos (`intervals.bootstrap_intervals`), the windows of one source video together.
-Below `intervals.MIN_VIDEOS` videos every interval spans the whole range, and no gain is significant.
+A column's score is the mean over its questions, in percent. That of a task is the mean of its columns, and `overall`
+that of the nine columns, not of the questions. Intervals resample whole videos (`intervals.bootstrap_intervals`), the
+windows of one source video together. Below `intervals.MIN_VIDEOS` videos every interval spans the whole range, and no
+gain is significant.
 """
 
 import json
@@ -31,24 +32,28 @@ COLUMNS: dict[str, tuple[str, str]] = {
     "jigsaw_8": ("jigsaw", "8"),
 }
 
+TASKS = ("counting", "grounding", "jigsaw")
+MEANS = (*COLUMNS, *TASKS, "overall")  # every number of a row, and of a gain
+
 # Guesses that do not depend on the video, the policy without the video, and the policy before and after training.
 ROWS = ("random", "constant", "blind", "before", "after")
 BLIND_ROWS = ROWS[:3]
 
 Row = dict[str, Any]
 
+_TASK_COLUMNS = [[i for i, (task, _) in enumerate(COLUMNS.values()) if task == name] for name in TASKS]
+
 
 def summarise(scored: Sequence[ScoredReply], *, bootstrap_samples: int, seed: int) -> Row:
-    """One row of the table, in percent: the nine columns, `overall`, `n`, `videos`, `unparsed` and `ci95`.
+    """One row of the table, in percent: nine columns, three tasks, `overall`; `n`, `videos`, `unparsed`, `ci95`.
 
-    `ci95` maps each column and `overall` to [low, high]; with too few videos that is [0, 100]. `smooth_reward` maps
+    `ci95` maps each of these means to [low, high]; with too few videos that is [0, 100]. `smooth_reward` maps
     each column to its mean smooth reward, 0..1, and `count_correlation` those of counting to the rank correlation of
     replies and truth. Raises ValueError when a column has no question.
     """
     scores = _sum_by_video(scored)
     means = _means_by_column(scores)
-    intervals = bootstrap_intervals(scores, num_resamples=bootstrap_samples, seed=seed, value_range=(0.0, 100.0))
-    low, high = map(_by_column, intervals)
+    low, high = _intervals(scores, bootstrap_samples, seed, (0.0, 100.0))
     columns = {name: [item for item in scored if (item.task, item.variant) == kind] for name, kind in COLUMNS.items()}
     counting = [name for name, (task, _) in COLUMNS.items() if task == "counting"]
     return {
@@ -65,20 +70,20 @@ def summarise(scored: Sequence[ScoredReply], *, bootstrap_samples: int, seed: in
 def gain(before: Sequence[ScoredReply], after: Sequence[ScoredReply], *, bootstrap_samples: int, seed: int) -> Row:
     """Mean difference `after` minus `before` on the same questions, in percentage points, paired by question.
 
-    Returns `overall` and its `ci95`, `significant` (the interval excludes zero), `videos`, and `columns`: mean and
-    interval of each. With too few videos every interval is [-100, 100] and nothing is significant. Raises ValueError
-    when the two are not replies to the same questions.
+    Returns `overall` and its `ci95`, `significant` (the interval excludes zero), `videos`, `columns` and `tasks`: mean
+    and interval of each. With too few videos every interval is [-100, 100] and nothing is significant. Raises
+    ValueError when the two are not replies to the same questions.
     """
     scores = _sum_by_video(_differences(before, after))
     means = _means_by_column(scores)
-    intervals = bootstrap_intervals(scores, num_resamples=bootstrap_samples, seed=seed, value_range=(-100.0, 100.0))
-    low, high = map(_by_column, intervals)
+    low, high = _intervals(scores, bootstrap_samples, seed, (-100.0, 100.0))
     return {
         "overall": means["overall"],
         "ci95": [low["overall"], high["overall"]],
         "significant": low["overall"] > 0 or high["overall"] < 0,
         "videos": scores.num_videos,
         "columns": {name: {"mean": means[name], "ci95": [low[name], high[name]]} for name in COLUMNS},
+        "tasks": {name: {"mean": means[name], "ci95": [low[name], high[name]]} for name in TASKS},
     }
 
 
@@ -127,9 +132,19 @@ def _differences(before: Sequence[ScoredReply], after: Sequence[ScoredReply]) ->
 
 def _means_by_column(scores: VideoScores) -> dict[str, float]:
     columns = scores.column_means(np.ones((1, scores.num_videos)))[0]
-    return _by_column(np.append(columns, columns.mean()))
+    return _by_mean(np.concatenate([columns, [columns[group].mean() for group in _TASK_COLUMNS], [columns.mean()]]))
 
 
-def _by_column(values: NDArray[np.float64]) -> dict[str, float]:
-    """Rounded values by name, from an array [columns + 1] with `overall` last."""
-    return {name: round(float(value), 4) for name, value in zip([*COLUMNS, "overall"], values, strict=True)}
+def _intervals(
+    scores: VideoScores, num_resamples: int, seed: int, value_range: tuple[float, float]
+) -> tuple[dict[str, float], dict[str, float]]:
+    """The lower and the upper bounds of all means."""
+    low, high = bootstrap_intervals(
+        scores, num_resamples=num_resamples, seed=seed, value_range=value_range, groups=_TASK_COLUMNS
+    )
+    return _by_mean(low), _by_mean(high)
+
+
+def _by_mean(values: NDArray[np.float64]) -> dict[str, float]:
+    """Rounded values by name, from an array in the order of `MEANS`."""
+    return {name: round(float(value), 4) for name, value in zip(MEANS, values, strict=True)}

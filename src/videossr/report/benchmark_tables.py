@@ -4,7 +4,7 @@
 `Comparison.as_record` by benchmark. A benchmark that was not run says so: no number is made up for it.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +13,7 @@ from markupsafe import Markup
 from videossr.evaluation.benchmarks import BENCHMARKS
 from videossr.evaluation.downstream.results import Record, group_means, published_numbers
 from videossr.evaluation.intervals import MIN_VIDEOS
-from videossr.evaluation.viubench import COLUMNS, paper_table
+from videossr.evaluation.viubench import COLUMNS, MEANS, TASKS, paper_table
 from videossr.pages import render_template
 from videossr.report.text import LABELS, ROW_LABELS, signed
 
@@ -170,26 +170,26 @@ def _detail_table(
 
 
 def _viubench_table(rows: Mapping[str, Mapping[str, Record]], gains: Mapping[str, Record]) -> PaperTable:
-    names = [variant for _, variant in COLUMNS.values()]
     paper = paper_table()["rows"]
     found = [
-        TableRow(label, tuple(_published(paper[model][column]) for column in (*COLUMNS, "overall")), published=True)
+        TableRow(label, tuple(_published(paper[model][column]) for column in MEANS), published=True)
         for model, label in _PAPER_ROWS.items()
     ]
     for name, records in rows.items():
         if "viubench" in records:
-            found.append(TableRow(_row_label(name), tuple(_by_variant(records["viubench"], names, _mean))))
+            found.append(TableRow(_row_label(name), tuple(_viubench_cells(records["viubench"], _mean))))
     if "viubench" in gains:
-        found.append(TableRow("Gain, in points", tuple(_by_variant(gains["viubench"], names, _gain))))
-    return PaperTable("VIUBench", tuple(LABELS[column] for column in (*COLUMNS, "overall")), tuple(found))
+        found.append(TableRow("Gain, in points", tuple(_viubench_cells(gains["viubench"], _gain))))
+    return PaperTable("VIUBench", tuple(LABELS[column] for column in MEANS), tuple(found))
 
 
-def _by_variant(record: Record, names: Sequence[str], cell: Any) -> list[Cell]:
-    """A cell for each variant, then that of the whole benchmark."""
-    variants = record["groups"]["variant"]
+def _viubench_cells(record: Record, cell: Callable[[Record, str], Cell]) -> list[Cell]:
+    """A cell for each column, each task and the whole benchmark."""
     source = "differences" if "differences" in record else "columns"
-    parts = [{**record, source: variants[name]} if name in variants else None for name in names]
-    return [_not_run() if part is None else cell(part, "score") for part in (*parts, record)]
+    variants, tasks = record["groups"]["variant"], record["groups"]["task"]
+    found = [variants.get(variant) for _, variant in COLUMNS.values()] + [tasks.get(task) for task in TASKS]
+    cells = [_not_run() if columns is None else cell({**record, source: columns}, "score") for columns in found]
+    return [*cells, cell(record, "score")]
 
 
 def _mean(record: Record, metric: str) -> Cell:

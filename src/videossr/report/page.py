@@ -7,7 +7,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from videossr.evaluation.viubench import COLUMNS, paper_table
+from videossr.evaluation.viubench import COLUMNS, TASKS, paper_table
 from videossr.pages import data_uri, render_template
 from videossr.pretext.perturbations import PERTURBATIONS
 from videossr.records import RejectedFile, Sample, Video
@@ -43,7 +43,7 @@ def render_page(title: str, inputs: ReportInputs, sheets: Sequence[ContactSheet 
         rows=inputs.results["rows"],
         gain=inputs.results["gain"],
         row_labels=text.ROW_LABELS,
-        columns=["overall", *COLUMNS],
+        columns=["overall", *TASKS, *COLUMNS],
         verdict=text.verdict(inputs.results),
         remarks=[
             describe(inputs.results)
