@@ -4,8 +4,8 @@
 
 Writes `docs/measured/exactness.json`: for each file, whether it is stored or for which reason it is not, how many of
 its stored frames and times equal those of a full decode, and by which reader they were read. The full decode is one of
-PyAV alone, from the first packet to the last; times are its best-effort times, where a step that does not rise, or
-that is longer than a minute in a broadcast container, counts as one frame.
+PyAV alone, from the first packet to the last; its best-effort times are made to rise as `decode/clock.py` does it. A
+file with another number of frames than its full decode has only wrong times.
 """
 
 import argparse
@@ -17,9 +17,9 @@ from pathlib import Path
 import av
 import numpy as np
 
-from videossr.clip import Clip, FrameNumbers, Pixels, Times
+from videossr.clip import Clip, Pixels, Times
 from videossr.decode import VideoInfo, probe_and_read
-from videossr.decode.clock import best_effort_ticks
+from videossr.decode.clock import best_effort_ticks, rising_ticks
 from videossr.decode.orientation import to_upright_rgb
 from videossr.errors import DecodeError
 from videossr.frames.encoding import read_chosen_frames
@@ -81,7 +81,9 @@ def compare_file(path: Path, folder: Path, num_frames: int) -> FileRow:
         info, clip, reader, replaced = probe_and_read(path, read, num_frames)
     except DecodeError as error:
         return FileRow(name, rejected=str(error))
-    times, frames = full_decode(path, info, clip)
+    numbers = np.searchsorted(info.times, clip.times)
+    times, frames = full_decode(path, info, set(numbers.tolist()))
+    is_complete = len(times) == len(info.times)
     return FileRow(
         name,
         codec=info.codec,
@@ -89,31 +91,29 @@ def compare_file(path: Path, folder: Path, num_frames: int) -> FileRow:
         shown_frames=len(times),
         stored_frames=len(clip),
         replaced_frames=replaced,
-        wrong_frames=sum(not np.array_equal(ours, true) for ours, true in zip(clip.frames, frames, strict=True)),
-        wrong_times=int(np.sum(np.abs(times[_nearest(times, clip)] - clip.times) > 1e-6)),
+        wrong_frames=sum(
+            not np.array_equal(ours, frames.get(number)) for ours, number in zip(clip.frames, numbers, strict=True)
+        ),
+        wrong_times=int(np.sum(np.abs(times[numbers] - clip.times) > 1e-6)) if is_complete else len(clip),
         reader=reader,
     )
 
 
-def full_decode(path: Path, info: VideoInfo, clip: Clip) -> tuple[Times, list[Pixels]]:
-    """The times of all frames that PyAV decodes from `path`, and the frames nearest to the times of `clip`."""
-    pts, dts = zip(*((frame.pts, frame.dts) for frame in _decode(path, info)), strict=True)
-    ticks = [time for time in best_effort_ticks(pts, dts) if time is not None]
+def full_decode(path: Path, info: VideoInfo, wanted: set[int]) -> tuple[Times, dict[int, Pixels]]:
+    """The times of all frames that PyAV decodes from `path`, and the frames whose numbers are `wanted`, by number."""
+    pts, dts, frames = list[int | None](), list[int | None](), dict[int, Pixels]()
+    for number, frame in enumerate(_decode(path, info)):
+        pts.append(frame.pts)
+        dts.append(frame.dts)
+        if number in wanted:
+            frames[number] = to_upright_rgb(frame, SIZE, info.orientation)
+    ticks = dts if info.container == "avi" else best_effort_ticks(pts, dts)
     with av.open(str(path)) as container:
         seconds_per_tick = float(container.streams[info.stream_index].time_base or 1)
-    steps = np.diff(np.array(ticks, np.int64)) * seconds_per_tick
-    longest = 60.0 if info.container in _BROADCAST else np.inf
-    is_step = (steps > 0) & (steps <= longest)
-    steps[~is_step] = np.median(steps[is_step]) if is_step.any() else 0
-    times = np.concatenate([[0.0], np.cumsum(steps)])
-    wanted = set(_nearest(times, clip).tolist())
-    shown = enumerate(_decode(path, info))
-    frames = {number: to_upright_rgb(frame, SIZE, info.orientation) for number, frame in shown if number in wanted}
-    return times, [frames[number] for number in _nearest(times, clip).tolist()]
-
-
-def _nearest(times: Times, clip: Clip) -> FrameNumbers:
-    return np.abs(times[:, None] - clip.times[None]).argmin(axis=0)
+    steps = np.diff(np.array([tick for tick in ticks if tick is not None], np.int64))
+    usual = float(np.median(steps[steps > 0])) if np.any(steps > 0) else 1.0
+    longest = 60.0 / seconds_per_tick if info.container in _BROADCAST else np.inf
+    return rising_ticks(ticks, usual, longest) * seconds_per_tick, frames
 
 
 def _decode(path: Path, info: VideoInfo) -> Iterator[av.VideoFrame]:
@@ -123,7 +123,7 @@ def _decode(path: Path, info: VideoInfo) -> Iterator[av.VideoFrame]:
         for packet in container.demux(stream):
             try:
                 yield from packet.decode()
-            except av.error.InvalidDataError:  # a full decode shows what it can
+            except av.error.FFmpegError:  # a full decode shows what it can
                 continue
 
 

@@ -7,6 +7,8 @@ import pytest
 
 from tests.support.odd_videos import (
     MPEG4_B_FRAMES,
+    copy_packets,
+    joined_without_header,
     with_40_damaged_bytes,
     with_a_hidden_frame,
     with_all_packets_as_keyframes,
@@ -62,6 +64,81 @@ def test_two_joined_transport_streams_are_shown_one_after_the_other(tmp_path: Pa
     np.testing.assert_allclose(info.times, np.arange(80) / 25, atol=1e-6)
     times, numbers = read_all(path)
     assert len(times) >= 70 and numbers == [round(time * 25) % 40 for time in times]
+
+
+FRAGMENTS = {"movflags": "frag_keyframe+empty_moov+default_base_moof"}
+
+
+@pytest.mark.parametrize("start_ms", [20, 40, 3_600_000])
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
+def test_two_joined_files_are_shown_one_after_the_other(tmp_path: Path, suffix: str, start_ms: int) -> None:
+    """The clock of the second falls, so that the frames of both would alternate if they were sorted by their times."""
+    first_ms, second_ms = (start_ms, 0) if start_ms > 1000 else (0, start_ms)
+    parts = [
+        write_video(
+            tmp_path / f"{name}{suffix}",
+            40,
+            ticks_ms=[first + 40 * number for number in range(40)],
+            options=B_FRAMES,
+            container_options=FRAGMENTS if suffix == ".mp4" else None,
+        )
+        for name, first in (("a", first_ms), ("b", second_ms))
+    ]
+    path = tmp_path / f"joined{suffix}"
+    if suffix == ".mp4":
+        joined_without_header(*parts, path)
+    else:
+        path.write_bytes(parts[0].read_bytes() + parts[1].read_bytes())
+    shown = shown_numbers(path)  # the decoder of MP4 may lose the first fragment of the second
+    assert shown == [*range(40), *range(80 - len(shown), 40)]
+    np.testing.assert_allclose(np.diff(probe_video(path).times), 0.04, atol=0.001)
+    times, numbers = read_all(path)
+    assert len(times) >= len(shown) - 10 and numbers == [shown[round(time * 25)] for time in times]
+
+
+def test_two_joined_ogg_files_are_shown_one_after_the_other(tmp_path: Path) -> None:
+    """There is no encoder of Theora here: Ogg holds VP8."""
+    one = write_video(tmp_path / "one.ogv", 40, codec="libvpx", options={"g": "20", "b": "1M"})
+    path = tmp_path / "joined.ogv"
+    path.write_bytes(one.read_bytes() * 2)
+    times, numbers = read_all(path)
+    assert numbers == [*range(40), *range(40)]
+    np.testing.assert_allclose(np.diff(times), 0.04, atol=0.041)
+
+
+def test_frames_that_change_their_size_are_all_shown(tmp_path: Path) -> None:
+    small = write_video(tmp_path / "small.ts", 40, options=B_FRAMES)
+    ticks_ms = [2000 + 40 * number for number in range(40)]
+    large = write_video(tmp_path / "large.ts", 40, height=128, width=192, ticks_ms=ticks_ms, options=B_FRAMES)
+    path = tmp_path / "both.ts"
+    path.write_bytes(small.read_bytes() + large.read_bytes())
+    assert shown_numbers(path) == [*range(40), *range(40)]
+    info = probe_video(path)
+    assert (info.height, info.width, len(info.times)) == (64, 96, 80)
+    numbers = read_all(path)[1]
+    assert len(numbers) >= 75 and set(numbers) == set(range(40))
+
+
+def test_h264_in_avi_has_the_times_of_its_chunks(tmp_path: Path) -> None:
+    """AVI stores no order of presentation: frames are shown in the decoder's order, one a chunk."""
+    original = write_video(tmp_path / "right.ts", options=B_FRAMES)
+    path = copy_packets(original, tmp_path / "a.avi", lambda number, packet: [packet])
+    times, numbers = read_all(path)
+    assert numbers == list(range(80))
+    np.testing.assert_allclose(times, np.arange(80) / 25, atol=1e-6)
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
+def test_a_file_that_starts_within_an_intra_refresh_starts_at_its_first_shown_frame(
+    tmp_path: Path, suffix: str
+) -> None:
+    """Keyframes are points from which a decoder recovers: a full decode withholds the frames until it has."""
+    options = {"x264-params": "intra-refresh=1:keyint=20:bframes=0"}
+    whole = write_video(tmp_path / f"whole{suffix}", options=options)
+    path = without_first_packets(whole, tmp_path / f"a{suffix}", 24)
+    shown = shown_numbers(path)
+    assert shown[0] > 24 and len(probe_video(path).times) == len(shown)
+    assert read_all(path)[1] == shown
 
 
 def test_the_gaps_of_an_avi_file_are_part_of_its_times(tmp_path: Path) -> None:
@@ -208,3 +285,8 @@ def test_a_clock_rises_whatever_the_decoder_says() -> None:
     assert rising_ticks([5, 7, 900, 902], 2).tolist() == [0, 2, 895, 897]  # a pause
     assert rising_ticks([None, 7, None, 11], 2).tolist() == [0, 2, 4, 6]
     assert rising_ticks([None, None], 2).tolist() == [0, 2]
+    assert rising_ticks([None, None, 24, 26], 2).tolist() == [0, 2, 4, 6]
+    assert rising_ticks([0, 0, 0, 0, 8, 10], 2).tolist() == [0, 2, 4, 6, 8, 10]  # repeated times
+    assert rising_ticks([0, 2, 0, 0, 2], 2).tolist() == [0, 2, 4, 6, 8]  # a restart with a repeated time
+    assert rising_ticks([3, 3, 3], 2).tolist() == [0, 2, 4]
+    assert rising_ticks([], 2).tolist() == []

@@ -71,6 +71,23 @@ def with_a_hidden_frame(source: Path, path: Path, after: int, show_bit: int) -> 
     return path
 
 
+def joined_without_header(first: Path, second: Path, path: Path) -> Path:
+    """A recording in fragments of MP4 that goes on with those of another, whose clock starts again."""
+    path.write_bytes(_atoms(first, b"ftyp", b"moov", b"moof", b"mdat") + _atoms(second, b"moof", b"mdat"))
+    return path
+
+
+def _atoms(file: Path, *kinds: bytes) -> bytes:
+    """The top-level atoms of some kinds of an MP4 file: `moof` and `mdat` are fragments (ISO 14496-12, section 8.8)."""
+    data, found, start = file.read_bytes(), b"", 0
+    while start < len(data):
+        end = start + int.from_bytes(data[start : start + 4], "big")
+        if data[start + 4 : start + 8] in kinds:
+            found += data[start:end]
+        start = end
+    return found
+
+
 def without_a_transport_packet(source: Path, path: Path, share: float) -> Path:
     """An MPEG-TS file that lost 188 bytes, one packet, at this share of its length."""
     data = source.read_bytes()

@@ -95,6 +95,7 @@ def write_video(
     rotation: int = 0,
     aspect: Fraction | None = None,
     container_format: str | None = None,
+    container_options: dict[str, str] | None = None,
 ) -> Path:
     """Encode numbered frames and return `path`.
 
@@ -102,7 +103,7 @@ def write_video(
     """
     if ticks_ms is None:
         ticks_ms = [round(1000 * number / fps) for number in range(num_frames)]
-    with av.open(str(path), "w", format=container_format) as container:
+    with av.open(str(path), "w", format=container_format, options=container_options or {}) as container:
         stream = container.add_stream(codec, rate=fps, options=options or {})
         stream.height, stream.width, stream.pix_fmt = height, width, pixel_format
         time_base = Fraction(1, fps) if path.suffix == ".avi" else Fraction(1, 1000)

@@ -39,24 +39,44 @@ def rising_ticks(times: Sequence[int | None], frame_ticks: float, max_step: floa
     """Times that rise from 0, int64 [N]: `times` where they rise; a clock that restarts is continued.
 
     A frame without a time follows `frame_ticks` after the one before, and so does the first frame after a clock that
-    fell, or that rose by more than `max_step`; the clock goes on from there. A single time that is not above the one
-    before is replaced by one between its neighbours.
+    fell, or that rose by more than `max_step`; the clock goes on from there. Frames that repeat a time, or a single one
+    that is not above the time before, are spread evenly up to the next time that rises.
     """
     rising = np.zeros(len(times), np.int64)
     step = max(1, round(frame_ticks))
-    offset = -next((time for time in times if time is not None), 0)
+    first = next((number for number, time in enumerate(times) if time is not None), 0)
+    offset = first * step - (times[first] or 0 if times else 0)
     last = -step
-    for number, time in enumerate(times):
-        shown = last + step if time is None else time + offset
-        if time is not None and number and not 0 < shown - last <= max_step:
-            following = next((later + offset for later in times[number + 1 : number + 2] if later is not None), None)
-            if following is not None and last + 1 < following <= last + max_step and shown <= last:
-                shown = (last + following) // 2
+    number = 0
+    while number < len(times):
+        time = times[number]
+        end = _end_of_repeats(times, number)
+        if time is None:
+            last += step
+            rising[number] = last
+        elif number == 0 or 0 < time + offset - last <= max_step:
+            end, last = number + 1, time + offset
+            rising[number] = last
+        else:
+            following = times[end] if end < len(times) else None
+            count = end - number
+            if time + offset <= last and following is not None and count < following + offset - last <= max_step:
+                for place in range(count):
+                    rising[number + place] = last + (following + offset - last) * (place + 1) // (count + 1)
             else:
-                offset += last + step - shown
-                shown = last + step
-        rising[number] = last = shown
+                rising[number:end] = last + step * np.arange(1, count + 1)
+                offset = int(rising[end - 1]) - time
+            last = int(rising[end - 1])
+        number = end
     return rising
+
+
+def _end_of_repeats(times: Sequence[int | None], number: int) -> int:
+    """The number after the last frame in a row that has the time of frame `number`."""
+    end = number + 1
+    while times[number] is not None and end < len(times) and times[end] == times[number]:
+        end += 1
+    return end
 
 
 def max_step_ticks(seconds_per_tick: float) -> float:

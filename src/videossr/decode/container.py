@@ -30,6 +30,8 @@ _MEANING: dict[type[Exception], str] = {
     av.error.ArgumentError: "its decoder refuses the properties that the file states",
     av.error.InvalidDataError: "its compressed frames are damaged",
     av.error.EOFError: "the file ends too early: copy it again",
+    av.error.PatchWelcomeError: "its decoder does not know this form of the codec",
+    av.error.PermissionError: "its decoder gives up",  # -1 without a meaning, from old decoders
 }
 
 
@@ -61,7 +63,7 @@ def open_video(path: Path, stream_index: int | None = None) -> Iterator[tuple[In
             stream.codec_context.options = {"max_pixels": str(MAX_SOURCE_PIXELS)}
             yield container, stream
         except (av.error.DecoderNotFoundError, av.error.PatchWelcomeError) as error:
-            raise DecodeError("unsupported", first_line(error)) from None
+            raise DecodeError("unsupported", _explain(error, _MEANING)) from None
         except av.error.MemoryError as error:
             raise DecodeError("out_of_memory", first_line(error)) from None
         except av.error.FFmpegError as error:
@@ -94,7 +96,7 @@ def choose_stream(path: Path, min_frames: int) -> int:
         if len(streams) == 1:
             return largest.index
         counts = dict.fromkeys((stream.index for stream in streams), 0)
-        for packet in container.demux(streams):
+        for packet in iter_packets(container, *streams):
             if packet.size and not packet.is_discard:
                 counts[packet.stream_index] += 1
         return max(streams, key=lambda each: (min(counts[each.index], min_frames), _num_pixels(each))).index
@@ -125,8 +127,9 @@ def _check_size(stream: VideoStream) -> None:
         raise DecodeError("too_large", f"{stream.width}x{stream.height}, the limit is {MAX_SOURCE_PIXELS} pixels")
 
 
-def iter_packets(container: InputContainer, stream: VideoStream) -> Iterator["Packet[VideoStream]"]:
-    demuxed = container.demux(stream)
+def iter_packets(container: InputContainer, *streams: VideoStream) -> Iterator["Packet[VideoStream]"]:
+    """Yield the packets of some streams, then an empty one of each. Raises DecodeError for encrypted packets."""
+    demuxed = container.demux(streams)
     while True:
         try:
             packet = next(demuxed, None)

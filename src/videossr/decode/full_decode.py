@@ -21,10 +21,14 @@ _BROADCAST_CONTAINERS = ("mpegts", "mpeg", "flv")
 
 @dataclass
 class PacketDamage:
-    """What a full decode finds out about packets: which are damaged, by number, and whether the first is a keyframe."""
+    """What a full decode finds out about packets: which are damaged, by number, and whether the first is a keyframe.
+
+    `last_error` is what the decoder said of the last packet that it could not decode.
+    """
 
     damaged: set[int] = field(default_factory=set)
     starts_with_keyframe: bool = True
+    last_error: Exception | None = None
 
 
 def decode_in_order(
@@ -44,8 +48,11 @@ def decode_in_order(
             damage.damaged |= {number, number + 1}
         try:
             frames = packet.decode()
-        except (av.error.InvalidDataError, av.error.ArgumentError):
+        except av.error.MemoryError:
+            raise
+        except av.error.FFmpegError as error:  # decoders name damage in many ways
             damage.damaged.add(number)
+            damage.last_error = error
             continue
         for frame in frames:
             assert isinstance(frame, VideoFrame)
@@ -62,7 +69,7 @@ def decode_whole_frames(container: InputContainer, stream: VideoStream, index: F
 def index_by_decoding(container: InputContainer, stream: VideoStream) -> FrameIndex:
     """The index of the frames that a full decode shows, in the order in which it shows them, at best-effort times.
 
-    Raises DecodeError for more than `MAX_FRAMES` frames, or if none is whole.
+    Raises DecodeError for more than `MAX_FRAMES` frames, and the decoder's own error where no frame can be decoded.
     """
     damage = PacketDamage()
     pts: list[int | None] = []
@@ -78,7 +85,10 @@ def index_by_decoding(container: InputContainer, stream: VideoStream) -> FrameIn
         is_key.append(frame.key_frame and frame.pict_type in (PictureType.NONE, PictureType.I))
         if len(pts) > MAX_FRAMES:
             raise DecodeError("too_long", f"more than {MAX_FRAMES} frames")
-    times = best_effort_ticks(pts, dts)
+    if not pts and damage.last_error:
+        raise damage.last_error
+    # AVI stores the order of decoding only: what seem to be presentation times are guesses of the demuxer.
+    times = dts if container.format.name == "avi" else best_effort_ticks(pts, dts)
     is_broadcast = container.format.name in _BROADCAST_CONTAINERS
     max_step = max_step_ticks(float(stream.time_base or 1)) if is_broadcast else float("inf")
     ticks = rising_ticks(times, _frame_ticks(times, stream), max_step)

@@ -32,14 +32,12 @@ def index_packets(container: InputContainer, stream: VideoStream) -> FrameIndex 
         return None
     pts: list[int] = []
     is_key: list[bool] = []
-    first_pts: int | None = None
+    clock = _PacketClock()
     is_rising, has_b_frames = True, name == "hevc" and context.has_b_frames
     for packet in iter_packets(container, stream):
         if packet.size == 0:
             continue
-        if first_pts is None and packet.is_keyframe:
-            first_pts = packet.pts
-        if not _is_trusted_packet(packet, first_pts):
+        if not clock.accepts(packet):
             return None
         if packet.is_discard or is_never_shown(name, memoryview(packet)):
             continue
@@ -74,14 +72,26 @@ def _codec_tag(stream: VideoStream) -> str:
         return "other"
 
 
-def _is_trusted_packet(packet: "Packet[VideoStream]", first_pts: int | None) -> bool:
-    """Whether the decoder shows one frame for this packet at its time, given the time of the first keyframe.
+class _PacketClock:
+    """Tells, packet after packet, whether the decoder shows one frame for each at its time.
 
-    The decoder alone knows what it shows before the first keyframe. A palette comes with the first packet only.
+    The decoder alone knows what it shows before the first keyframe. All that is decoded before a keyframe is shown
+    before what is decoded from it on, unless a clock restarts. A palette comes with the first packet only.
     """
-    if packet.pts is None or first_pts is None or packet.is_corrupt or packet.has_sidedata("palette"):
-        return False
-    return packet.is_discard or packet.pts >= first_pts
+
+    def __init__(self) -> None:
+        self._last: int | None = None
+        self._last_before_key: int | None = None
+
+    def accepts(self, packet: "Packet[VideoStream]") -> bool:
+        if packet.pts is None or packet.is_corrupt or packet.has_sidedata("palette"):
+            return False
+        if packet.is_keyframe:
+            self._last_before_key = packet.pts - 1 if self._last is None else self._last
+        if self._last_before_key is None:
+            return False
+        self._last = packet.pts if self._last is None else max(packet.pts, self._last)
+        return packet.is_discard or packet.pts > self._last_before_key
 
 
 def _build_index(pts: Ticks, is_key: "np.ndarray[tuple[int], np.dtype[np.bool_]]") -> FrameIndex | None:

@@ -77,23 +77,32 @@ def probe_video(path: Path, min_frames: int = 2, by_decoding: bool = False) -> V
 
 def _probe(path: Path, min_frames: int, by_decoding: bool) -> VideoInfo:
     stream_index = choose_stream(path, min_frames)
-    index = None
     if not by_decoding:
         with open_video(path, stream_index) as (container, stream):
             index = index_packets(container, stream)
-    if index is None:
-        with open_video(path, stream_index) as (container, stream):
-            index = index_by_decoding(container, stream)
+        try:
+            if index is not None:
+                return _describe(path, stream_index, index)
+        except SeekingFailed:
+            pass
     with open_video(path, stream_index) as (container, stream):
-        return _describe(container, stream, index)
+        index = index_by_decoding(container, stream)
+    return _describe(path, stream_index, index)
 
 
-def _describe(container: InputContainer, stream: VideoStream, index: FrameIndex) -> VideoInfo:
+def _describe(path: Path, stream_index: int, index: FrameIndex) -> VideoInfo:
+    with open_video(path, stream_index) as (container, stream):
+        return _describe_stream(container, stream, index)
+
+
+def _describe_stream(container: InputContainer, stream: VideoStream, index: FrameIndex) -> VideoInfo:
     if len(index.ticks) == 0 or stream.time_base is None:
         raise DecodeError("corrupt", "the video stream has no frames")
     first = next(decode_whole_frames(container, stream, index), None)
     if first is None:
         raise DecodeError("corrupt", "no frame can be decoded without damage")
+    if index.whole is None and first.pts != index.ticks[0]:
+        raise SeekingFailed("corrupt", "the decoder shows another frame first than the packets say")
     orientation = read_orientation(first)
     width, height = displayed_size(stream, first, orientation)
     times = (index.ticks - index.ticks[0]).astype(np.float64) * float(stream.time_base)
