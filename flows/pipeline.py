@@ -9,15 +9,17 @@ import os
 import signal
 import sys
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from pathlib import Path
-from types import FrameType
 from typing import Any
+from uuid import UUID
 
 from prefect import flow, get_run_logger, task
 from prefect.cache_policies import NO_CACHE
+from prefect.client.orchestration import get_client
+from prefect.exceptions import TerminationSignal
 from prefect.logging.handlers import APILogHandler
+from prefect.runtime import flow_run
 from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.states import Failed
 from prefect.tasks import exponential_backoff
@@ -33,6 +35,7 @@ from videossr.workspace import project_root
 
 NOTHING_TO_DO = "nothing to do: every stage is up to date"
 FIRST_RETRY_SECONDS = 2.0  # each later retry of a stage waits twice as long
+CANCELLED_MESSAGE = "cancelled: finished stages are kept, and the next run continues from here"
 NO_RETRY = "Stopped"  # the name of a failed state that is not retried
 # Prefect logs these lines for every run. A stage logs why it failed, and the pipeline repeats it at the end.
 ROUTINE_PREFIXES = ("Beginning flow run", "Beginning subflow run", "Finished in state")
@@ -94,6 +97,9 @@ def pipeline(
     artifacts.publish(project_root(), recorded.run_id)
     for stage, state in failed.items():
         end_pipeline_run(recorded, "KILLED" if stages.is_stop_requested() else "FAILED", outcomes)
+        if stages.is_stop_requested() and _is_cancelled():
+            get_run_logger().info(CANCELLED_MESSAGE)
+            raise TerminationSignal(signal.SIGTERM)  # Prefect accepts no other end of a cancelled run
         return Failed(message=f"{stage} stopped: {state.message}")
     always_run = stages.read_always_run(project_root())
     if {outcome for stage, outcome in outcomes.items() if stage not in always_run} == {"unchanged"}:
@@ -107,24 +113,47 @@ def pipeline(
     return outcomes
 
 
+def _is_cancelled() -> bool:
+    """Whether a person has cancelled the run, or the run below which this one is."""
+    with get_client(sync_client=True) as client:
+        state = client.read_flow_run(UUID(flow_run.root_flow_run_id)).state
+    return state is not None and state.is_cancelling()
+
+
 def _run_stages(force: bool, retries: int, timeout_seconds: float, recorded: PipelineRun) -> dict[str, Any]:
-    """Run every stage after those that it depends on; returns the finished futures by stage."""
-    always_run = stages.read_always_run(project_root())
+    """Run every stage after those that it depends on; returns the finished futures by stage.
+
+    A signal stops the stages' processes at once: Prefect by itself would wait for them.
+    """
     futures: dict[str, Any] = {}
-    with _stop_stages_on_signal():
-        for stage, dependencies in stages.read_dependencies(project_root()).items():
-            # The name shows until the task runs: its run name needs the arguments, which it gets then.
-            stage_task: Any = run_through_dvc.with_options(
-                name=stage,
-                timeout_seconds=timeout_seconds,
-                retries=retries,
-                retry_delay_seconds=exponential_backoff(FIRST_RETRY_SECONDS),
-            )
-            parent = None if stage in always_run else recorded
-            futures[stage] = stage_task.submit(stage, force, parent, wait_for=[futures[name] for name in dependencies])
-        for future in futures.values():
-            future.wait()
+    try:
+        _submit_stages(futures, force, retries, timeout_seconds, recorded)
+        _wait_for_all(futures)
+    except (TerminationSignal, KeyboardInterrupt):
+        stages.stop_all()
+        _wait_for_all(futures)
     return futures
+
+
+def _submit_stages(
+    futures: dict[str, Any], force: bool, retries: int, timeout_seconds: float, recorded: PipelineRun
+) -> None:
+    always_run = stages.read_always_run(project_root())
+    for stage, dependencies in stages.read_dependencies(project_root()).items():
+        # The name shows until the task runs: its run name needs the arguments, which it gets then.
+        stage_task: Any = run_through_dvc.with_options(
+            name=stage,
+            timeout_seconds=timeout_seconds,
+            retries=retries,
+            retry_delay_seconds=exponential_backoff(FIRST_RETRY_SECONDS),
+        )
+        parent = None if stage in always_run else recorded
+        futures[stage] = stage_task.submit(stage, force, parent, wait_for=[futures[name] for name in dependencies])
+
+
+def _wait_for_all(futures: dict[str, Any]) -> None:
+    for future in futures.values():
+        future.wait()
 
 
 def _python_environment() -> dict[str, str]:
@@ -139,23 +168,6 @@ def _stage_environment(handoff: str) -> dict[str, str]:
         runtime.PIPELINE_PID_VARIABLE: str(os.getpid()),
         "PYTHONUNBUFFERED": "1",
     }
-
-
-@contextmanager
-def _stop_stages_on_signal() -> Iterator[None]:
-    """Inside, SIGTERM and SIGINT stop the stages' processes at once; Prefect's own handlers would wait for them."""
-    previous = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
-
-    def stop(number: int, frame: FrameType | None) -> None:
-        stages.stop_all()
-
-    for number in previous:
-        signal.signal(number, stop)
-    try:
-        yield
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
 
 
 def main() -> None:

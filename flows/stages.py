@@ -38,8 +38,8 @@ PROGRESS_SECONDS = 20.0  # without a terminal, a progress bar is logged once in 
 TERMINATE_SECONDS = 10.0  # from SIGTERM to SIGKILL
 STOPPED_MESSAGE = "stopped by a signal: finished stages are kept; run the same command to continue"
 
-# Module state, because signal handlers have no other way to reach it: process groups of running stages, and whether a
-# signal has asked to stop.
+# Module state, because stages run in threads of Prefect: process groups of running stages, and whether a signal has
+# asked to stop.
 _running_groups: set[int] = set()
 _stop_requested = False
 # DVC's locks are for processes: two threads of this one must not ask at once.
@@ -144,7 +144,7 @@ async def run_dvc_repro(
 
 
 def stop_all() -> None:
-    """Send SIGTERM to every running stage and record the request. For signal handlers."""
+    """Send SIGTERM to every running stage and record the request."""
     global _stop_requested
     _stop_requested = True
     for group in tuple(_running_groups):

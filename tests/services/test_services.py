@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from bench.operations import make_project
 from tests.support import ROOT
 from videossr.errors import ConfigError, VideoSSRError
 from videossr.services import supervisor
@@ -144,6 +145,42 @@ def test_the_services_start_run_a_deployment_and_stop(project):
         neighbour.wait()
 
 
+LONG_STAGE = """
+import os, pathlib, subprocess, sys, time
+if pathlib.Path("short").exists():
+    sys.exit(pathlib.Path("work.bin").write_text("done") == 0)
+child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+pathlib.Path("pids").write_text(f"{os.getpid()} {child.pid}")
+time.sleep(600)
+"""
+
+
+@pytest.mark.slow
+def test_a_run_that_a_person_cancels_stops_its_processes_and_says_so_in_one_sentence(tmp_path):
+    project = make_project(tmp_path / "project")
+    (project / "stage.py").write_text(LONG_STAGE)
+    ports = dict(zip(("prefect", "mlflow", "pages"), free_ports(3), strict=True))
+    api = f"http://127.0.0.1:{ports['prefect']}/api"
+    try:
+        up = videossr(project, "up", *[text for name, port in ports.items() for text in (f"--{name}-port", str(port))])
+        assert up.returncode == 0, up.stderr
+        weekly = call(api, "deployments/name/pipeline/weekly", method="GET")["id"]
+        run = call(api, f"deployments/{weekly}/create_flow_run", {})["id"]
+        processes = wait_for_text(project / "pids").split()
+        call(api, f"flow_runs/{run}/set_state", {"state": {"type": "CANCELLING"}})
+        assert wait_for_end(api, run)["type"] == "CANCELLED"
+        assert not any(Path(f"/proc/{process}").exists() for process in processes)
+        log = (project / ".services" / "worker-gpu.log").read_text()
+        assert "Traceback" not in log and "Crash" not in log, log
+        assert log.count("cancelled: finished stages are kept, and the next run continues from here") == 1
+
+        (project / "short").touch()
+        again = call(api, f"deployments/{weekly}/create_flow_run", {})["id"]
+        assert wait_for_end(api, again)["type"] == "COMPLETED"
+    finally:
+        videossr(project, "down")
+
+
 def videossr(folder, *arguments):
     """Run the command line program in `folder`."""
     names = ("PREFECT_HOME", "PREFECT_API_URL", "DVC_ROOT")
@@ -176,6 +213,16 @@ def call(api, path, body=None, method="POST"):
     with urllib.request.urlopen(request, timeout=30) as reply:
         content = reply.read()
     return json.loads(content) if content else None
+
+
+def wait_for_text(path):
+    """The content of a file that another process writes."""
+    deadline = time.monotonic() + 180
+    while time.monotonic() < deadline:
+        if path.exists() and path.read_text():
+            return path.read_text()
+        time.sleep(0.2)
+    raise AssertionError(f"{path} was not written")
 
 
 def wait_for_end(api, run_id):
