@@ -4,8 +4,11 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -279,6 +282,63 @@ def test_an_unreachable_source_stops_the_run_and_rejects_no_file(faulty_store: F
     fetched = stamps(tmp_path / "fetched")
     assert fetched and fetch_all("memory://folder", tmp_path / "fetched") == {}
     assert fetched.items() <= stamps(tmp_path / "fetched").items() and len(stamps(tmp_path / "fetched")) == 50
+
+
+WEB_PAGE = b'<a href="a.mp4">a</a> <a href="b.mp4">b</a>'
+S3_LISTING = b"""<?xml version="1.0"?><ListBucketResult><Name>bucket</Name><KeyCount>1</KeyCount>
+<IsTruncated>false</IsTruncated><Contents><Key>videos/a.mp4</Key><Size>7</Size><ETag>"e"</ETag>
+<LastModified>2026-01-01T00:00:00Z</LastModified></Contents></ListBucketResult>"""
+
+
+@contextmanager
+def failing_server(body: bytes, kind: str, failures: int) -> Iterator[tuple[str, list[int]]]:
+    """A server that answers 503 to its first requests, and `body` to later ones; its address, and what it answered."""
+    answers: list[int] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            answers.append(503 if len(answers) < failures else 200)
+            content = b"" if answers[-1] == 503 else body
+            self.send_response(answers[-1])
+            self.send_header("Content-Type", kind)
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(content)
+
+        def log_message(self, *_: object) -> None:
+            """Nothing: the answers are compared."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}", answers
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def test_a_web_server_that_fails_for_a_moment_is_asked_again() -> None:
+    with failing_server(WEB_PAGE, "text/html", failures=2) as (address, answers):
+        assert [file.name for file in list_files(f"{address}/videos/")] == ["a.mp4", "b.mp4"]
+    assert answers[:3] == [503, 503, 200]
+
+
+def test_an_s3_server_that_fails_for_a_moment_is_asked_again(s3: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    with failing_server(S3_LISTING, "application/xml", failures=2) as (address, answers):
+        monkeypatch.setenv("AWS_ENDPOINT_URL", address)
+        forget_connections()
+        assert [file.name for file in list_files(URL)] == ["a.mp4"]
+    assert answers == [503, 503, 200]
+
+
+def test_a_web_server_that_keeps_failing_is_one_sentence() -> None:
+    with (
+        failing_server(WEB_PAGE, "text/html", failures=99) as (address, answers),
+        pytest.raises(SourceError, match="cannot be reached .*503"),
+    ):
+        list_files(f"{address}/videos")
+    assert 4 <= len(answers) <= 8
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ import re
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 from urllib.parse import urlsplit
 
 import fsspec
@@ -26,8 +27,8 @@ _VERSION_KEYS = (
     "updated",
     "created",
 )
-# Several files are fetched at a time, each in one request: several parts of each would take gigabytes of memory.
-_OPTIONS = {"s3": {"max_concurrency": 1}}
+# A web server that fails is asked again after 0.5, 1 and 2 seconds. The libraries of S3 and Google do so by themselves.
+_WEB_ATTEMPTS, _HALF_OF_FIRST_WAIT = 4, 0.25
 # Errors of the stores' libraries that inherit from no Python error. When one is raised, its module has been imported.
 _LIBRARY_ERRORS = (
     ("botocore.exceptions", "BotoCoreError"),
@@ -48,6 +49,21 @@ class RemoteFile:
     name: str
     size: int | None
     mark: str
+
+
+async def _retrying_client(**options: Any) -> Any:
+    """An HTTP session for fsspec that asks again where a server answers with an error of its own, or not at all."""
+    from aiohttp_retry import ExponentialRetry, RetryClient
+
+    return RetryClient(retry_options=ExponentialRetry(_WEB_ATTEMPTS, _HALF_OF_FIRST_WAIT), **options)
+
+
+# Several files are fetched at a time, each in one request: several parts of each would take gigabytes of memory.
+_OPTIONS: Mapping[str, Mapping[str, Any]] = {
+    "s3": {"max_concurrency": 1},
+    "http": {"get_client": _retrying_client},
+    "https": {"get_client": _retrying_client},
+}
 
 
 class RemoteFolder:
