@@ -10,7 +10,7 @@ import torch
 import trl
 
 from tests.support import tiny_policy, tiny_training
-from videossr.errors import ConfigError, PolicyError
+from videossr.errors import ConfigError
 from videossr.models.checkpoint import ADAPTER_CONFIG, load_model, load_policy, load_processor, resolve_checkpoint
 from videossr.models.encode_prompt import encode
 from videossr.models.policy import Prompt
@@ -152,8 +152,28 @@ def test_adapters_on_a_named_policy_point_to_it(start, tmp_path):
     assert not (tmp_path / "policy" / "base").exists()
     assert f'"base_model_name_or_path": "{start}"' in (tmp_path / "policy" / ADAPTER_CONFIG).read_text()
     load_policy(tmp_path / "policy")
-    with pytest.raises(PolicyError, match="must be a whole checkpoint, .* holds adapters"):
-        tiny_training.run(tmp_path / "again", tiny_training.changed(tmp_path / "policy"))
+
+
+@pytest.mark.parametrize("lora", [None, LORA])
+def test_adapters_are_a_policy_to_train(start, tmp_path, lora):
+    """Training starts from their base with the adapters merged into it; new adapters hold a copy of that."""
+    rate = replace(tiny_training.GRPO, learning_rate=1e-2)
+    tiny_training.run(tmp_path / "first", replace(tiny_training.changed(start), lora=LORA, grpo=rate))
+    adapters = tmp_path / "first" / "policy"
+    (adapters / "tokenizer_config.json").unlink()  # as peft alone saves them: the processor is that of the base
+    params = replace(tiny_training.changed(adapters), lora=lora)
+    tiny_training.run(tmp_path / "second", params)
+    ids = encode(load_processor(adapters), render(tiny_training.COUNTING[0])).input_ids[None]
+    with torch.no_grad():
+        first, merged, base = (
+            load_model(folder, "float32")(input_ids=ids).logits
+            for folder in (adapters, tmp_path / "second" / "start", start)
+        )
+    torch.testing.assert_close(merged, first)
+    assert not torch.allclose(merged, base)
+    policy = tmp_path / "second" / "policy"
+    assert (policy / "base").exists() == (lora is not None)
+    load_policy(policy)
 
 
 @pytest.mark.slow

@@ -47,8 +47,11 @@ def resolve_checkpoint(folder: Path) -> str:
 def load_processor(name_or_path: str | Path) -> ProcessorMixin:
     """Load the processor of a checkpoint.
 
-    Raises PolicyError when it cannot be loaded, or when it does not accept videos.
+    Adapters that were saved without one have that of their base. Raises PolicyError when it cannot be loaded, or when
+    it does not accept videos.
     """
+    if is_adapters(name_or_path) and not (Path(name_or_path) / "tokenizer_config.json").exists():
+        return load_processor(_base_of(Path(name_or_path)))
     try:
         processor = AutoProcessor.from_pretrained(str(name_or_path), trust_remote_code=False)
     except (OSError, ValueError) as error:
@@ -64,14 +67,10 @@ def load_model(name_or_path: str | Path, dtype: str = "auto") -> PreTrainedModel
     For a folder of adapters, the base model is loaded first: from a subfolder or from the name in the adapter's
     configuration. Raises PolicyError when the model cannot be loaded, or when weights are missing.
     """
-    adapter_config = Path(name_or_path) / ADAPTER_CONFIG
-    if adapter_config.exists():
-        base = json.loads(adapter_config.read_text(encoding="utf-8"))["base_model_name_or_path"]
-        subfolder = adapter_config.parent / base
+    if is_adapters(name_or_path):
         from peft import PeftModel  # only adapters need this import
 
-        base_model = load_model(subfolder if subfolder.exists() else base, dtype)
-        return PeftModel.from_pretrained(base_model, str(name_or_path))
+        return PeftModel.from_pretrained(load_model(_base_of(Path(name_or_path)), dtype), str(name_or_path))
     try:
         model, found = AutoModelForImageTextToText.from_pretrained(
             str(name_or_path), dtype=dtype, trust_remote_code=False, use_safetensors=True, output_loading_info=True
@@ -82,6 +81,17 @@ def load_model(name_or_path: str | Path, dtype: str = "auto") -> PreTrainedModel
     _require_all_weights(found["missing_keys"] | {name for name, *_ in found["mismatched_keys"]}, name_or_path)
     use_patch_product(model)
     return model
+
+
+def is_adapters(name_or_path: str | Path) -> bool:
+    """Whether a checkpoint is a folder of adapters for another one."""
+    return (Path(name_or_path) / ADAPTER_CONFIG).exists()
+
+
+def _base_of(adapters: Path) -> str:
+    """The base of a folder of adapters: a folder within it, or another folder or name."""
+    base: str = json.loads((adapters / ADAPTER_CONFIG).read_text(encoding="utf-8"))["base_model_name_or_path"]
+    return str(adapters / base) if (adapters / base).exists() else base
 
 
 def load_empty_model(name_or_path: str | Path, dtype: str) -> PreTrainedModel:
@@ -144,13 +154,12 @@ def checkpoint_id(name_or_path: str | Path) -> str:
     if not folder.is_dir():
         cached = try_to_load_from_cache(str(name_or_path), CONFIG)  # snapshots/COMMIT/config.json
         return f"{name_or_path}@{Path(cached).parent.name if isinstance(cached, str) else 'unknown'}"
-    own, adapter_config = folder_fingerprint(folder), folder / ADAPTER_CONFIG
-    if not adapter_config.exists():
+    own = folder_fingerprint(folder)
+    if not is_adapters(folder):
         return own
-    base = json.loads(adapter_config.read_text(encoding="utf-8"))["base_model_name_or_path"]
-    # A base elsewhere, as a folder by its whole path, is not among the bytes of this one.
-    has_base = not Path(base).is_absolute() and (folder / base).exists()
-    return own if has_base else f"{own} on {checkpoint_id(base)}"
+    base = _base_of(folder)
+    # A base elsewhere is not among the bytes of this folder.
+    return own if Path(base).resolve().is_relative_to(folder.resolve()) else f"{own} on {checkpoint_id(base)}"
 
 
 def answer_settings() -> dict[str, Any]:

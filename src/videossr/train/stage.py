@@ -19,9 +19,9 @@ import torch
 from accelerate import PartialState
 
 from videossr.clip import Clip
-from videossr.errors import PolicyError, TrainingError
+from videossr.errors import TrainingError
 from videossr.frames.store import FrameStore
-from videossr.models.checkpoint import ADAPTER_CONFIG, POLICY_POINTER, load_model, load_processor, resolve_checkpoint
+from videossr.models.checkpoint import POLICY_POINTER, is_adapters, load_model, load_processor, resolve_checkpoint
 from videossr.models.policy import Prompt, render_prompt
 from videossr.models.tiny_random import write_tiny_random
 from videossr.pretext import TASKS, PretextTask
@@ -178,11 +178,13 @@ def _prepare_start(
     if start.exists():
         return start, json.loads(curve_path.read_text()) if curve_path.exists() else []
     if params.policy != TINY_RANDOM:
-        load_processor(params.policy)
-        if (Path(params.policy) / ADAPTER_CONFIG).exists():
-            raise PolicyError(f"train.policy must be a whole checkpoint, {params.policy} holds adapters: name its base")
+        processor = load_processor(params.policy)
         with atomic_folder(start) as temporary:
-            write_json(temporary / POLICY_POINTER, {"policy": params.policy})
+            if is_adapters(params.policy):  # GRPO starts from the base with the adapters merged into it
+                load_model(params.policy).merge_and_unload().save_pretrained(temporary)
+                processor.save_pretrained(temporary)
+            else:
+                write_json(temporary / POLICY_POINTER, {"policy": params.policy})
         return start, []
     tiny_random = work / TINY_RANDOM
     if not (tiny_random / "model.safetensors").exists():
@@ -215,10 +217,10 @@ def _save_trained(trainer: Any, params: TrainParams, base: str, folder: Path) ->
     model = trainer.accelerator.unwrap_model(trainer.model)
     with atomic_folder(folder) as temporary:
         if params.lora is not None:
-            if params.policy == TINY_RANDOM:
+            if base != params.policy:
                 shutil.copytree(base, temporary / "base")
             for adapter in model.peft_config.values():
-                adapter.base_model_name_or_path = "base" if params.policy == TINY_RANDOM else params.policy
+                adapter.base_model_name_or_path = params.policy if base == params.policy else "base"
         # No adapter is on an embedding, so peft need not ask the hub whether the vocabulary grew.
         model.save_pretrained(temporary, state_dict=state, **({"save_embedding_layers": False} if params.lora else {}))
         trainer.processing_class.save_pretrained(temporary)
