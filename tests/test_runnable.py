@@ -39,6 +39,14 @@ LEVELS = [{"settings": {"frames_per_clip_8": 2}, "variant": "8"}, {"settings": {
         ({"train__seed": -1}, "train.seed must be 0..4294967295, got -1"),
         ({"train__seed": 2**32}, "train.seed must be"),
         ({"pretext__seed": -1}, "pretext.seed must be"),
+        ({"train__grpo__learning_rate": float("inf")}, "learning_rate must be a finite number, got inf"),
+        ({"pretext__train__mixture": {"grounding/mirror": float("nan")}}, "must be a finite number, got nan"),
+        ({"train__grpo__max_gradient_norm": 0}, "max_gradient_norm must be above 0, got 0"),
+        ({"train__grpo__clip_low": -0.1}, "clip_low must be at least 0, got -0.1"),
+        ({"train__grpo__lr_warmup_steps": 250}, "the learning rate is never reached, got 250 and 250"),
+        ({"train__lora": {"alpha": 0}}, "alpha must be above 0, got 0"),
+        ({"train__tiny_random": {"text_width": 95}}, "text_width must be a multiple of 32, got 95"),
+        ({"train__tiny_random": {"vocabulary": 10}}, "vocabulary must be at least 263, got 10"),
         ({"train__grpo__prompts_per_step": 64, "pretext__train__num_samples": 48}, "got 48 and 64"),
         ({"frames__num_frames": 16}, "variant 6: frames.num_frames must be a multiple .* 16 stored and 12 shown"),
         ({"train__curriculum": {"levels": {"jigsaw": LEVELS}}}, r"levels.jigsaw\[1\]: .* got 48 stored and 40 shown"),
@@ -59,11 +67,13 @@ def test_parameters_that_do_not_fit_each_other_are_refused_when_they_are_read(tm
         ({"policy": "Qwen//x"}, "there is no folder Qwen//x"),
         ({"policy": "checkpoints"}, "checkpoints has no config.json"),
         ({"policy": ""}, "has no config.json"),
+        ({"policy": "words.yaml"}, "words.yaml is a file"),
         ({"accelerate": "ds.yaml", "grpo__prompts_per_forward": 4, "processes": 2}, "there is no ds.yaml"),
         ({"accelerate": "words.yaml"}, "words.yaml is none"),
         ({"lora": {"targets": ["c_attn"]}}, "c_attn match none: choose among q_proj"),
         ({"lora": {"targets": ["c_attn"]}, "policy": "Qwen/Qwen3-VL-8B-Instruct"}, "match none"),
         ({"lora": {"targets": ["in_proj_qkv"]}}, "in_proj_qkv match none"),
+        ({"lora": {"targets": ["q_proj", "v_porj"]}}, "v_porj match none"),
     ],
 )
 def test_a_missing_file_or_layer_is_found_before_the_first_frame(tmp_path, monkeypatch, changes, sentence):
@@ -92,10 +102,52 @@ def test_a_model_that_is_not_on_this_machine_is_refused_only_where_it_cannot_be_
 
 
 def test_a_run_that_can_start_passes(tmp_path):
-    (tmp_path / "base").mkdir()
-    (tmp_path / "base" / "config.json").write_text(json.dumps({"model_type": "qwen3_5"}))
-    for changes in ({}, {"train__policy": "base", "train__lora": {"targets": ["in_proj_qkv"]}}):
+    write_checkpoint(tmp_path / "base", "qwen3_5")
+    write_adapters(tmp_path / "adapters", base="../base")
+    for changes in (
+        {},
+        {"train__policy": "base", "train__lora": {"targets": ["in_proj_qkv"]}},
+        {"train__policy": "adapters", "train__lora": {"targets": ["in_proj_qkv"]}},
+    ):
         require_files_and_libraries(recipe_with(tmp_path, **changes), tmp_path)
+
+
+@pytest.mark.parametrize("missing", ["model.safetensors", "tokenizer.json", "preprocessor_config.json"])
+def test_a_checkpoint_that_is_not_whole_is_refused(tmp_path, missing):
+    write_checkpoint(tmp_path / "base", "qwen3_vl")
+    (tmp_path / "base" / missing).unlink()
+    with pytest.raises(PolicyError, match="must be a whole checkpoint, base lacks its "):
+        require_files_and_libraries(recipe_with(tmp_path, train__policy="base"), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("base", "sentence"),
+    [
+        ("/nowhere/base", "the base of the adapters adapters must be .* there is no folder /nowhere/base"),
+        ("", "must name adapters with a base, adapters/adapter_config.json names none"),
+        (".", "must name adapters with a base"),
+        ("../words", "the base of the adapters adapters must be a model of text and video"),
+    ],
+)
+def test_adapters_whose_base_is_missing_are_refused(tmp_path, base, sentence):
+    write_adapters(tmp_path / "adapters", base=base)
+    (tmp_path / "words").mkdir()
+    (tmp_path / "words" / "config.json").write_text(json.dumps({"model_type": "llama"}))
+    with pytest.raises(PolicyError, match=sentence):
+        require_files_and_libraries(recipe_with(tmp_path, train__policy="adapters"), tmp_path)
+
+
+def write_checkpoint(folder, model_type):
+    """The files of a checkpoint, of which only config.json has content."""
+    folder.mkdir()
+    (folder / "config.json").write_text(json.dumps({"model_type": model_type, "vision_config": {}}))
+    for name in ("model.safetensors", "tokenizer.json", "preprocessor_config.json"):
+        (folder / name).touch()
+
+
+def write_adapters(folder, base):
+    folder.mkdir()
+    (folder / "adapter_config.json").write_text(json.dumps({"base_model_name_or_path": base}))
 
 
 @pytest.mark.parametrize("family", ["qwen3_vl", *FAMILIES])

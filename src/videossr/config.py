@@ -2,6 +2,7 @@
 
 import dataclasses
 import difflib
+import math
 import types
 import typing
 from collections.abc import Mapping
@@ -119,9 +120,12 @@ def _convert_scalar(hint: Any, value: Any, where: str) -> Any:
     # YAML reads 1 as an int, which is a good float; so is a number in quotes. A bool is never a number.
     if hint is float and not isinstance(value, bool):
         try:
-            return float(value)
+            number = float(value)
         except (TypeError, ValueError):
             raise ConfigError(f"{where} must be a number, got {value!r}") from None
+        if not math.isfinite(number):
+            raise ConfigError(f"{where} must be a finite number, got {value!r}")
+        return number
     if hint is bool and not isinstance(value, bool):
         raise ConfigError(f"{where} must be true or false, got {value!r}")
     if hint is int and isinstance(value, bool) or not isinstance(value, hint):

@@ -31,6 +31,12 @@ LINEAR_LAYERS = {
     "qwen3_5": (*_ATTENTION, *_MLP, *_LINEAR_ATTENTION),
     "qwen3_5_moe": (*_ATTENTION, *_MLP, *_LINEAR_ATTENTION, "shared_expert_gate"),
 }
+# What a folder must hold besides config.json to be loaded.
+_CHECKPOINT_FILES = {
+    "weights": ("*.safetensors",),
+    "tokenizer": ("tokenizer.json", "vocab.json"),
+    "video processor": ("video_preprocessor_config.json", "preprocessor_config.json", "processor_config.json"),
+}
 
 
 def require_source(recipe: Recipe, project: Path, made_videos_dir: Path) -> None:
@@ -91,10 +97,14 @@ def _require_optimizer_library(train: TrainParams) -> None:
 
 def _require_lora_targets(train: TrainParams, policy_config: Mapping[str, Any]) -> None:
     layers = LINEAR_LAYERS.get(policy_config.get("model_type", ""))
-    if train.lora is not None and layers and not set(train.lora.targets) & set(layers):
+    if train.lora is None or not layers:
+        return
+    # A layer of another model is no mistake: adapters leave it out, and the train stage names it.
+    unknown = set(train.lora.targets).difference(*LINEAR_LAYERS.values())
+    if unknown or not set(train.lora.targets) & set(layers):
         raise ConfigError(
             f"train.lora.targets must name linear layers of {train.policy}, "
-            f"{', '.join(train.lora.targets)} match none: choose among {', '.join(layers)}"
+            f"{', '.join(sorted(unknown) or train.lora.targets)} match none: choose among {', '.join(layers)}"
         )
 
 
@@ -102,28 +112,49 @@ def _policy_config(train: TrainParams, project: Path) -> Mapping[str, Any]:
     """What is known of the policy's config.json without loading it; empty where nothing is."""
     if train.policy == TINY_RANDOM:
         return {"model_type": "qwen3_5" if train.tiny_random.linear_attention else "qwen3_vl"}
-    folder = project / train.policy
+    return _checkpoint_config("train.policy", train.policy, project)
+
+
+def _checkpoint_config(where: str, policy: str, project: Path) -> Mapping[str, Any]:
+    folder = project / policy
     if folder.is_dir():
-        return _folder_config(train.policy, folder)
-    cached = None if _is_path(train.policy, project) else _cached_config(train.policy)
+        return _folder_config(where, policy, folder, project)
+    cached = None if _is_path(policy, project) else _cached_config(policy)
     if cached is None:
+        problem = f"{policy} is a file" if folder.exists() else f"there is no folder {policy}"
         raise PolicyError(
-            f"train.policy must be a folder with a checkpoint, the name of a model, or '{TINY_RANDOM}': there is no "
-            f"folder {train.policy}"
+            f"{where} must be a folder with a checkpoint, the name of a model, or '{TINY_RANDOM}': {problem}"
         )
     return cached
 
 
-def _folder_config(policy: str, folder: Path) -> Mapping[str, Any]:
-    if (folder / "config.json").is_file():
-        return _read_json(folder / "config.json")
+def _folder_config(where: str, policy: str, folder: Path, project: Path) -> Mapping[str, Any]:
+    """The config.json of a checkpoint; of adapters, that of their base. Raises PolicyError where files are missing."""
     if (folder / "adapter_config.json").is_file():
-        return {}
-    raise PolicyError(f"train.policy must be a folder with a checkpoint, {policy or '.'} has no config.json")
+        base = _read_json(folder / "adapter_config.json").get("base_model_name_or_path")
+        beside = (folder / str(base)).resolve()
+        if not base or beside == folder.resolve():
+            raise PolicyError(f"{where} must name adapters with a base, {policy}/adapter_config.json names none")
+        where = f"the base of the adapters {policy}"
+        return _checkpoint_config(where, str(beside if beside.is_dir() else base), project)
+    if not (folder / "config.json").is_file():
+        raise PolicyError(f"{where} must be a folder with a checkpoint, {policy or '.'} has no config.json")
+    found = _read_json(folder / "config.json")
+    if "vision_config" not in found:
+        raise PolicyError(
+            f"{where} must be a model of text and video, {policy} is a {found.get('model_type', 'model')} without a "
+            "vision tower: choose a checkpoint of Qwen2.5-VL, Qwen3-VL or Qwen3.5"
+        )
+    for what, patterns in _CHECKPOINT_FILES.items():
+        if not any(next(folder.glob(pattern), None) for pattern in patterns):
+            raise PolicyError(f"{where} must be a whole checkpoint, {policy} lacks its {what} ({', '.join(patterns)})")
+    return found
 
 
 def _is_path(policy: str, project: Path) -> bool:
-    """Whether a policy that is no folder was meant as one: it has not the form of a name, or begins with a folder."""
+    """Whether a policy that is no folder was meant as one: no name has its form, or it begins with a folder."""
+    if (project / policy).exists():
+        return True
     has_form_of_name = re.fullmatch(r"\w[\w.-]*(/[\w.-]+)?", policy) is not None
     return not has_form_of_name or (project / policy).parent != project and (project / policy).parent.is_dir()
 

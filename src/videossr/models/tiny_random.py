@@ -21,11 +21,10 @@ from transformers import (
 )
 
 from videossr.models.encode_prompt import SYSTEM_PROMPT
-from videossr.models.tiny_random_params import TinyRandomParams
+from videossr.models.tiny_random_params import HEAD_WIDTH, TinyRandomParams
 from videossr.records import VIDEO_MARKER
 
 END_TOKEN, BEGIN_TOKEN, PAD_TOKEN = "<|im_end|>", "<|im_start|>", "<|endoftext|>"
-_HEAD_WIDTH = 32
 VISION_TOKENS = ("<|vision_start|>", "<|vision_end|>", "<|image_pad|>", "<|video_pad|>")
 CHAT_TEMPLATE = (
     "{% for message in messages %}<|im_start|>{{ message.role }}\n"
@@ -110,9 +109,9 @@ def _model_config(params: TinyRandomParams, tokenizer: PreTrainedTokenizerFast) 
     if not params.linear_attention:
         vision = {**vision, "deepstack_visual_indexes": [0]}
         return Qwen3VLConfig(text_config=text, vision_config=vision, **shared)
-    heads = params.text_width // _HEAD_WIDTH
+    heads = params.text_width // HEAD_WIDTH
     linear = {"linear_num_key_heads": heads, "linear_num_value_heads": heads}
-    widths = {"linear_key_head_dim": _HEAD_WIDTH, "linear_value_head_dim": _HEAD_WIDTH}
+    widths = {"linear_key_head_dim": HEAD_WIDTH, "linear_value_head_dim": HEAD_WIDTH}
     return Qwen3_5Config(text_config={**text, **linear, **widths}, vision_config=vision, **shared)
 
 
@@ -124,9 +123,9 @@ def _text_fields(params: TinyRandomParams, tokenizer: PreTrainedTokenizerFast) -
         "hidden_size": params.text_width,
         "intermediate_size": 3 * params.text_width,
         "num_hidden_layers": params.text_layers,
-        "num_attention_heads": params.text_width // _HEAD_WIDTH,
-        "num_key_value_heads": params.text_width // _HEAD_WIDTH,
-        "head_dim": _HEAD_WIDTH,
+        "num_attention_heads": params.text_width // HEAD_WIDTH,
+        "num_key_value_heads": params.text_width // HEAD_WIDTH,
+        "head_dim": HEAD_WIDTH,
         "max_position_embeddings": 8192,
         "rope_parameters": {
             "rope_type": "default",
@@ -143,7 +142,7 @@ def _vision_fields(params: TinyRandomParams) -> dict[str, Any]:
         "depth": params.vision_layers,
         "hidden_size": params.vision_width,
         "intermediate_size": 3 * params.vision_width,
-        "num_heads": params.vision_width // _HEAD_WIDTH,
+        "num_heads": params.vision_width // HEAD_WIDTH,
         "patch_size": 16,
         "spatial_merge_size": 2,
         "temporal_patch_size": 2,

@@ -117,6 +117,7 @@ class LoraParams:
     def __post_init__(self) -> None:
         if self.rank < 1 or not self.targets:
             raise ConfigError(f"rank must be at least 1 and targets name a layer, got {self.rank} and {self.targets}")
+        _require_above_zero(self, "alpha")
         if "lm_head" in self.targets:
             raise ConfigError(
                 "targets must leave lm_head out: the loss reads its weight directly, an adapter is unseen"
@@ -170,7 +171,13 @@ class GrpoParams:
     def __post_init__(self) -> None:
         _require_at_least(self, 1, *_COUNTS)
         _require_at_least(self, 0, "refill_rounds", "lr_warmup_steps")
-        _require_above_zero(self, "learning_rate", "temperature")
+        _require_at_least(self, 0, "kl_coefficient", "weight_decay", "entropy_bonus", "clip_low", "clip_high")
+        _require_above_zero(self, "learning_rate", "temperature", "max_gradient_norm")
+        if self.lr_warmup_steps and self.lr_warmup_steps >= self.steps:
+            raise ConfigError(
+                f"lr_warmup_steps must be below steps, else the learning rate is never reached, got "
+                f"{self.lr_warmup_steps} and {self.steps}"
+            )
         if self.group_size < 2:
             raise ConfigError(
                 f"group_size must be at least 2 (an advantage compares completions), got {self.group_size}"
