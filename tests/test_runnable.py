@@ -70,6 +70,7 @@ def test_parameters_that_do_not_fit_each_other_are_refused_when_they_are_read(tm
         ({"policy": "words.yaml"}, "words.yaml is a file"),
         ({"accelerate": "ds.yaml", "grpo__prompts_per_forward": 4, "processes": 2}, "there is no ds.yaml"),
         ({"accelerate": "words.yaml"}, "words.yaml is none"),
+        ({"accelerate": "no_type.yaml"}, "no_type.yaml is none: write one with `accelerate config"),
         ({"lora": {"targets": ["c_attn"]}}, "c_attn match none: choose among q_proj"),
         ({"lora": {"targets": ["c_attn"]}, "policy": "Qwen/Qwen3-VL-8B-Instruct"}, "match none"),
         ({"lora": {"targets": ["in_proj_qkv"]}}, "in_proj_qkv match none"),
@@ -80,6 +81,7 @@ def test_a_missing_file_or_layer_is_found_before_the_first_frame(tmp_path, monke
     monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
     (tmp_path / "checkpoints").mkdir()
     (tmp_path / "words.yaml").write_text("only words")
+    (tmp_path / "no_type.yaml").write_text("num_processes: 2")
     recipe = recipe_with(tmp_path, **{f"train__{name}": value for name, value in changes.items()})
     with pytest.raises(VideoSSRError, match=sentence):
         require_files_and_libraries(recipe, tmp_path)

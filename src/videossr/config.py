@@ -43,11 +43,20 @@ def read_yaml(path: Path) -> Any:
     Raises ConfigError, with the line, where it is not valid.
     """
     try:
-        return YAML(typ="safe").load(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path} is not valid YAML in UTF-8: {error}") from None
+    return parse_yaml(text, path)
+
+
+def parse_yaml(text: str, path: Path) -> Any:
+    """The content of a YAML file that was read from `path`, as `read_yaml` reads it."""
+    try:
+        return YAML(typ="safe").load(text)
     except MarkedYAMLError as error:
         line = f" in line {error.problem_mark.line + 1}" if error.problem_mark else ""
         raise ConfigError(f"{path} is not valid YAML{line}: {' '.join(str(error.problem).split())}") from None
-    except (YAMLError, UnicodeDecodeError) as error:
+    except YAMLError as error:
         raise ConfigError(f"{path} is not valid YAML in UTF-8: {' '.join(str(error).split())}") from None
 
 

@@ -82,8 +82,12 @@ def _require_accelerate_file(train: TrainParams, project: Path) -> None:
     path = project / train.accelerate
     if not path.is_file():
         raise ConfigError(f"train.accelerate must name a configuration of accelerate, there is no {train.accelerate}")
-    if not isinstance(config.read_yaml(path), Mapping):
-        raise ConfigError(f"train.accelerate must name a configuration of accelerate, {train.accelerate} is none")
+    settings = config.read_yaml(path)
+    if not isinstance(settings, Mapping) or "distributed_type" not in settings:
+        raise ConfigError(
+            f"train.accelerate must name a configuration of accelerate, {train.accelerate} is none: write one with "
+            "`accelerate config --config_file FILE`"
+        )
 
 
 def _require_optimizer_library(train: TrainParams) -> None:

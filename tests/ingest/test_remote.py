@@ -144,6 +144,8 @@ def test_the_error_for_an_unreachable_source_is_one_sentence(
     for ask in (require_reachable, list_files):
         with pytest.raises(SourceError, match="s3://missing/videos does not exist: check the bucket"):
             ask("s3://missing/videos")
+        with pytest.raises(SourceError, match="the source s3:// names no bucket"):
+            ask("s3://")
     with pytest.raises(SourceError, match="does not exist"):
         require_reachable("s3://bucket/elsewhere")
     with pytest.raises(SourceError, match="no videos under"):

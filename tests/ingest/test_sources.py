@@ -11,6 +11,7 @@ import pytest
 from tests.support.ingesting import SMALL, ingest_path, reasons
 from tests.support.videos import write_video
 from videossr.errors import ConfigError, SourceError
+from videossr.ingest.sources import require_usable_source
 
 
 def test_the_error_for_an_unusable_source_is_one_sentence(tmp_path: Path) -> None:
@@ -25,7 +26,7 @@ def test_the_error_for_an_unusable_source_is_one_sentence(tmp_path: Path) -> Non
         "made_videos": "is emptied",
         "bad.yaml": "not valid YAML",
     }.items():
-        with pytest.raises(SourceError, match=words):
+        with pytest.raises((SourceError, ConfigError), match=words):
             ingest_path(tmp_path / source, tmp_path)
 
 
@@ -127,3 +128,22 @@ def test_a_description_makes_its_videos(tmp_path: Path) -> None:
     description.write_text("num_vidoes: 4\n")
     with pytest.raises(ConfigError, match="did you mean 'num_videos'"):
         ingest_path(description, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("num_videos: 3\nnum_videos: 4\n", "in line 2: found duplicate key"),
+        ("num_videos: 3\n\tfps: 8\n", "is not valid YAML in line 2"),
+        ("camera_noise: on\n", "camera_noise must be a number, got 'on'"),
+    ],
+)
+def test_a_description_is_read_as_params_are(tmp_path: Path, text: str, sentence: str) -> None:
+    (tmp_path / "made.yaml").write_text(text)
+    with pytest.raises(ConfigError, match=sentence):
+        require_usable_source("made.yaml", tmp_path / "made", below=tmp_path)
+
+
+def test_an_empty_source_is_one_sentence(tmp_path: Path) -> None:
+    with pytest.raises(SourceError, match="ingest.source is empty"):
+        require_usable_source("", tmp_path / "made", below=tmp_path)

@@ -81,6 +81,10 @@ class RemoteFolder:
 
     def require_exists(self) -> None:
         """Raise SourceError if the folder cannot be reached. Does not list its files."""
+        if not self._root:
+            raise SourceError(
+                f"the source {self.url} names no bucket: write {self.url.partition(':')[0]}://bucket/folder"
+            )
         try:
             self.file_system.info(self._root)
         except store_errors() as error:

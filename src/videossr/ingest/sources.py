@@ -8,8 +8,6 @@ import stat
 from collections.abc import Mapping
 from pathlib import Path
 
-import yaml
-
 from videossr import config
 from videossr.errors import SourceError
 from videossr.ingest.listing import VIDEO_SUFFIXES, expand_home, has_entries
@@ -23,6 +21,8 @@ def require_usable_source(source: str, made_videos_dir: Path, below: Path = Path
     """Raise SourceError or ConfigError where the path `source`, relative to `below`, is missing, unreadable, empty or
     of the wrong kind. Stops at the first file with a video suffix, and opens none.
     """
+    if not source:
+        raise SourceError("ingest.source is empty: set it to a folder of videos")
     path = require_source(str(below / expand_home(Path(source))), made_videos_dir)
     if is_description(path):
         parse_description(read_description(path), path)
@@ -57,22 +57,15 @@ def read_description(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
-        raise _invalid_yaml(path, error) from None
+        raise SourceError(f"{path} is not valid YAML in UTF-8: {error}") from None
 
 
 def parse_description(text: str, path: Path) -> SyntheticParams:
-    """The parameters in a description, read from `path`. Raises SourceError where it is not YAML, ConfigError where it
-    has unknown fields.
+    """The parameters in a description, read from `path`. Raises ConfigError where it is not YAML, or has unknown
+    fields.
     """
-    try:
-        section = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise _invalid_yaml(path, error) from None
+    section = config.parse_yaml(text, path)
     return config.build(SyntheticParams, section if isinstance(section, Mapping) else {}, str(path))
-
-
-def _invalid_yaml(path: Path, error: Exception) -> SourceError:
-    return SourceError(f"{path} is not valid YAML: {' '.join(str(error).split())}")
 
 
 def _require_known_kind(source: Path) -> None:

@@ -12,9 +12,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import torch
-import yaml
 from accelerate import DistributedType, PartialState
 
+from videossr import config
 from videossr.errors import ConfigError, TrainingError
 from videossr.train.params import TrainParams
 
@@ -29,7 +29,8 @@ def is_sharded(train: TrainParams) -> bool:
     path = Path(train.accelerate)
     if not path.is_file():
         raise ConfigError(f"train.accelerate must be a file that accelerate reads, there is none at {path}")
-    return yaml.safe_load(path.read_text(encoding="utf-8"))["distributed_type"] == "FSDP"
+    settings = config.read_yaml(path)
+    return isinstance(settings, Mapping) and settings.get("distributed_type") == "FSDP"
 
 
 def must_relaunch(params: TrainParams, environment: Mapping[str, str]) -> bool:
