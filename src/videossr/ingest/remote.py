@@ -69,7 +69,7 @@ _OPTIONS: Mapping[str, Mapping[str, Any]] = {
 class RemoteFolder:
     """The folder behind a URL and the fsspec file system that holds it.
 
-    Raises SourceError where no library for the URL's protocol is installed.
+    Raises SourceError where no library for the URL's protocol is installed, or the URL names no bucket.
     """
 
     def __init__(self, url: str) -> None:
@@ -78,13 +78,11 @@ class RemoteFolder:
             self.file_system, self._root = fsspec.core.url_to_fs(url, **_OPTIONS.get(urlsplit(url).scheme, {}))
         except store_errors() as error:
             raise _unreachable(url, error) from None
+        if not self._root:
+            raise SourceError(f"the source {url} names no bucket: write {urlsplit(url).scheme}://bucket/folder")
 
     def require_exists(self) -> None:
         """Raise SourceError if the folder cannot be reached. Does not list its files."""
-        if not self._root:
-            raise SourceError(
-                f"the source {self.url} names no bucket: write {self.url.partition(':')[0]}://bucket/folder"
-            )
         try:
             self.file_system.info(self._root)
         except store_errors() as error:
