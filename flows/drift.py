@@ -1,18 +1,17 @@
 """Hold a new batch of videos against those that the champion was trained on; beyond the thresholds, ask or train.
 
-Training is a run of the pipeline on `ingest.source`, which should hold the new videos by then.
+Training is a run of the deployment `pipeline/weekly` on `ingest.source`, which should hold the new videos by then.
 """
 
 from typing import Any, Literal
 
 from prefect import flow, get_run_logger
 from prefect.artifacts import create_link_artifact, create_table_artifact
-from prefect.exceptions import FlowPauseTimeout
-from prefect.flow_runs import pause_flow_run
+from prefect.deployments import run_deployment
+from prefect.exceptions import ObjectNotFound
 from prefect.states import Failed
 
-from flows.pipeline import pipeline
-from flows.promote import Approval
+from flows.approval import ask
 from videossr.drift import Drift, DriftParams, compare_batch
 from videossr.errors import VideoSSRError
 from videossr.pages import markdown_text
@@ -20,6 +19,8 @@ from videossr.services.definitions import page_address
 from videossr.services.supervisor import running_ports
 from videossr.terminal import printable
 from videossr.workspace import project_root
+
+TRAINING = "pipeline/weekly"
 
 
 @flow(name="drift")
@@ -32,7 +33,7 @@ def drift(
 ) -> Any:
     """Compare the new videos in `source`. Where they have drifted: report it, ask a person whether to train, or train.
 
-    No answer within `timeout_seconds` means no.
+    No answer within `timeout_seconds` means no. The training is queued: this run does not wait for it.
     """
     try:
         found = compare_batch(source, DriftParams(alpha, min_effect))
@@ -41,12 +42,14 @@ def drift(
     _publish(found)
     sentence = printable(found.sentence)
     get_run_logger().info(sentence)
-    if not found.drifted or then == "report" or (then == "ask" and not _is_approved(sentence, timeout_seconds)):
+    if not found.drifted or then == "report":
         return sentence
-    training: Any = pipeline(return_state=True)
-    if not training.is_completed():
-        return Failed(message=f"{sentence}; the training that followed stopped: {training.message}")
-    return f"{sentence}; the pipeline ran"
+    if then == "ask":
+        is_approved, answer = ask(f"Train on the present source? {sentence}", timeout_seconds)
+        sentence = f"{sentence}; {answer}"
+        if not is_approved:
+            return sentence
+    return _start_training(sentence)
 
 
 def finding_rows(found: Drift) -> list[dict[str, str]]:
@@ -71,9 +74,10 @@ def _publish(found: Drift) -> None:
         create_link_artifact(f"{page_address(ports)}/drift.html", key="drift-page", link_text="drift")
 
 
-def _is_approved(sentence: str, timeout_seconds: int) -> bool:
-    form = Approval.with_initial_data(description=f"Train on the present source? {sentence}", approve=False)
+def _start_training(sentence: str) -> Any:
+    """Queue a run of the training deployment; returns `sentence` with its name, or a failed state without one."""
     try:
-        return bool(pause_flow_run(wait_for_input=form, timeout=timeout_seconds, poll_interval=5).approve)
-    except FlowPauseTimeout:
-        return False
+        training: Any = run_deployment(TRAINING, timeout=0, as_subflow=False)
+    except ObjectNotFound:
+        return Failed(message=f"{sentence}; there is no deployment {TRAINING} to start: register it first (make up)")
+    return f"{sentence}; the run {training.name} of {TRAINING} was queued"

@@ -18,13 +18,11 @@ from pathlib import Path
 from typing import Any
 
 from prefect import flow, get_run_logger
-from prefect.exceptions import FlowPauseTimeout
-from prefect.flow_runs import pause_flow_run
-from prefect.input import RunInput
 from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.states import Failed
 
 from flows import artifacts, runtime
+from flows.approval import ask
 from flows.comparison import DOWNSTREAM_ARTIFACT, REPLIES_ARTIFACT, compare
 from flows.evidence import DOWNSTREAM, DOWNSTREAM_RESULTS, PAGE, POLICY, REPLIES, RESULTS, require_evidence
 from flows.server import find_server
@@ -105,13 +103,6 @@ def promote_if_better() -> str:
     return f"{reason}; it is the champion now"
 
 
-class Approval(RunInput):
-    """The form that the Prefect UI shows to the person who approves."""
-
-    approve: bool = False
-    reason: str = ""
-
-
 def promote_if_approved(timeout_seconds: int) -> str:
     """As `promote_if_better`, but the flow run first waits for a person's approval in the Prefect UI.
 
@@ -122,15 +113,12 @@ def promote_if_approved(timeout_seconds: int) -> str:
     reason = verdict.reason
     if not verdict.is_better:
         return reason
-    form = Approval.with_initial_data(description=f"Make it the champion? {reason}", approve=False)
-    try:
-        answer = pause_flow_run(wait_for_input=form, timeout=timeout_seconds, poll_interval=5)
-    except FlowPauseTimeout:
-        return f"{reason}; nobody approved it in time"
-    if not answer.approve:
-        return f"{reason}; it was not approved{f': {answer.reason}' if answer.reason else ''}"
-    tracking.set_champion(project_root(), version, f"{reason}; approved: {answer.reason}")
-    return f"{reason}; it was approved and is the champion now"
+    is_approved, answer = ask(f"Make it the champion? {reason}", timeout_seconds)
+    outcome = f"{reason}; {answer}"
+    if not is_approved:
+        return outcome
+    tracking.set_champion(project_root(), version, outcome)
+    return f"{outcome}; it is the champion now"
 
 
 @flow(name="promote")

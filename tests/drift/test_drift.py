@@ -10,22 +10,15 @@ from typer.testing import CliRunner
 
 from flows.drift import finding_rows
 from tests.support import ROOT
-from tests.support.videos import write_frames
+from tests.support.drift_batches import SCENES, darken, make_batch, write_data, write_planted
 from videossr import tracking
 from videossr.cli import app
 from videossr.drift import DriftParams, Profile, find_drift, measure_batch, measure_project
 from videossr.drift.page import render_page
 from videossr.errors import ConfigError
-from videossr.frames.writing import write_store
-from videossr.ingest.inventory import ingest
-from videossr.ingest.manifest import write_manifest
-from videossr.ingest.snapshot import take_snapshot
-from videossr.ingest.synthetic import SyntheticParams, draw_video, make_videos
 from videossr.recipe import load_recipe
 from videossr.storage.atomic import write_text
-from videossr.storage.quarantine import write_quarantine
 
-SCENES = SyntheticParams(num_videos=24, min_seconds=4.5, max_seconds=6.0, size_pixels=32)
 PROPERTIES = {
     "length (s)",
     "frames a second",
@@ -49,31 +42,13 @@ def profile_of(folder):
         return measure_batch(folder.name, replace(recipe, frames=replace(recipe.frames, max_pixels=1024)))
 
 
-def make_batch(folder, seed, scenes=SCENES):
-    folder.mkdir(parents=True)
-    make_videos(scenes, seed, folder, 0)
-    return folder
-
-
 @pytest.fixture(scope="module")
 def reference(tmp_path_factory):
     return profile_of(make_batch(tmp_path_factory.mktemp("reference") / "videos", 0))
 
 
-def write_dark(folder, change=lambda frames: frames // 4, codec="libx264", refused=0):
-    """A batch of the same generator whose frames are changed, with files that cannot be used."""
-    folder.mkdir(parents=True)
-    suffix = "avi" if codec == "mpeg4" else "mp4"
-    for number in range(SCENES.num_videos):
-        frames = change(draw_video(SCENES, 77, number))
-        write_frames(folder / f"{number}.{suffix}", list(frames), codec, SCENES.fps)
-    for number in range(refused):
-        (folder / f"refused-{number}.mp4").write_text("no video")
-    return folder
-
-
 PLANTED = {
-    "dark": ({"change": lambda frames: frames // 4}, {"brightness"}),
+    "dark": ({"change": darken}, {"brightness"}),
     "still": (
         {"change": lambda frames: np.repeat(frames[:1], len(frames), axis=0)},
         {"motion", "visibility of jigsaw"},
@@ -86,7 +61,7 @@ PLANTED = {
 @pytest.mark.parametrize("name", PLANTED)
 def test_a_planted_change_is_found_and_named(name, reference, tmp_path):
     options, expected = PLANTED[name]
-    drift = find_drift(reference, profile_of(write_dark(tmp_path / "new", **options)), DriftParams())
+    drift = find_drift(reference, profile_of(write_planted(tmp_path / "new", **options)), DriftParams())
     found = {finding.name for finding in drift.drifted}
     assert expected <= found, drift.sentence
     assert {finding.name for finding in drift.findings} == PROPERTIES
@@ -166,14 +141,3 @@ def test_the_command_writes_a_page_json_and_a_run_in_mlflow(tmp_path, monkeypatc
     profile = measure_project(load_recipe(Path("params.yaml")))
     rows = finding_rows(find_drift(profile, profile, DriftParams()))
     assert {row["property"] for row in rows} == PROPERTIES and {row["verdict"] for row in rows} == {"same"}
-
-
-def write_data(project):
-    """What ingest and frames write, all of it for training."""
-    recipe = load_recipe(project / "params.yaml")
-    params = replace(recipe.ingest, source="videos")
-    inventory = ingest(params, take_snapshot("videos", Path("made")), Path("made"), 0)
-    videos = [replace(video, split="train") for video in inventory.videos]
-    write_manifest(Path("data/manifest.parquet"), videos)
-    write_store(videos, Path("data/frames"), recipe.frames, 0)
-    write_quarantine(Path("data/quarantine.parquet"), inventory.rejected)

@@ -6,7 +6,7 @@ from pathlib import Path
 from videossr.errors import ConfigError
 
 HOST = "127.0.0.1"
-# Training and evaluation may use the GPU: one run at a time. An approval waits for a person and must not block them.
+# Training and evaluation may use the GPU: one run at a time. A run that may wait for a person must not block them.
 WORK_POOLS = {"gpu": 1, "local": None}
 
 
