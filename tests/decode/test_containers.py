@@ -80,6 +80,44 @@ def test_an_encrypted_mp4_is_called_so(videos: dict[str, Path], tmp_path: Path) 
         probe_video(tmp_path / "a.mp4")
 
 
+def test_an_encrypted_matroska_file_is_called_so(tmp_path: Path) -> None:
+    """In place of the name of its track, it has the identity of a key (RFC 9559, section 5.1.4.1.31)."""
+    path, name = tmp_path / "a.mkv", b"N" * 40
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=25)
+        stream.height, stream.width, stream.pix_fmt, stream.metadata["title"] = 64, 96, "yuv420p", name.decode()
+        for pixels in numbered_frames(20):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
+        container.mux(stream.encode(None))
+    key = _ebml(b"\x47\xe2", b"\1" * 16)
+    encryption = _ebml(b"\x62\x40", _ebml(b"\x50\x33", b"\1") + _ebml(b"\x50\x35", key))
+    encodings = _ebml(b"\x6d\x80", encryption)
+    whole = _ebml(b"\x53\x6e", name)
+    padding = _ebml(b"\xec", bytes(len(whole) - len(encodings) - 2))
+    assert path.read_bytes().count(whole) == 1
+    path.write_bytes(path.read_bytes().replace(whole, encodings + padding))
+    with pytest.raises(DecodeError, match="encrypted: "):
+        probe_video(path)
+
+
+def _ebml(identity: bytes, content: bytes) -> bytes:
+    """An element of Matroska of less than 127 bytes."""
+    return identity + bytes([0x80 | len(content)]) + content
+
+
+def test_a_protected_wmv_file_is_called_so(tmp_path: Path) -> None:
+    """Its header has one object more, of content encryption (ASF specification, section 3.14)."""
+    path = write_frames(tmp_path / "a.wmv", numbered_frames(60), "wmv2")
+    data = path.read_bytes()
+    size, count = int.from_bytes(data[16:24], "little"), int.from_bytes(data[24:28], "little")
+    fields = b"".join(len(text).to_bytes(4, "little") + text for text in (b"secret", b"DRM\0", b"key\0", b"url\0"))
+    added = bytes.fromhex("fbb3112223bdd211b4b700a0c955fc6e") + (24 + len(fields)).to_bytes(8, "little") + fields
+    header = data[:16] + (size + len(added)).to_bytes(8, "little") + (count + 1).to_bytes(4, "little") + data[28:size]
+    path.write_bytes(header + added + data[size:])
+    with pytest.raises(DecodeError, match="encrypted: "):
+        probe_video(path)
+
+
 @pytest.mark.parametrize("name", ["a.ts", "a.vob"])
 def test_a_scrambled_broadcast_or_disc_is_called_so(tmp_path: Path, name: str) -> None:
     whole = write_frames(tmp_path / name, numbered_frames(80), "mpeg2video")

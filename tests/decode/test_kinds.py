@@ -237,13 +237,22 @@ def test_a_lost_transport_packet_costs_the_frames_that_depend_on_it(tmp_path: Pa
 
 
 @pytest.mark.parametrize(
-    ("name", "codec"), [("a.mkv", "libx264"), ("a.mp4", "libx264"), ("a.avi", "mpeg4"), ("a.mkv", "mpeg4")]
+    ("name", "codec"),
+    [
+        *((name, "libx264") for name in ("a.mkv", "a.mp4", "a.m4v", "a.mov", "a.flv")),
+        *((name, "mpeg4") for name in ("a.avi", "a.mkv", "a.3gp")),
+        *((name, "mpeg2video") for name in ("a.mxf", "a.mkv")),
+    ],
 )
 def test_40_damaged_bytes_cost_the_frames_that_depend_on_them(tmp_path: Path, name: str, codec: str) -> None:
     options = {"g": "20", "b": "2000000"}
     if codec == "libx264":
         options = {"x264-params": "keyint=20:bframes=0:scenecut=0", "crf": "5"}
-    original = write_video(tmp_path / f"whole_{name}", codec=codec, options=options)
+    original = tmp_path / f"whole_{name}"
+    if codec == "mpeg2video":
+        write_frames(original, numbered_frames(80), codec)
+    else:
+        write_video(original, codec=codec, options=options)
     path = with_40_damaged_bytes(original, tmp_path / name, 42)
     assert_only_whole_frames_are_chosen(path, original, 1)
 
