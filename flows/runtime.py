@@ -13,6 +13,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
+from tqdm.contrib.logging import logging_redirect_tqdm
+
 from videossr import config
 from videossr.errors import VideoSSRError
 from videossr.terminal import configure_output, printable
@@ -46,7 +48,8 @@ def run_stage(stage: Callable[[], None], name: str) -> None:
         "ignore", category=FutureWarning
     )  # from one library about another: the user cannot fix them
     _exit_when_pipeline_dies()
-    message = _run(stage)
+    with logging_redirect_tqdm():  # a message has a line of its own, above the progress bar
+        message = _run(stage)
     # The end of the process would search all that the libraries made for garbage: a second or more after torch.
     gc.freeze()
     if message:

@@ -202,6 +202,26 @@ def test_only_the_last_state_of_a_progress_bar_is_shown(toy):
     assert asyncio.run(collect()) == ["100% ü", "after", "last"]
 
 
+def test_a_message_during_a_progress_bar_has_a_line_of_its_own(tmp_path):
+    script = """
+import logging
+from tqdm import tqdm
+from flows.runtime import run_stage
+
+def stage():
+    with tqdm(total=2, desc="bar", mininterval=0) as bar:
+        bar.update(1)
+        logging.getLogger("videossr").info("a message")
+        bar.update(1)
+
+run_stage(stage, "toy")
+"""
+    command = [sys.executable, "-c", script]
+    done = subprocess.run(command, cwd=tmp_path, env=environment(), capture_output=True, check=True)
+    lines = [line.rpartition("\r")[2] for line in done.stderr.decode().split("\n")]  # what a terminal shows at the end
+    assert lines[0] == "a message" and lines[1].startswith("bar: 100%")
+
+
 def test_a_line_of_a_stage_reaches_the_log_without_codes_that_a_terminal_obeys(toy):
     script = "print('a\\x1b]0;owned\\x07b\\tc')"
 
