@@ -47,12 +47,17 @@ STALLED_SECONDS = 120.0  # without a run that ends: the services are stopped and
 ENDED = {"COMPLETED", "FAILED", "CRASHED", "CANCELLED"}
 
 _STAGE = """\
-import os, time
+import fcntl, os, time
 run = os.environ["PREFECT__FLOW_RUN_ID"]
 def note(what):
     with open("notes.txt", "a") as file:
         file.write(f"{run} {what} {time.time()}\\n")
 note("start")
+lock = open("stage.py")  # a stage that dies gives its lock back, whatever it could still note
+try:
+    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+except BlockingIOError:
+    note("together")
 time.sleep(2)
 with open("work.bin", "wb") as file:
     file.write(os.urandom(1_000_000))
@@ -65,7 +70,8 @@ class Outcome:
     """What became of the runs of one fault.
 
     `lost` never ended or are gone; `twice` had the stage start more than once; `untrue` have a state that the notes of
-    the stage contradict; `together` ran at the same time. `restarts` counts how often the services had to be restarted.
+    the stage contradict; `together` started while another one ran. `restarts` counts how often the services had to be
+    restarted.
     """
 
     fault: str
@@ -118,7 +124,7 @@ class Project:
         return {run["id"]: run["state_type"] for run in found}
 
     def notes(self) -> list[tuple[str, str, float]]:
-        """(run, `start` or `end`, seconds since the epoch) of the stage."""
+        """(run, `start`, `together` or `end`, seconds since the epoch) of the stage."""
         path = self.folder / "notes.txt"
         lines = path.read_text().splitlines() if path.exists() else []
         return [(run, what, float(at)) for run, what, at in (line.split() for line in lines if line.count(" ") == 2)]
@@ -319,23 +325,10 @@ def judge(
         # A stage that failed is retried once by the pipeline; only a second finished one is work done twice.
         twice=sum(count > 1 for count in ends.values()),
         untrue=sum((states[run] == "COMPLETED") != (ends[run] > 0) for run in ended),
-        together=_together(of_runs),
+        together=sum(what == "together" for _, what, _ in of_runs),
         restarts=restarts,
         seconds=round(seconds, 1),
     )
-
-
-def _together(notes: Sequence[tuple[str, str, float]]) -> int:
-    """How many stages started while another one was between its start and its end."""
-    running: set[str] = set()
-    count = 0
-    for run, what, _ in sorted(notes, key=lambda note: note[2]):
-        if what == "end":
-            running.discard(run)
-        else:
-            count += bool(running - {run})
-            running.add(run)
-    return count
 
 
 def with_rows(page: str, rows: Sequence[Mapping[str, Any]]) -> str:

@@ -277,6 +277,7 @@ def test_an_output_that_was_edited_by_hand_is_not_registered(evaluated, path, ol
         ("reports/evaluate/after.jsonl", '"reply": "?"', '"reply": "21"', "other scores than its replies have"),
         ("reports/evaluate/constant.jsonl", '"samples": "', '"samples": "0', "replies to other samples"),
         ("reports/viubench.json", "75.0", "85.0", "other scores than the replies"),
+        ("reports/viubench.json", '"counting":', '"as it was called earlier":', "other scores than the replies"),
         ("models/policy/notes.txt", "first", "other", "replies of another policy"),
     ],
 )
