@@ -27,6 +27,7 @@ for name, columns, rows in (
     ("grpo", ("step", "reward"), [(n, n / steps) for n in range(steps)]),
     ("warmup", ("step", "loss"), [(0, 1.0)]),
     ("scores", ("column", "score"), [("overall", steps)]),
+    ("benchmarks", ("benchmark", "score"), [("MVBench, accuracy", steps)] if steps > 3 else []),
 ):
     with open(f"reports/plots/{name}.csv", "w") as file:
         csv.writer(file).writerows([columns, *rows])

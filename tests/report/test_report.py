@@ -1,5 +1,6 @@
 """The report: its sentences, charts and contact sheets, and one page that needs no other file."""
 
+import csv
 import json
 import re
 from collections.abc import Iterator, Sequence
@@ -285,6 +286,11 @@ def test_curves_and_scores_are_written_for_dvc(reports: Path) -> None:
     assert len(grpo) == 31 and grpo[0] == "step,kl,reward,reward/grounding,skill/jigsaw"
     assert grpo[2] == "1,0.01,0.31,0.2,0.1"
     assert scores[0] == "column,score" and scores[-1].startswith("overall,")
+    heading, *benchmarks = csv.reader((reports / "plots/benchmarks.csv").read_text().splitlines())
+    after = DOWNSTREAM["rows"]["after"]
+    assert heading == ["benchmark", "score"] and len(benchmarks) == len(after)
+    first = next(iter(after.values()))
+    assert benchmarks[0] == [f"{first['title']}, {first['metric']}", str(first["columns"][first["metric"]]["mean"])]
 
 
 def test_the_figures_are_written_as_images(reports: Path) -> None:

@@ -31,7 +31,7 @@ def write_report(
     )
     for name, content in _figures(inputs, sheets).items():
         write_bytes(reports_dir / "figures" / name, content)
-    write_plots(reports_dir / "plots", inputs.curves, inputs.results)
+    write_plots(reports_dir / "plots", inputs.curves, inputs.results, inputs.downstream)
     path = reports_dir / "index.html"
     write_text(path, page.render_page(params.title, inputs, sheets))
     return path
