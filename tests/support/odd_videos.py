@@ -34,7 +34,8 @@ def with_times_in_decoding_order(source: Path, path: Path) -> Path:
     """A writer that knows no presentation times: it stores when frames are decoded, two seconds later."""
 
     def change(number: int, packet: av.Packet) -> list[av.Packet]:
-        packet.pts = packet.dts = packet.dts + round(2 / packet.time_base)
+        decoding_time = packet.pts if packet.dts is None else packet.dts
+        packet.pts = packet.dts = decoding_time + round(2 / packet.time_base)
         return [packet]
 
     return copy_packets(source, path, change)
