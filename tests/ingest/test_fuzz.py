@@ -124,7 +124,11 @@ def count_outcomes(source: Path, tmp_path: Path) -> Counter[str]:
     assert {item.reason for item in quarantine} <= set(REASONS)
     # An unexpected exception rejects its file too, but it is a bug.
     assert [item for item in quarantine if "Error:" in item.detail] == []
-    assert all(clip.frames.shape == (12, 64, 96, 3) for clip in FrameStore(tmp_path / "frames").values())
+    for clip in FrameStore(tmp_path / "frames").values():
+        num_frames, height, width, channels = clip.frames.shape
+        # A flipped bit may leave a valid header of another size, which no decoder can know.
+        assert (num_frames, channels, height % 32, width % 32) == (12, 3, 0, 0)
+        assert 1024 <= height * width <= 64 * 96
     return Counter({"stored": len(stored)}) + Counter(item.reason for item in quarantine)
 
 

@@ -48,7 +48,7 @@ def decode_in_order(
             damage.damaged |= {number, number + 1}
         try:
             frames = packet.decode()
-        except av.error.MemoryError:
+        except (av.error.MemoryError, av.error.PatchWelcomeError):  # the second: often a damaged header of the stream
             raise
         except av.error.FFmpegError as error:  # decoders name damage in many ways
             damage.damaged.add(number)
