@@ -2,8 +2,16 @@
 
 import base64
 import json
+import os
 import shutil
+import signal
+import socket
 import sqlite3
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
 from functools import partial
 
 import pandas as pd
@@ -90,6 +98,41 @@ def test_a_malformed_request_shows_no_stack_trace(client, project, body):
 def assert_nothing_leaks(reply, project):
     assert set(reply.json()) <= {"error_code", "message"}
     assert not any(text in reply.text for text in ("Traceback", "site-packages", ".py", str(project)))
+
+
+@pytest.mark.slow
+def test_the_server_of_mlflow_answers_about_a_clip(project, client, tmp_path):
+    """`mlflow models serve` as documented: a process of its own, which knows the registry and the folder of videos."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    options = ("--env-manager", "local", "--host", "127.0.0.1", "--port", str(port))
+    command = [sys.executable, "-m", "mlflow", "models", "serve", "-m", "models:/videossr@champion", *options]
+    variables = {**os.environ, "MLFLOW_TRACKING_URI": "sqlite:///mlruns/mlflow.db"}
+    with (tmp_path / "log").open("w") as log:
+        server = subprocess.Popen(command, cwd=project, env=variables, stdout=log, stderr=log, start_new_session=True)
+    try:
+        address = f"http://127.0.0.1:{port}"
+        wait_until_it_answers(f"{address}/ping", server, tmp_path / "log")
+        for video in ("a.mp4", data_uri((project / "clips" / "a.mp4").read_bytes())):
+            body = json.dumps({"dataframe_records": [{"question": "When?", "videos": [video]}]}).encode()
+            request = urllib.request.Request(f"{address}/invocations", body, {"Content-Type": "application/json"})
+            with urllib.request.urlopen(request, timeout=60) as reply:
+                assert json.load(reply) == ask(client, "a.mp4").json()
+    finally:
+        os.killpg(server.pid, signal.SIGKILL)
+        server.wait()
+
+
+def wait_until_it_answers(address, server, log):
+    deadline = time.monotonic() + 120
+    while True:
+        try:
+            with urllib.request.urlopen(address, timeout=5):
+                return
+        except (urllib.error.URLError, ConnectionError):
+            assert server.poll() is None and time.monotonic() < deadline, log.read_text()
+            time.sleep(0.5)
 
 
 def test_a_server_without_a_folder_opens_no_file(project, monkeypatch):

@@ -37,7 +37,7 @@ def serve_champion(
     videos: Annotated[
         Path | None, typer.Option(help="the folder whose videos requests may name; without: none")
     ] = None,
-    port: Annotated[int, typer.Option(min=1, max=65535, help="port on 127.0.0.1")] = 8080,
+    port: Annotated[int, typer.Option(min=1, max=65535, help="port on 127.0.0.1")] = 8081,
 ) -> None:
     """Answer questions over HTTP with the champion, on this machine only: POST /invocations, in MLflow's format."""
     from videossr import tracking
