@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from tests.support.browser import open_browser
 from tests.support.gate_data import PARAMS, GateData, MemoryStore, rows_by_rule, valid_data, video
 from tests.support.windows import window_of
 from videossr.clip import Clip
@@ -251,6 +252,19 @@ def test_the_report_needs_no_network_and_escapes_the_names_of_rows(tmp_path: Pat
     for failure in result.failures:
         assert failure.expectation.replace("<", "&lt;").replace(">", "&gt;") in page
     assert {path.name for path in tmp_path.iterdir()} == {"gate.json", "gate.html"}
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_nothing_on_the_page_is_cut_off_or_hard_to_read(tmp_path: Path, damaged: Any, scheme: str) -> None:
+    long = GateFailure("renders", "a rule", (f"{'a' * 120} <b>.mp4",), "1 of 1 rows")
+    write_gate(replace(damaged[0], warnings=(*damaged[0].warnings, long)), tmp_path)
+    with open_browser(tmp_path / "profile") as page:
+        page.use_scheme(scheme)
+        for width in (390, 1280):
+            page.resize(width, 800)
+            page.open(tmp_path / "gate.html")
+            assert page.cut_off() == [] and page.low_contrast() == [] and page.messages == []
+        assert page.scrolled() == []
 
 
 def test_the_summary_is_one_sentence_with_the_first_rows(damaged: Any) -> None:

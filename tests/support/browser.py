@@ -46,9 +46,17 @@ _LOW_CONTRAST = """(least) => {
 _CUT_OFF = """() => {
   const scrolls = (element) => element && element !== document.documentElement &&
     (["auto", "scroll"].includes(getComputedStyle(element).overflowX) || scrolls(element.parentElement));
+  // Not innerWidth: a phone zooms out of a page that is too wide, and innerWidth grows with it.
+  const right = (element) => element.getBoundingClientRect().right - document.documentElement.clientWidth;
+  const beyond = (element) => element.checkVisibility() && right(element) > 1 && !scrolls(element);
+  return [...document.querySelectorAll("body *")].filter((e) => beyond(e) && !beyond(e.parentElement))
+    .map((e) => e.tagName + " " + e.className + ": " + Math.round(right(e)) + " pixels");
+}"""
+_SCROLLED = """() => {
+  const scrolls = (element) => ["auto", "scroll"].includes(getComputedStyle(element).overflowX);
   return [...document.querySelectorAll("body *")]
-    .filter((e) => e.checkVisibility() && e.getBoundingClientRect().right > innerWidth + 1 && !scrolls(e))
-    .map((e) => e.tagName + " " + e.className + ": " + Math.round(e.getBoundingClientRect().right));
+    .filter((e) => e.checkVisibility() && e.scrollWidth > e.clientWidth + 1 && scrolls(e))
+    .map((e) => e.tagName + " " + e.className + ": " + e.scrollWidth + " of " + e.clientWidth);
 }"""
 
 
@@ -114,6 +122,10 @@ class Page:
         """The elements that reach beyond the right edge of the screen and cannot be scrolled to."""
         return self.run(f"({_CUT_OFF})()")
 
+    def scrolled(self) -> list[str]:
+        """The elements that show a part of their width only, and scroll sideways to the rest."""
+        return self.run(f"({_SCROLLED})()")
+
     def screenshot(self, path: Path, whole: bool = False) -> None:
         found = self.call("Page.captureScreenshot", captureBeyondViewport=whole)
         path.write_bytes(base64.b64decode(found["data"]))
@@ -128,10 +140,15 @@ class Page:
             self.messages.append(params["entry"]["text"])
 
 
+def find_chromium() -> str | None:
+    """The path of Chromium, or None where it is not installed."""
+    return next(filter(None, map(shutil.which, _NAMES)), None)
+
+
 @contextmanager
 def open_browser(profile: Path) -> Iterator[Page]:
     """A page of a headless Chromium whose profile is in the folder `profile`."""
-    program = next(filter(None, map(shutil.which, _NAMES)), None)
+    program = find_chromium()
     if program is None:
         pytest.skip("needs Chromium")
     connect = pytest.importorskip("websockets.sync.client").connect

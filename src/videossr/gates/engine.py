@@ -85,5 +85,6 @@ def _detail(result: Mapping[str, Any], unexpected: Sequence[Mapping[str, Any]], 
 
 
 def _truncate(value: Any, width: int = 80) -> str:
-    text = repr(value.item() if hasattr(value, "item") else value)
+    plain = value.item() if hasattr(value, "item") else value
+    text = f"{plain:.4g}" if isinstance(plain, float) else repr(plain)
     return text if len(text) <= width else text[: width - 3] + "..."
