@@ -191,6 +191,12 @@ def test_a_port_in_use_raises_before_a_server_starts(project):
             invoke("ui", "mlflow", "--port", str(listener.getsockname()[1]))
 
 
+def test_the_address_of_a_server_is_shown_without_its_password(project, monkeypatch):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "https://me:hidden@runs.example")
+    with pytest.raises(ConfigError, match=r"open https://\[removed\]@runs.example in a browser"):
+        invoke("ui", "mlflow")
+
+
 def test_rejected_files_are_counted_by_reason_and_named(project):
     by_ingest = [
         RejectedFile("clips/[bold].mp4", "not_a_video", "text"),

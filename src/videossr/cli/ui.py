@@ -21,19 +21,22 @@ def serve_pages(
 ) -> None:
     """Serve MLflow's or Prefect's pages of this project, on this machine only."""
     from videossr.tracking import database_uri
+    from videossr.tracking.uncommitted import without_credentials
 
     if which not in _DEFAULT_PORTS:
         raise ConfigError(f"the pages to serve must be one of {', '.join(_DEFAULT_PORTS)}, got '{which}'")
-    port = port or _DEFAULT_PORTS[which]
-    require_free_port(port, f"ui {which}")
     configure_tools(project_root())
     if which == "mlflow" and database_uri(project_root()).startswith("http"):
-        raise ConfigError(f"the runs are on a server of their own: open {database_uri(project_root())} in a browser")
+        address = without_credentials(database_uri(project_root()))
+        raise ConfigError(f"the runs are on a server of their own: open {address} in a browser")
+    port = port or _DEFAULT_PORTS[which]
+    require_free_port(port, f"ui {which}")
     (project_root() / "mlruns").mkdir(exist_ok=True)
     commands = {
-        "mlflow": ["-m", "mlflow", "server", "--backend-store-uri", database_uri(project_root()), "--workers", "1"],
+        "mlflow": ["-m", "mlflow", "server", "--workers", "1"],
         "prefect": ["-m", "prefect", "server", "start"],
     }
+    os.environ["MLFLOW_BACKEND_STORE_URI"] = database_uri(project_root())  # not in the command, which everyone sees
     os.environ["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"] = "false"
     os.environ["PREFECT_UI_API_URL"] = f"http://127.0.0.1:{port}/api"
     print(f"{which} at http://127.0.0.1:{port} (Ctrl-C stops it)", flush=True)
