@@ -170,6 +170,9 @@ TABLES_AND_BARS = ("pyarrow", "pandas", "tqdm", "fsspec", "torch", "decord")
         ("videossr.gates", ("great_expectations",)),  # parameters are read without it
         ("videossr.evaluation.runner", ("torch", "trl", "peft")),
         ("flows.evaluate", ("trl", "peft", "videossr.train")),
+        ("flows.list", ("prefect", "mlflow", "pandas", "torch", "great_expectations")),
+        ("flows.runtime", ("prefect", "mlflow", "pandas", "torch")),  # every stage imports it
+        ("videossr.cli", ("prefect", "mlflow", "pandas", "torch", "transformers", "great_expectations")),
         ("videossr.tracking", ("mlflow",)),  # it reads the telemetry settings when it is imported
     ],
 )
