@@ -173,7 +173,7 @@ def _score_table(record: Mapping[str, Any]) -> Table:
 
 
 def _comparison_table(comparisons: "Sequence[Comparison]", with_groups: bool) -> Table:
-    title = "percent; points [95 % interval], * excludes zero; items: + right, - wrong"
+    title = "percent; points [95 %], * excludes zero; items + right, - wrong"
     table = narrow_table(title, ("benchmark",), ("before", "after", "difference", "changed", "units"))
     for each in comparisons:
         table.add_row(each.key)
