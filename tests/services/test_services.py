@@ -106,6 +106,7 @@ def project(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)  # services start one after the other, minutes on a busy machine
 def test_the_services_start_run_a_deployment_and_stop(project):
     ports = dict(zip(("prefect", "mlflow", "pages"), free_ports(3), strict=True))
     options = [text for name, port in ports.items() for text in (f"--{name}-port", str(port))]
@@ -156,6 +157,7 @@ time.sleep(600)
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)  # services start one after the other, minutes on a busy machine
 def test_a_run_that_a_person_cancels_stops_its_processes_and_says_so_in_one_sentence(tmp_path):
     project = make_project(tmp_path / "project")
     (project / "stage.py").write_text(LONG_STAGE)
