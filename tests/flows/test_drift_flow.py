@@ -17,7 +17,7 @@ state = drift(sys.argv[1], then=sys.argv[2], timeout_seconds=int(sys.argv[3]), r
 print(state.type.value, state.message or state.result())
 """
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]  # a server, and two flows in a test
 
 
 @pytest.fixture(scope="module")
