@@ -1,6 +1,7 @@
 """Drift is found on a planted batch, and not on an ordinary second batch of the same generator."""
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -132,6 +133,7 @@ def test_the_command_writes_a_page_json_and_a_run_in_mlflow(tmp_path, monkeypatc
     monkeypatch.setenv("VIDEOSSR_ENGINE", "here")
     write_data(project)
     done = CliRunner().invoke(app, ["drift", "new"], catch_exceptions=False)
+    assert re.search(r"no drift: .* properties\ndetails: reports/drift.html$", done.output, re.MULTILINE)
     assert "no drift: 24 new videos against 24" in done.output and (project / "reports" / "drift.html").exists()
     record = json.loads((project / "reports" / "drift.json").read_text())
     assert record["drifted"] == [] and len(record["findings"]) == len(PROPERTIES)

@@ -19,4 +19,5 @@ def show_drift(
     from videossr.drift import DriftParams, compare_batch
 
     drift = compare_batch(source, DriftParams(alpha, min_effect), reports)
-    print(printable(f"{drift.sentence}\ndetails: {reports / 'drift.html'}"))
+    print(printable(drift.sentence))
+    print(printable(f"details: {reports / 'drift.html'}"))

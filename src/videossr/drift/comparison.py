@@ -64,7 +64,7 @@ class Drift:
     @property
     def sentence(self) -> str:
         """The result in one sentence."""
-        size = f"{self.num_now} new videos against {self.num_before} that the champion was trained on"
+        size = f"{self.num_now} new videos against {self.num_before} of the reference"
         if not self.drifted:
             return f"no drift: {size}, {len(self.findings)} properties"
         changes = ", ".join(f"{each.name} ({each.before} -> {each.now})" for each in self.drifted)
@@ -124,8 +124,12 @@ def _numeric(name: str, before: tuple[float, ...], now: tuple[float, ...]) -> _T
     from scipy.stats import ks_2samp
 
     result = ks_2samp(before, now)
-    medians = [f"median {np.median(values):.4g}" for values in (before, now)]
+    medians = [f"median {_rounded(float(np.median(values)))}" for values in (before, now)]
     return _Tested(name, "Kolmogorov-Smirnov", float(result.pvalue), float(result.statistic), *medians)
+
+
+def _rounded(value: float) -> str:
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
 
 
 def _categories(name: str, before: Mapping[str, int], now: Mapping[str, int]) -> _Tested:
