@@ -4,7 +4,7 @@
     python -m bench.screenshots pictures --pages browser      those of another folder
 
 Needs Chromium (Debian's package `chromium`), which opens the pages from the disk. A gallery or item browser is also
-shown with its first item open and answered. Fails, after all pictures, where a text has a contrast below 3, something
+shown with its first item open and answered. Fails, after all pictures, where a text has a contrast below 4.5, something
 reaches beyond the right edge or has to be scrolled sideways on the wide screen, a page asks for anything outside its
 folder, or a script fails.
 """

@@ -114,7 +114,7 @@ class Page:
         """`light` or `dark`."""
         self.call("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}])
 
-    def low_contrast(self, least: float = 3.0) -> list[str]:
+    def low_contrast(self, least: float = 4.5) -> list[str]:
         """The visible texts whose contrast with what is behind them is below `least`, each with its contrast."""
         return self.run(f"({_LOW_CONTRAST})({least})")
 
