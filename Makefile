@@ -10,13 +10,14 @@ SHELL := /bin/bash
 BIN := .venv/bin
 STAMP := .venv/.installed
 SOURCE ?=
+ADVISORIES := api.osv.dev
 export SOURCE
 # Waiting threads that spin too long slow down a busy machine (docs/log.md).
 export GOMP_SPINCOUNT := 10000
 # Commands below find the programs of this environment first.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: help demo run promote recheck results test fuzz gpu-check lint hooks clean mlflow prefect up down status
+.PHONY: help demo run promote recheck results test fuzz gpu-check lint audit-packages hooks clean mlflow prefect up down status
 
 help:
 	@echo 'make demo [SOURCE=folder]  install, run everything, register the model, print the gain; folder, URL or list'
@@ -26,7 +27,8 @@ help:
 	@echo 'make results               print the last scores and the addresses of the reports'
 	@echo 'make mlflow, make prefect  serve the pages of MLflow or Prefect for this project on 127.0.0.1'
 	@echo 'make up, down, status      start, stop or show all pages, with workers that run the deployments of prefect.yaml'
-	@echo 'make test, make lint       run the tests; run ruff and mypy'
+	@echo 'make test, make lint       run the tests; run ruff and mypy, and audit-packages where there is a network'
+	@echo 'make audit-packages        look up known vulnerabilities of the versions in constraints.txt'
 	@echo 'make hooks                  check every commit before it is made: ruff, mypy, layers'
 	@echo 'make fuzz                  run ingest and frames on 5,000 damaged containers: minutes'
 	@echo 'make gpu-check             on a machine with a GPU: tests, speed and profile, in under ten minutes'
@@ -69,6 +71,11 @@ lint: $(STAMP)
 	@ruff check .
 	@ruff format --check .
 	@mypy
+	@if python -c "import socket; socket.create_connection(('$(ADVISORIES)', 443), 5)" 2> /dev/null; then $(MAKE) audit-packages; \
+	else echo '$(ADVISORIES) cannot be reached: known vulnerabilities were not looked up'; fi
+
+audit-packages: $(STAMP)
+	@pip-audit --requirement constraints.txt --no-deps --disable-pip --vulnerability-service osv
 
 hooks: $(STAMP)
 	@pre-commit install
