@@ -46,6 +46,9 @@ VARIATIONS: dict[str, dict[str, Any]] = {
     "repeated_prompt": {"shared_prefix": "off", "grpo": {"steps": 100}},
     "temperature_1": {"grpo": {"temperature": 1.0}},
     "constant_rate": {"grpo": {"lr_schedule": "constant"}},
+    "400_steps": {"grpo": {"steps": 400}},
+    "group_of_16": {"grpo": {"group_size": 16}},
+    "refill": {"grpo": {"refill_rounds": 1}},
     # This one changes the warm start, so it has one of its own.
     "adamw": {"warmup": {"optimizer": "adamw", "learning_rate": 1e-3}},
 }
