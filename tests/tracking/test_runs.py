@@ -3,8 +3,10 @@
 import json
 import subprocess
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from threading import Barrier
 
 import psutil
 import pytest
@@ -302,6 +304,21 @@ def test_an_mlflow_error_never_stops_the_pipeline(tmp_path):
     (tmp_path / "mlruns").mkdir()
     (tmp_path / "mlruns" / "mlflow.db").write_text("this is no database")
     assert tracking.PipelineRun(tmp_path, {}, tmp_path / "last.json").open() == {}
+
+
+def test_stages_that_record_the_same_data_set_at_once_both_have_it(project):
+    with tracking.stage_run(project, "evaluate", {}) as one, tracking.stage_run(project, "downstream", {}) as other:
+        for i in range(10):
+            meet, digest = Barrier(2), f"{i:032}"
+
+            def record(run, meet=meet, digest=digest):
+                meet.wait()
+                run.log_dataset("frames", digest, "data/frames", context="evaluation")
+
+            with ThreadPoolExecutor() as pool:
+                list(pool.map(record, [one, other]))
+    for run in (one, other):
+        assert run.is_recorded and len(read_run(project, run.run_id).inputs.dataset_inputs) == 10
 
 
 def test_data_sets_tables_and_texts_are_recorded(project):

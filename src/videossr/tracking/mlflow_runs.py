@@ -104,10 +104,18 @@ def write_dataset(
 ) -> None:
     """Record a data set as input of the run; MLflow stores the first 36 characters of its digest."""
     from mlflow.entities import Dataset, DatasetInput, InputTag
+    from mlflow.exceptions import MlflowException
 
     profile = None if num_rows is None else json.dumps({"num_rows": num_rows})
     dataset = Dataset(name, digest[:36], source_type="local", source=json.dumps({"uri": source}), profile=profile)
-    client.log_inputs(run_id, [DatasetInput(dataset, [InputTag("mlflow.data.context", context)])])
+    inputs = [DatasetInput(dataset, [InputTag("mlflow.data.context", context)])]
+    try:
+        client.log_inputs(run_id, inputs)
+    except MlflowException as error:
+        if "IntegrityError" not in str(error):
+            raise
+        # A stage beside this one recorded the same data set at the same moment. Now MLflow finds it.
+        client.log_inputs(run_id, inputs)
 
 
 def write_table(client: "MlflowClient", run_id: str, name: str, rows: Sequence[Mapping[str, Any]]) -> None:
