@@ -35,7 +35,7 @@ from transformers import AutoModelForImageTextToText
 from bench.measure import alternate, measure_cpu_seconds
 from bench.rows import Row, print_rows, update_rows, write_rows
 from bench.trainer_step import make_sample, make_step
-from flows.stages import read_dependencies
+from flows.stages import python_environment, read_dependencies
 from videossr import config
 from videossr.clip import Clip
 from videossr.dataset.params import PretextParams
@@ -177,7 +177,8 @@ def run_stages() -> Iterator[dict[str, Any]]:
     """Run every stage of the graph again, in order; yields its CPU-seconds, children included, and its seconds."""
     for stage in read_dependencies(Path()):
         before, start = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
-        subprocess.run([sys.executable, "-m", "dvc", "repro", "--single-item", "--force", stage], check=True)
+        command = [sys.executable, "-m", "dvc", "repro", "--single-item", "--force", stage]
+        subprocess.run(command, env=python_environment(), check=True)
         after, seconds = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter() - start
         cpu_seconds = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
         yield {"stage": stage, "cpu_seconds": cpu_seconds, "seconds": seconds}

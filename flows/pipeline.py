@@ -156,14 +156,9 @@ def _wait_for_all(futures: dict[str, Any]) -> None:
         future.wait()
 
 
-def _python_environment() -> dict[str, str]:
-    """The environment in which `python` is this interpreter: the stages' commands in dvc.yaml call it by that name."""
-    return {**os.environ, "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])}
-
-
 def _stage_environment(handoff: str) -> dict[str, str]:
     return {
-        **_python_environment(),
+        **stages.python_environment(),
         runtime.HANDOFF_VARIABLE: handoff,
         runtime.PIPELINE_PID_VARIABLE: str(os.getpid()),
         "PYTHONUNBUFFERED": "1",
@@ -184,7 +179,7 @@ def main() -> None:
         found = find_server()
         may_skip = not (found or arguments.force or arguments.promote)
         # A temporary server takes longer to start than this, and would have nothing to show.
-        if may_skip and stages.is_everything_up_to_date(project_root(), _python_environment()):
+        if may_skip and stages.is_everything_up_to_date(project_root(), stages.python_environment()):
             print(NOTHING_TO_DO)
             return
         with nullcontext(found) if found else temporary_server() as url, temporary_settings({PREFECT_API_URL: url}):

@@ -77,6 +77,11 @@ def read_always_run(project: Path) -> set[str]:
         return {stage.addressing for stage in repo.index.stages if stage.always_changed}
 
 
+def python_environment() -> dict[str, str]:
+    """The environment in which `python` is this interpreter: the stages' commands in dvc.yaml call it by that name."""
+    return {**os.environ, "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])}
+
+
 def is_up_to_date(project: Path, stage: str) -> bool:
     """Whether `dvc repro` would skip a stage. DVC itself answers, in this process, which takes a fraction of a second.
 
