@@ -10,6 +10,7 @@ from tests.support.made_items import choice, items_of
 from videossr.evaluation.benchmarks import BENCHMARKS, Item, Items, VideoRef
 from videossr.evaluation.downstream.comparison import compare
 from videossr.evaluation.downstream.results import summarise
+from videossr.evaluation.viubench import COLUMNS, TASKS
 from videossr.report.benchmark_tables import NOT_RUN, PaperTable, paper_tables, tables_page
 
 
@@ -128,3 +129,35 @@ def test_the_page_fits_a_phone_and_loads_nothing(tmp_path: Path, scheme: str):
             == 7
         )
         assert page.requests == [path.absolute().as_uri()] and page.messages == []
+
+
+def whole_run() -> tuple[dict[str, Any], dict[str, Any]]:
+    """Rows and gains of all sixteen benchmarks and VIUBench, each with the numbers of one of its family in `run`."""
+    rows, gains = run()
+    like = {"grounding": "qvhighlights", "ordering": "vcrbench"}
+    sources = {key: like.get(entry.family, "videomme") for key, entry in BENCHMARKS.items() if key != "viubench"}
+    full = [{key: records[source] for key, source in sources.items()} for records in (*rows.values(), gains)]
+    for records in full:
+        values = "differences" if "differences" in records["videomme"] else "columns"
+        score = {"score": records["videomme"][values]["accuracy"]}
+        groups = {"variant": {variant: score for _, variant in COLUMNS.values()}, "task": dict.fromkeys(TASKS, score)}
+        records["viubench"] = {**records["videomme"], "metric": "score", values: score, "groups": groups}
+    return dict(zip(rows, full, strict=False)), full[-1]
+
+
+def test_every_table_of_a_whole_run_fits_a_screen_of_1280_pixels(tmp_path: Path):
+    path = tmp_path / "page.html"
+    path.write_text(tables_page(*whole_run()), encoding="utf-8")
+    with open_browser(tmp_path / "profile") as page:
+        page.resize(1280, 1500)
+        page.open(path)
+        page.run("document.querySelector('details').open = true")
+        assert page.run("document.querySelectorAll('table').length") == 9
+        assert page.scrolled() == page.cut_off() == []
+
+
+def test_a_table_with_more_columns_than_rows_is_transposed_with_its_published_columns_marked():
+    whole = {table.title: table for table in paper_tables(*whole_run())}
+    grid = whole["Grounding in detail"].as_grid()
+    assert [heading.label for heading in grid["head"][:2]] == ["Qwen3-VL-8B, 32 frames", "Qwen3-VL-8B, 48 frames"]
+    assert [heading.published for heading in grid["head"]] == [True] * 4 + [False] * 3

@@ -61,6 +61,23 @@ class PaperTable:
     columns: tuple[str, ...]
     rows: tuple[TableRow, ...]
 
+    def as_grid(self) -> dict[str, Any]:
+        """What a page draws: `head` and `body`. A table with more columns than rows is transposed, to fit a screen."""
+        head = [Heading(column) for column in self.columns]
+        body = [(Heading(row.label, row.published), row.cells) for row in self.rows]
+        if len(self.columns) > len(self.rows):
+            cells = zip(*(row.cells for row in self.rows), strict=True)
+            head, body = [heading for heading, _ in body], list(zip(head, cells, strict=True))
+        return {"title": self.title, "head": head, "body": body}
+
+
+@dataclass(frozen=True)
+class Heading:
+    """The label of a row or a column; what stands below or beside a `published` one is quoted from the paper."""
+
+    label: str
+    published: bool = False
+
 
 def tables_section(
     rows: Mapping[str, Mapping[str, Record]],
@@ -72,7 +89,7 @@ def tables_section(
     """The tables as HTML for a page: `made` where the questions are not the published ones, `frames` a video."""
     html = render_template(
         "benchmark_tables.html",
-        tables=paper_tables(rows, gains),
+        tables=[table.as_grid() for table in paper_tables(rows, gains)],
         asked=[_asked_row(name, key, record) for name, of in rows.items() for key, record in of.items()],
         made=made,
         frames=frames,
