@@ -1,10 +1,11 @@
-"""What a run of the pipeline shows on its page in Prefect: the gate's verdict, the scores, pictures, and links.
+"""What a run of the pipeline shows on its page in Prefect: the gate's verdict, scores, costs, pictures, and links.
 
 An artifact is published only where the file behind it exists: a run that stops early shows what it reached.
 """
 
 import json
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,8 @@ def publish(project: Path, mlflow_run: str = "") -> None:
         create_markdown_artifact(gate_markdown(gate), key="gate", description="is the data fit to train on?")
     if (results := _read(project / RESULTS)) is not None:
         create_table_artifact(score_rows(results), key="viubench", description=gain_sentence(results))
+    if costs := tracking.read_stage_costs(project):
+        create_table_artifact([asdict(cost) for cost in costs], key="stages", description="the last run of each stage")
     ports = running_ports(project)
     if ports is not None:
         _publish_links(project, ports, mlflow_run)

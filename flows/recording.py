@@ -4,13 +4,14 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from flows.runtime import PARAMS, section
 from videossr import config
 from videossr.records import Sample
-from videossr.tracking import PipelineRun, Run, read_input_hashes, stage_run
+from videossr.tracking import PipelineRun, Run, read_input_hashes, read_stage_costs, stage_run
 from videossr.workspace import project_root
 
 RESULTS = Path("reports/viubench.json")
@@ -33,12 +34,16 @@ def pipeline_run() -> PipelineRun:
 
 
 def end_pipeline_run(pipeline: PipelineRun, status: str, outcomes: Mapping[str, Any]) -> None:
-    """End the run with what each stage did and the scores, if it was created."""
+    """End the run with what each stage did and took, and the scores, if it was created."""
     run = pipeline.run
     if run is None:
         return
     for stage, outcome in outcomes.items():
         run.set_tag(f"stage.{stage}", str(outcome))
+    if costs := [cost for cost in read_stage_costs(project_root()) if outcomes.get(cost.stage) == "ran"]:
+        run.log_table("stages.json", [asdict(cost) for cost in costs])
+        run.log_metrics({f"seconds/{cost.stage}": cost.seconds for cost in costs})
+        run.log_metrics({f"cpu_seconds/{cost.stage}": cost.cpu_seconds for cost in costs})
     if status == "FINISHED" and RESULTS.exists():
         results = json.loads(RESULTS.read_text(encoding="utf-8"))
         run.log_metrics({f"viubench/{name}": row["overall"] for name, row in results["rows"].items()})

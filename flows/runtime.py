@@ -18,6 +18,7 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 from videossr import config
 from videossr.errors import VideoSSRError
 from videossr.terminal import configure_output, printable
+from videossr.tracking import write_stage_cost
 
 T = TypeVar("T")
 
@@ -40,7 +41,7 @@ def params_of(name: str, cls: type[T]) -> T:
 
 
 def run_stage(stage: Callable[[], None], name: str) -> None:
-    """Run a stage. On an error that the user can fix, print one sentence and exit with code 1."""
+    """Run a stage, and store what it took. On an error that the user can fix, print one sentence and exit with 1."""
     configure_output()
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     logging.getLogger("videossr").setLevel(logging.INFO)
@@ -50,6 +51,8 @@ def run_stage(stage: Callable[[], None], name: str) -> None:
     _exit_when_pipeline_dies()
     with logging_redirect_tqdm():  # a message has a line of its own, above the progress bar
         message = _run(stage)
+    if message is None:
+        write_stage_cost(Path.cwd(), name)
     # The end of the process would search all that the libraries made for garbage: a second or more after torch.
     gc.freeze()
     if message:

@@ -377,6 +377,10 @@ def test_prefect_shows_every_stage_as_a_task_and_retries_a_crash_but_no_user_err
     assert flow_runs(toy) == {"pipeline": ["COMPLETED"]}
     assert task_runs(toy) == {"first": [("COMPLETED", 2)], "second": [("COMPLETED", 1)], "watch": [("COMPLETED", 1)]}
     assert mlflow_runs(toy) == [("pipeline", "FINISHED", ["first", "second"])]
+    costs = tracking.read_stage_costs(toy)
+    assert [cost.stage for cost in costs] == ["first", "second"]
+    assert all(cost.seconds > 0 and cost.cpu_seconds > 0 and cost.peak_megabytes > 10 for cost in costs)
+    assert _prefect_rows(toy, "select key from artifact") == [("stages",)]
 
     again = subprocess.run(command, cwd=toy, env=environment(), capture_output=True, text=True, check=False)
     assert "nothing to do: every stage is up to date" in again.stdout + again.stderr

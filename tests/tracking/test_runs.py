@@ -2,6 +2,7 @@
 
 import json
 import subprocess
+import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
@@ -386,3 +387,17 @@ def test_a_change_that_is_not_committed_is_stored_with_the_run_without_credentia
 
 def git(folder, *arguments):
     subprocess.run(["git", "-C", str(folder), *arguments], check=True)
+
+
+def test_a_stage_stores_what_it_took_with_the_processes_that_it_started(tmp_path):
+    busy = "import time\nwhile time.process_time() < 1: pass"
+    program = (
+        "import subprocess, sys, videossr.tracking as t, pathlib; "
+        f"subprocess.run([sys.executable, '-c', {busy!r}]); t.write_stage_cost(pathlib.Path(), 'train')"
+    )
+    started = time.monotonic()
+    subprocess.run([sys.executable, "-c", program], cwd=tmp_path, check=True)
+    (cost,) = tracking.read_stage_costs(tmp_path)
+    # The system tells when a process began by seconds since the machine's start, whose time it knows to a second.
+    took = time.monotonic() - started
+    assert cost.stage == "train" and cost.cpu_seconds >= 1 and abs(cost.seconds - took) < 1.1 + 0.2 * took

@@ -83,15 +83,17 @@ def roll_back(reason: Annotated[str, typer.Option(help="why; it is kept with the
 
 
 def show_results() -> None:
-    """Show the latest VIUBench results and the registered versions."""
+    """Show the latest VIUBench results, what the stages took, and the registered versions."""
     from videossr import tracking
-    from videossr.cli.results_table import gain_sentence, results_table
+    from videossr.cli.results_table import costs_table, gain_sentence, results_table
 
     results = json.loads(require_file(RESULTS).read_text(encoding="utf-8"))
     console = Console()
     console.print(results_table(results))
     console.print(gain_sentence(results))
     project = project_root()
+    if costs := tracking.read_stage_costs(project):
+        console.print(costs_table(costs))
     registry = tracking.registry_summary(project)
     if registry.num_versions:
         name = f"version {registry.champion}" if registry.champion else "none yet"

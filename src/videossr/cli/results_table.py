@@ -1,12 +1,15 @@
-"""The VIUBench results (`reports/viubench.json`) as a table and a sentence for the terminal."""
+"""The VIUBench results (`reports/viubench.json`) and what the stages took, for the terminal."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
 from rich.table import Table
 
+from videossr.cli.narrow_table import narrow_table
 from videossr.evaluation.viubench import COLUMNS
 from videossr.report.text import no_interval, too_few
+from videossr.tracking import StageCost
 
 _TASKS = ("counting", "grounding", "jigsaw")
 _ROW_LABELS = {
@@ -36,6 +39,17 @@ def results_table(results: Mapping[str, Any]) -> Table:
         interval = f" [{low:.1f}, {high:.1f}]" if has_intervals else ""
         task_means = [f"{_task_mean(row, task):.1f}" for task in _TASKS]
         table.add_row(label, f"{row['overall']:.1f}{interval}", *task_means)
+    return table
+
+
+def costs_table(costs: Sequence[StageCost]) -> Table:
+    """One row for the last run of each stage: seconds, processor seconds, memory."""
+    table = narrow_table("The last run of each stage", ["stage", "ended"], ["seconds", "CPU-seconds", "peak, MB"])
+    for cost in costs:
+        ended = datetime.fromisoformat(cost.ended).astimezone().strftime("%Y-%m-%d %H:%M")
+        table.add_row(cost.stage, ended, f"{cost.seconds:.1f}", f"{cost.cpu_seconds:.1f}", f"{cost.peak_megabytes:,}")
+    seconds, cpu_seconds = sum(cost.seconds for cost in costs), sum(cost.cpu_seconds for cost in costs)
+    table.add_row("all", "", f"{seconds:.1f}", f"{cpu_seconds:.1f}", "")
     return table
 
 

@@ -25,6 +25,7 @@ from videossr.tracking.registry import (
 )
 from videossr.tracking.runs import Run, child_runs, stage_run
 from videossr.tracking.serving import serve
+from videossr.tracking.stage_costs import StageCost, read_stage_costs, write_stage_cost
 from videossr.tracking.summary import RegistrySummary, registry_summary
 
 __all__ = [
@@ -36,6 +37,7 @@ __all__ = [
     "RegisteredVersion",
     "RegistrySummary",
     "Run",
+    "StageCost",
     "champion",
     "child_runs",
     "checkpoint_folder",
@@ -47,6 +49,7 @@ __all__ = [
     "read_input_hashes",
     "read_lineage",
     "read_origin",
+    "read_stage_costs",
     "register_policy",
     "registered_checkpoint",
     "registry_summary",
@@ -58,4 +61,5 @@ __all__ = [
     "versions",
     "withdraw_champion",
     "withdrawn_because",
+    "write_stage_cost",
 ]
