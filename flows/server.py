@@ -112,7 +112,9 @@ def main() -> None:
     port, log = sys.argv[1:]
     with Path(log).open("wb") as file:
         command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", port]
-        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=file, stderr=file)
+        # Its pages would ask the default port.
+        environment = {**os.environ, "PREFECT_UI_API_URL": f"http://127.0.0.1:{port}/api"}
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=file, stderr=file, env=environment)
         if process.poll() is None:
             sys.stdin.read()
         process.terminate()

@@ -5,8 +5,9 @@ import json
 import pytest
 
 from flows import artifacts
+from tests.support.browser import open_browser
 from tests.support.evaluated_project import make_evaluated_project, write_run
-from tests.support.prefect_api import call, give_answer, project_server, start_flow
+from tests.support.prefect_api import call, give_answer, project_server, start_flow, wait_for_pause
 from videossr import tracking
 
 PROMOTE = """
@@ -72,3 +73,29 @@ def test_only_a_yes_makes_the_champion(project, api, answer, outcome):
 
 def start_promotion(project, api, timeout):
     return start_flow(project, api, PROMOTE, str(timeout))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("approve", [False, True])
+def test_a_person_answers_in_the_pages_of_prefect(tmp_path, monkeypatch, approve):
+    """The page of the run that waits shows the comparison; its form is filled in and sent in a real browser."""
+    project = make_evaluated_project(tmp_path / "project")
+    monkeypatch.chdir(project)
+    write_run(project, "first", 0.75)
+    with project_server(project) as api, open_browser(tmp_path / "profile") as page:
+        process = start_promotion(project, api, timeout=300)
+        page.resize(1280, 1000)
+        page.visit(f"{api.removesuffix('/api')}/runs/flow-run/{wait_for_pause(api)}")
+        page.click("button", "Resume")
+        page.wait_for_text("Make it the champion? version 1 is significantly better: +50.0 points")
+        if approve:
+            page.click("label[role=switch]")
+        page.type_into("textarea", "looked at it")
+        page.click("button", "Submit")
+        output, _ = process.communicate(timeout=240)
+        assert process.returncode == 0, output
+        answer = "it was approved" if approve else "it was not approved"
+        assert f"{answer}: looked at it" in output
+        page.visit(f"{api.removesuffix('/api')}/runs")
+        page.wait_for_text("Completed")
+    assert (tracking.champion(project) is not None) == approve

@@ -15,6 +15,7 @@ import pytest
 
 from bench.operations import make_project
 from tests.support import ROOT
+from tests.support.browser import open_browser
 from videossr.errors import ConfigError, VideoSSRError
 from videossr.services import supervisor
 from videossr.services.definitions import Ports, project_services, services_folder
@@ -158,7 +159,8 @@ time.sleep(600)
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)  # services start one after the other, minutes on a busy machine
-def test_a_run_that_a_person_cancels_stops_its_processes_and_says_so_in_one_sentence(tmp_path):
+@pytest.mark.parametrize("where", ["in the pages of Prefect", "by its API"])
+def test_a_run_that_a_person_cancels_stops_its_processes_and_says_so_in_one_sentence(tmp_path, where):
     project = make_project(tmp_path / "project")
     (project / "stage.py").write_text(LONG_STAGE)
     ports = dict(zip(("prefect", "mlflow", "pages"), free_ports(3), strict=True))
@@ -169,7 +171,10 @@ def test_a_run_that_a_person_cancels_stops_its_processes_and_says_so_in_one_sent
         weekly = call(api, "deployments/name/pipeline/weekly", method="GET")["id"]
         run = call(api, f"deployments/{weekly}/create_flow_run", {})["id"]
         processes = wait_for_text(project / "pids").split()
-        call(api, f"flow_runs/{run}/set_state", {"state": {"type": "CANCELLING"}})
+        if where == "by its API":
+            call(api, f"flow_runs/{run}/set_state", {"state": {"type": "CANCELLING"}})
+        else:
+            cancel_in_browser(tmp_path, f"http://127.0.0.1:{ports['prefect']}/runs/flow-run/{run}")
         assert wait_for_end(api, run)["type"] == "CANCELLED"
         assert not any(Path(f"/proc/{process}").exists() for process in processes)
         log = (project / ".services" / "worker-gpu.log").read_text()
@@ -181,6 +186,17 @@ def test_a_run_that_a_person_cancels_stops_its_processes_and_says_so_in_one_sent
         assert wait_for_end(api, again)["type"] == "COMPLETED"
     finally:
         videossr(project, "down")
+
+
+def cancel_in_browser(folder, address):
+    """Press Cancel on the page of a flow run, and confirm it."""
+    with open_browser(folder / "profile") as page:
+        page.resize(1280, 1000)
+        page.visit(address)
+        page.click("button", "Cancel")
+        page.wait_for_text("Cancel Flow Run")
+        page.click("button", "Confirm")
+        page.wait_for_text("Cancell")
 
 
 def videossr(folder, *arguments):

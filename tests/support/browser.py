@@ -96,8 +96,28 @@ class Page:
         )
 
     def open(self, path: Path, ready: str = "document.readyState === 'complete'") -> None:
-        self.call("Page.navigate", url=path.absolute().as_uri())
+        self.visit(path.absolute().as_uri(), ready)
+
+    def visit(self, url: str, ready: str = "document.readyState === 'complete'") -> None:
+        self.call("Page.navigate", url=url)
         self.wait_for(ready)
+
+    def wait_for_text(self, text: str) -> None:
+        """Wait until a visible text of the page contains `text`."""
+        self.wait_for(f"document.body.innerText.includes({json.dumps(text)})")
+
+    def click(self, selector: str, text: str = "") -> None:
+        """Click the last visible element that matches `selector` and shows `text`, as soon as there is one."""
+        found = f"[...document.querySelectorAll({json.dumps(selector)})]"
+        found += f".filter((e) => e.checkVisibility() && e.innerText.trim() === {json.dumps(text)})"
+        self.wait_for(f"{found}.length > 0")
+        self.run(f"{found}.at(-1).click()")
+
+    def type_into(self, selector: str, text: str) -> None:
+        """Type into the first element that matches `selector`."""
+        self.wait_for(f"document.querySelector({json.dumps(selector)}) !== null")
+        self.run(f"document.querySelector({json.dumps(selector)}).focus()")
+        self.call("Input.insertText", text=text)
 
     def press(self, key: str) -> None:
         text = {"text": key} if len(key) == 1 else {}

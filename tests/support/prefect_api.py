@@ -42,12 +42,21 @@ def start_flow(project: Path, api: str, program: str, *arguments: str) -> subpro
 
 def give_answer(api: str, answer: Mapping[str, Any]) -> None:
     """Answer the flow run that waits, as the form in the UI does."""
+    run = wait_for_pause(api)
+    if call(api, f"flow_runs/{run}/resume", {"run_input": answer})["status"] != "ACCEPT":
+        raise AssertionError("the answer was not accepted")
+
+
+def wait_for_pause(api: str) -> str:
+    """The id of the flow run that waits for an answer, once its form is stored."""
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline:
         runs = call(api, "flow_runs/filter", {"flow_runs": {"state": {"type": {"any_": ["PAUSED"]}}}})
         # A run waits before it has stored its form; until then an answer is not accepted.
-        if runs and call(api, f"flow_runs/{runs[0]['id']}/resume", {"run_input": answer})["status"] == "ACCEPT":
-            return
+        for run in runs:
+            form = run["state"]["state_details"]["run_input_keyset"]["schema"]
+            if call(api, f"flow_runs/{run['id']}/input/filter", {"prefix": form}):
+                return str(run["id"])
         time.sleep(0.5)
     raise AssertionError("no run waits for an answer")
 
