@@ -72,7 +72,7 @@ def measure(name: str, seed: int, params: dict[str, Any]) -> dict[str, Any]:
         config.build(PretextParams, params["pretext"], "pretext").tasks,
     )
     policies = {"start": Path(resolve_checkpoint(folder / "start")), "policy": folder / "policy"}
-    before, after = (_evaluate(path, folder / f"{name}.jsonl", params) for name, path in policies.items())
+    before, after = (evaluate_policy(path, folder / f"{name}.jsonl", params) for name, path in policies.items())
     settings = config.build(EvaluateParams, params["evaluate"], "evaluate")
     bootstrap = {"bootstrap_samples": settings.bootstrap_samples, "seed": settings.seed}
     return {
@@ -133,7 +133,8 @@ def _smooth(values: list[float], window: int = 10) -> list[float]:
     return [statistics.fmean(values[max(0, end - window) : end]) for end in range(1, len(values) + 1)]
 
 
-def _evaluate(folder: Path, out: Path, params: dict[str, Any]) -> list[ScoredReply]:
+def evaluate_policy(folder: Path, out: Path, params: dict[str, Any]) -> list[ScoredReply]:
+    """The policy's scored replies to VIUBench, written to `out`; a question with a reply there is not asked again."""
     tasks = config.build(PretextParams, params["pretext"], "pretext").tasks
     settings = config.build(EvaluateParams, params["evaluate"], "evaluate")
     samples, store = read_samples(Path("data/samples/viubench.parquet")), FrameStore(Path("data/frames"))

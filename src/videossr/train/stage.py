@@ -8,7 +8,6 @@ other parameters of GRPO finds the warm start done. `start_dir` and `policy_dir`
 """
 
 import dataclasses
-import json
 import logging
 import shutil
 from collections.abc import Callable, Mapping, Sequence
@@ -20,24 +19,20 @@ from accelerate import PartialState
 
 from videossr.clip import Clip
 from videossr.errors import TrainingError
-from videossr.frames.store import FrameStore
-from videossr.models.checkpoint import POLICY_POINTER, is_adapters, load_model, load_processor, resolve_checkpoint
+from videossr.models.checkpoint import resolve_checkpoint
 from videossr.models.policy import Prompt, render_prompt
-from videossr.models.tiny_random import write_tiny_random
 from videossr.pretext import TASKS, PretextTask
-from videossr.records import FrameTimes, Sample
+from videossr.records import Sample
 from videossr.storage.atomic import atomic_folder, write_json
 from videossr.train.build_trainer import build_trainer
 from videossr.train.checkpoints import last_whole_checkpoint, publish, remove_incomplete, run_folder
 from videossr.train.curriculum import Curriculum
 from videossr.train.faults import explain_out_of_memory
-from videossr.train.params import TINY_RANDOM, TrainParams
+from videossr.train.params import TrainParams
 from videossr.train.progress import RunLog
-from videossr.train.prompt_builder import PromptBuilder
 from videossr.train.run_keys import depends_on_length, run_key, start_key
 from videossr.train.stalls import describe, find_stalls
-from videossr.train.warmup import warm_up
-from videossr.train.warmup_batches import WarmupBatches
+from videossr.train.start import frame_times_of, prepare_start
 
 log = logging.getLogger(__name__)
 
@@ -93,7 +88,7 @@ def train(
     with processes.main_process_first():
         work.mkdir(parents=True, exist_ok=True)
         remove_incomplete(work / "grpo")
-        start, warmup_curve = _prepare_start(params, samples, render, frame_times_of(store), tasks, start_work)
+        start, warmup_curve = prepare_start(params, samples, render, frame_times_of(store), tasks, start_work)
     policy = resolve_checkpoint(start)
     curriculum = _curriculum(params, samples, store, tasks)
     trainer = build_trainer(params, samples, render, policy, work, key, curriculum, log_metrics, warn)
@@ -152,57 +147,6 @@ def _curriculum(
     if tasks is None:
         raise TrainingError("a curriculum needs the tasks as the samples were made with them: pass `tasks` to train")
     return Curriculum(params.curriculum, tasks, samples, frame_times_of(store), params.seed)
-
-
-def frame_times_of(store: Mapping[str, Clip]) -> Callable[[str], FrameTimes]:
-    """From a video's id to its frame times. A frame store knows all without reading a frame."""
-    indexed = {video.video_id: video for video in store.frame_times()} if isinstance(store, FrameStore) else {}
-
-    def frame_times(video_id: str) -> FrameTimes:
-        return indexed.get(video_id) or FrameTimes(video_id, tuple(store[video_id].times.tolist()))
-
-    return frame_times
-
-
-def _prepare_start(
-    params: TrainParams,
-    samples: Sequence[Sample],
-    render: Callable[[Sample], Prompt],
-    frame_times: Callable[[str], FrameTimes],
-    tasks: Mapping[str, PretextTask] | None,
-    work: Path,
-) -> tuple[Path, list[dict[str, float]]]:
-    """The folder of the policy that GRPO starts from, and the warm start's curve (empty for a loaded policy)."""
-    start, curve_path = work / "start", work / "warmup.json"
-    work.mkdir(parents=True, exist_ok=True)
-    if start.exists():
-        return start, json.loads(curve_path.read_text()) if curve_path.exists() else []
-    if params.policy != TINY_RANDOM:
-        processor = load_processor(params.policy)
-        with atomic_folder(start) as temporary:
-            if is_adapters(params.policy):  # GRPO starts from the base with the adapters merged into it
-                load_model(params.policy).merge_and_unload().save_pretrained(temporary)
-                processor.save_pretrained(temporary)
-            else:
-                write_json(temporary / POLICY_POINTER, {"policy": params.policy})
-        return start, []
-    tiny_random = work / TINY_RANDOM
-    if not (tiny_random / "model.safetensors").exists():
-        with atomic_folder(tiny_random) as temporary:
-            texts = [text for sample in samples for text in (sample.question, sample.answer)]
-            write_tiny_random(params.tiny_random, texts, params.seed, temporary)
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    model, processor = load_model(tiny_random, "float32").to(device), load_processor(tiny_random)
-    prompt_builder = PromptBuilder(samples, render, processor, params.grpo.max_prompt_tokens, params.seed)
-    if tasks is None and any(phase.mixture for phase in params.warmup.phases):
-        raise TrainingError("a warm start that draws samples needs the tasks' parameters: pass `tasks` to train")
-    batches = WarmupBatches(params.warmup, samples, tasks or {}, frame_times, prompt_builder, processor, params.seed)
-    curve = warm_up(model, batches, params.warmup, processor.tokenizer.pad_token_id, work / "warmup.pt")
-    write_json(curve_path, curve)
-    with atomic_folder(start) as temporary:
-        model.save_pretrained(temporary)
-        processor.save_pretrained(temporary)
-    return start, curve
 
 
 def _save_trained(trainer: Any, params: TrainParams, base: str, folder: Path) -> None:
