@@ -73,7 +73,8 @@ def _publish_links(project: Path, ports: Ports, mlflow_run: str) -> None:
         address = f"{page_address(ports)}/figures/{picture.name}"
         create_image_artifact(address, key=picture.stem.replace("_", "-"), description="samples and their answers")
     page = tracking.run_page(project, mlflow_run) if mlflow_run else ""
-    create_link_artifact(f"http://127.0.0.1:{ports.mlflow}/{page}", key="mlflow", link_text="runs, curves and models")
+    address = f"http://127.0.0.1:{ports.mlflow}/{page}"
+    create_link_artifact(address, key="mlflow", link_text="runs, curves and models", description="this run in MLflow")
 
 
 def _read(path: Path) -> Any:
