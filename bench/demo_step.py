@@ -1,7 +1,6 @@
-"""The steps of the embedded default against the same work done the usual way, and the cost of each stage.
+"""The steps of the embedded default against the same work done the usual way.
 
-    OMP_NUM_THREADS=1 python -m bench.demo_step             a few minutes; `make run` must have made the data
-    OMP_NUM_THREADS=1 python -m bench.demo_step --stages    also runs every stage again: as long as the demo
+    OMP_NUM_THREADS=1 python -m bench.demo_step     a few minutes; `make run` must have made the data
 
 Writes `reports/bench/demo_step.json`: rows {name, ours, theirs, ratio, unit} in CPU-seconds, medians over rounds in
 which both sides alternate.
@@ -10,20 +9,15 @@ which both sides alternate.
 the processor of Qwen3-VL. `warm_step`: a step of the warm start with 16 prompts, from samples to the update, against
 the processor, one padded batch with transformers' own attention and logits of every token, and AdamW. `grpo_step`: a
 step of GRPO with 16 prompts, against the prompt repeated for every completion. `evaluate`: 100 questions of VIUBench,
-against one question at a time. With `--stages`, `reports/bench/demo_stages.json` gets a row
-{stage, cpu_seconds, seconds} for each stage.
+against one question at a time. What whole stages take: `videossr results`.
 """
 
 import argparse
 import dataclasses
-import json
 import os
-import resource
-import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from statistics import median
@@ -33,9 +27,8 @@ import torch
 from transformers import AutoModelForImageTextToText
 
 from bench.measure import alternate, measure_cpu_seconds
-from bench.rows import Row, print_rows, update_rows, write_rows
+from bench.rows import Row, print_rows, update_rows
 from bench.trainer_step import make_sample, make_step
-from flows.stages import python_environment, read_dependencies
 from videossr import config
 from videossr.clip import Clip
 from videossr.dataset.params import PretextParams
@@ -54,7 +47,6 @@ from videossr.train.prefix import Group
 from videossr.train.warmup import backward, make_optimizers
 
 OUT = Path("reports/bench/demo_step.json")
-STAGES_OUT = Path("reports/bench/demo_stages.json")
 BATCH = 16
 QUESTIONS = 100
 
@@ -173,17 +165,6 @@ def compare_evaluate(demo: Demo, rounds: int) -> Row:
     return _to_row("evaluate", ours, theirs, f"CPU-seconds, {len(questions)} questions of VIUBench")
 
 
-def run_stages() -> Iterator[dict[str, Any]]:
-    """Run every stage of the graph again, in order; yields its CPU-seconds, children included, and its seconds."""
-    for stage in read_dependencies(Path()):
-        before, start = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
-        command = [sys.executable, "-m", "dvc", "repro", "--single-item", "--force", stage]
-        subprocess.run(command, env=python_environment(), check=True)
-        after, seconds = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter() - start
-        cpu_seconds = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-        yield {"stage": stage, "cpu_seconds": cpu_seconds, "seconds": seconds}
-
-
 def _prompts(demo: Demo, batch: Sequence[Sample]) -> list[Prompt]:
     return [render_prompt(sample, TASKS[sample.task](), demo.store) for sample in batch]
 
@@ -228,7 +209,6 @@ def _to_row(name: str, ours: Sequence[float], theirs: Sequence[float], unit: str
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--stages", action="store_true", help="run every stage again and measure it")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         demo = Demo(Path(folder))
@@ -238,10 +218,6 @@ def main() -> None:
             rows.append(compare(demo, arguments.rounds))
     update_rows(OUT, rows)
     print_rows(rows, "Steps of the embedded default, against the usual way")
-    if arguments.stages:
-        stages = list(run_stages())
-        write_rows(STAGES_OUT, stages)
-        print(json.dumps(stages, indent=2))
 
 
 if __name__ == "__main__":
