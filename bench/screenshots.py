@@ -104,6 +104,7 @@ def prefect_pages(ports: Ports) -> dict[str, tuple[str, str]]:
     reply.raise_for_status()
     runs = {f"prefect-run-{run['name']}": (f"{origin}/runs/flow-run/{run['id']}", run["name"]) for run in reply.json()}
     return {
+        "prefect-start": (origin, "Dashboard"),
         "prefect-dashboard": (f"{origin}/dashboard", "Flow Runs"),
         "prefect-runs": (f"{origin}/runs", "pipeline"),
         "prefect-deployments": (f"{origin}/deployments", "weekly"),

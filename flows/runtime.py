@@ -51,7 +51,7 @@ def run_stage(stage: Callable[[], None], name: str) -> None:
     _exit_when_pipeline_dies()
     with logging_redirect_tqdm():  # a message has a line of its own, above the progress bar
         message = _run(stage)
-    if message is None:
+    if message is None and os.environ.get("DVC_STAGE") == name:  # not for other commands that run like a stage
         write_stage_cost(Path.cwd(), name)
     # The end of the process would search all that the libraries made for garbage: a second or more after torch.
     gc.freeze()

@@ -13,7 +13,6 @@ import yaml
 
 from tests.support import ROOT
 from tests.test_docs import targets
-from videossr.cli import app
 
 HOOKS = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())
 WORKFLOW = yaml.safe_load((ROOT / ".github/workflows/ci.yaml").read_text())
@@ -129,18 +128,6 @@ def test_the_steps_of_the_image_work_in_a_bare_folder(tmp_path: Path):
     program, *options = (word for name in ("ENTRYPOINT", "CMD") for word in yaml.safe_load(dict(instructions())[name]))
     shown = run(image, str(image / ".venv/bin" / program), *options, **variables)
     assert shown.returncode == 0 and "gallery" in shown.stdout, shown.stderr
-
-
-def test_the_documented_container_mounts_the_folders_of_the_project_and_runs_a_command_of_the_image():
-    line = next(line for line in (ROOT / "docs/operate.md").read_text().splitlines() if line.startswith("podman run"))
-    words = shlex.split(line)
-    mounts = dict(word.split(":") for flag, word in zip(words, words[1:], strict=False) if flag == "--volume")
-    folder, ignored = Path(dict(instructions())["WORKDIR"]), (ROOT / ".gitignore").read_text()
-    assert {Path(target) for target in mounts.values()} == {folder / Path(source).name for source in mounts}
-    assert all(Path(source).name in ignored for source in mounts)
-    image, command = words[-2:]
-    assert f"podman build -t {image} ." in (ROOT / "docs/operate.md").read_text()
-    assert command in {item.name or item.callback.__name__ for item in app.registered_commands}
 
 
 def copy_into(source: Path, target: Path) -> None:

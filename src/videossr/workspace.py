@@ -17,6 +17,7 @@ _ANALYTICS_OFF = {
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
     "PREFECT_CLOUD_ENABLE_ORCHESTRATION_TELEMETRY": "false",
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    "PREFECT_SERVER_UI_V2_ENABLED": "false",  # the V2 pages ask an analytics host whatever is set; V1 stays the default
 }
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 # Waiting threads that spin too long slow down a busy machine; threads that sleep at once slow down small operations.
