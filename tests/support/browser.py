@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 import subprocess
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -105,6 +106,15 @@ class Page:
     def wait_for_text(self, text: str) -> None:
         """Wait until a visible text of the page contains `text`."""
         self.wait_for(f"document.body.innerText.includes({json.dumps(text)})")
+
+    def shows_in_time(self, text: str) -> bool:
+        """Whether a visible text of the page contains `text`, at once or before the usual wait is over."""
+        end = time.monotonic() + _SECONDS / 2
+        while time.monotonic() < end:
+            if self.run(f"document.body.innerText.includes({json.dumps(text)})"):
+                return True
+            time.sleep(0.1)
+        return False
 
     def click(self, selector: str, text: str = "") -> None:
         """Click the last visible element that matches `selector` and shows `text`, as soon as there is one."""
