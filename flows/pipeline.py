@@ -45,6 +45,10 @@ def _is_informative(record: logging.LogRecord) -> bool:
     return not record.getMessage().startswith(ROUTINE_PREFIXES)
 
 
+def _is_no_link(record: logging.LogRecord) -> bool:
+    return not record.getMessage().startswith("View at")
+
+
 for name in ("prefect.flow_runs", "prefect.task_runs"):
     logging.getLogger(name).addFilter(_is_informative)
 
@@ -182,6 +186,8 @@ def main() -> None:
         if may_skip and stages.is_everything_up_to_date(project_root(), stages.python_environment()):
             print(NOTHING_TO_DO)
             return
+        if not found:
+            logging.getLogger("prefect.flow_runs").addFilter(_is_no_link)  # the pages of this run end with it
         with nullcontext(found) if found else temporary_server() as url, temporary_settings({PREFECT_API_URL: url}):
             options = {"force": arguments.force, "retries": arguments.retries, "promote": arguments.promote}
             state: Any = pipeline(**options, return_state=True)
