@@ -279,6 +279,7 @@ def test_nothing_is_cut_off_or_hard_to_read(browser: Page, reports: Path, width:
     browser.use_scheme(scheme)
     browser.open(reports / "index.html")
     assert browser.cut_off() == [] and browser.low_contrast() == [] and browser.messages == []
+    assert width < 1280 or browser.scrolled() == []
 
 
 def test_curves_and_scores_are_written_for_dvc(reports: Path) -> None:
