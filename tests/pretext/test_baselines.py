@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
+from videossr import rewards
 from videossr.pretext import TASKS
-from videossr.pretext.baselines import best_constant, blind_floors, grid_intervals
+from videossr.pretext.baselines import best_constant, best_interval, blind_floors, grid_intervals
 from videossr.records import FrameTimes
 
 
@@ -15,6 +16,18 @@ def test_the_first_candidate_wins_a_tie() -> None:
 def test_the_grid_holds_every_interval_between_two_steps() -> None:
     assert grid_intervals(2) == [(0.0, 0.5), (0.0, 1.0), (0.5, 1.0)]
     assert len(grid_intervals(48)) == 48 * 49 // 2
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_best_interval_is_the_best_constant_by_iou(seed: int) -> None:
+    starts, lengths = np.random.default_rng(seed).uniform(0.01, 0.6, (2, 40))
+    answers = [(float(start), float(start + length)) for start, length in zip(starts, lengths, strict=True)]
+    best, mean = best_interval(grid_intervals(20), answers)
+    assert (best, pytest.approx(mean)) == best_constant(grid_intervals(20), answers, rewards.interval_iou)
+
+
+def test_the_first_interval_wins_a_tie() -> None:
+    assert best_interval([(0.0, 3.0), (1.0, 2.0), (2.0, 3.0)], [(1.0, 2.0), (2.0, 3.0)]) == ((1.0, 2.0), 0.5)
 
 
 def test_the_floors_at_the_papers_parameters_are_the_known_ones() -> None:

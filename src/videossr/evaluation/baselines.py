@@ -15,7 +15,7 @@ import numpy as np
 from videossr import rewards
 from videossr.evaluation.viubench import COLUMNS
 from videossr.pretext import PretextTask
-from videossr.pretext.baselines import best_constant, grid_intervals
+from videossr.pretext.baselines import best_constant, best_interval, grid_intervals
 from videossr.pretext.grounding import format_interval, frame_edges
 from videossr.records import FrameTimes, Sample, kind_name
 from videossr.rewards import Interval
@@ -88,7 +88,7 @@ def _best_answer(task: str, examples: Sequence[Sample], times: Times) -> str | I
     """The constant with the best mean metric: an interval as fractions of the clip, or the text of the reply."""
     if task == "grounding":
         intervals = [_answer_fractions(example, times) for example in examples]
-        return best_constant(grid_intervals(_GRID_STEPS), intervals, rewards.interval_iou)[0]
+        return best_interval(grid_intervals(_GRID_STEPS), intervals)[0]
     answers = [example.answer for example in examples]
     if task == "counting":
         # The metric is a mean over the three shapes, so the best triple holds the most frequent count of each shape.
