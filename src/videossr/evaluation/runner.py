@@ -101,7 +101,7 @@ def samples_digest(samples: Sequence[Sample]) -> str:
     """Hex SHA-256 over every field of every sample, in order."""
     digest = hashlib.sha256()
     for sample in samples:
-        digest.update(json.dumps(dataclasses.asdict(sample), sort_keys=True).encode())
+        digest.update(json.dumps(vars(sample), sort_keys=True).encode())
         digest.update(b"\n")
     return digest.hexdigest()
 

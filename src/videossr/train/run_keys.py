@@ -50,5 +50,5 @@ def _policy_identity(params: TrainParams) -> list[str]:
 def _key(parts: list[Any], samples: Sequence[Sample]) -> str:
     digest = hashlib.sha256(json.dumps(parts, sort_keys=True).encode())
     for sample in samples:
-        digest.update(json.dumps(asdict(sample), sort_keys=True).encode())
+        digest.update(json.dumps(vars(sample), sort_keys=True).encode())
     return digest.hexdigest()[:16]
