@@ -4,6 +4,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -48,6 +49,7 @@ class WarmupBatches:
         self._prompt_builder = prompt_builder
         self._processor = processor
         self._seed = seed
+        self._answer_ids = cache(self._tokenize_answer)  # the same few thousand answers come again and again
 
     def groups(self, step: int) -> list[Group]:
         """The prompts of one step (counted from 0 over all phases), each with its right answers."""
@@ -63,14 +65,14 @@ class WarmupBatches:
         sample = self._draw(index, rng)
         prompt = encode(self._processor, Prompt(sample.question.replace(VIDEO_MARKER, ""), ()))
         others = [self._draw(index, rng, sample.kind).answer for _ in range(phase.answers - 1)]
-        return Group(prompt, [self._answer(text) for text in (sample.answer, *others)])
+        return Group(prompt, [self._answer_ids(text) for text in (sample.answer, *others)])
 
     def _with_video(self, index: int, rng: np.random.Generator, name: str) -> Group:
         for _ in range(_MAX_TRIES):
             sample = self._draw(index, rng)
             encoded = self._prompt_builder.try_encode(replace(sample, sample_id=sample.sample_id or name), rng)
             if encoded is not None:
-                return Group(encoded.prompt, [self._answer(sample.answer)])
+                return Group(encoded.prompt, [self._answer_ids(sample.answer)])
         reason = next(reversed(self._prompt_builder.skipped.values()))
         raise TrainingError(
             f"{_MAX_TRIES} samples of the warm start could not be used, the last because {reason}: run the frames "
@@ -97,10 +99,9 @@ class WarmupBatches:
             "this kind out of its mixture, or add videos"
         )
 
-    def _answer(self, text: str) -> torch.Tensor:
+    def _tokenize_answer(self, text: str) -> torch.Tensor:
         tokenizer = self._processor.tokenizer
-        ids: torch.Tensor = tokenizer(text + tokenizer.eos_token, return_tensors="pt").input_ids[0]
-        return ids
+        return torch.tensor(tokenizer(text + tokenizer.eos_token)["input_ids"])
 
 
 def phase_at(phases: Sequence[WarmupPhase], step: int) -> tuple[int, int]:
