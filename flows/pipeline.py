@@ -10,6 +10,7 @@ import signal
 import sys
 import tempfile
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -30,7 +31,7 @@ from flows.recording import end_pipeline_run, pipeline_run
 from flows.server import find_server, temporary_server
 from videossr.errors import VideoSSRError
 from videossr.terminal import configure_output, printable
-from videossr.tracking import PipelineRun
+from videossr.tracking import PipelineRun, prepare_tracking
 from videossr.workspace import project_root
 
 NOTHING_TO_DO = "nothing to do: every stage is up to date"
@@ -188,7 +189,8 @@ def main() -> None:
             return
         if not found:
             logging.getLogger("prefect.flow_runs").addFilter(_is_no_link)  # the pages of this run end with it
-        with nullcontext(found) if found else temporary_server() as url, temporary_settings({PREFECT_API_URL: url}):
+        server = nullcontext(found) if found else temporary_server(partial(prepare_tracking, project_root()))
+        with server as url, temporary_settings({PREFECT_API_URL: url}):
             options = {"force": arguments.force, "retries": arguments.retries, "promote": arguments.promote}
             state: Any = pipeline(**options, return_state=True)
             APILogHandler().flush()  # before the server ends

@@ -8,7 +8,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 
@@ -28,8 +28,11 @@ def prefect_server() -> AbstractContextManager[str]:
 
 
 @contextmanager
-def temporary_server() -> Iterator[str]:
-    """Yield the URL of a Prefect API on loopback that ends with the context. Raises VideoSSRError."""
+def temporary_server(meanwhile: Callable[[], None] = lambda: None) -> Iterator[str]:
+    """Yield the URL of a Prefect API on loopback that ends with the context. Raises VideoSSRError.
+
+    `meanwhile` is called while the server starts, which takes up to fifteen seconds in a new project.
+    """
     log = project_root() / ".prefect" / "server.log"
     log.parent.mkdir(exist_ok=True)
     port = _free_port()
@@ -38,6 +41,7 @@ def temporary_server() -> Iterator[str]:
     command = [sys.executable, "-m", "flows.server", str(port), str(log)]
     wrapper = subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True)
     try:
+        meanwhile()
         yield _wait_until_healthy(wrapper, f"http://127.0.0.1:{port}/api", log)
     finally:
         assert wrapper.stdin is not None

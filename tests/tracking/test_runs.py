@@ -301,9 +301,15 @@ def test_a_pipeline_that_still_runs_is_not_closed_by_another(tmp_path):
     assert read_run(tmp_path, first.run_id).info.status == "RUNNING"
 
 
+def test_the_database_can_be_made_before_the_first_run(tmp_path):
+    tracking.prepare_tracking(tmp_path)
+    assert (tmp_path / "mlruns" / "mlflow.db").exists()
+
+
 def test_an_mlflow_error_never_stops_the_pipeline(tmp_path):
     (tmp_path / "mlruns").mkdir()
     (tmp_path / "mlruns" / "mlflow.db").write_text("this is no database")
+    tracking.prepare_tracking(tmp_path)
     assert tracking.PipelineRun(tmp_path, {}, tmp_path / "last.json").open() == {}
 
 

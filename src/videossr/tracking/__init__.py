@@ -7,7 +7,7 @@ MLflow is imported inside functions: the import takes a second, and reads the te
 imports it at the top: MLflow runs that file when it loads a registered model, and this package never imports it.
 """
 
-from videossr.tracking.database import MLFLOW_NAME, database_uri, mlflow_client, run_page
+from videossr.tracking.database import MLFLOW_NAME, database_uri, mlflow_client, prepare_tracking, run_page
 from videossr.tracking.history import Origin, find_version, read_origin, withdraw_champion, withdrawn_because
 from videossr.tracking.lineage import POLICY_TAG, Lineage, read_input_hashes, read_lineage
 from videossr.tracking.pipeline_runs import PipelineRun
@@ -46,6 +46,7 @@ __all__ = [
     "load_artifact",
     "load_champion",
     "mlflow_client",
+    "prepare_tracking",
     "read_input_hashes",
     "read_lineage",
     "read_origin",

@@ -18,6 +18,8 @@ from videossr.workspace import configure_tools
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
+log = logging.getLogger(__name__)
+
 MLFLOW_NAME = "videossr"  # of the one experiment and of the one registered model
 
 
@@ -38,6 +40,14 @@ def mlflow_client(project: Path) -> "MlflowClient":
                 follow_moved_project(file, MLFLOW_NAME, _artifact_location(project).removesuffix("artifacts"))
         uri = database_uri(project)
         return MlflowClient(tracking_uri=uri, registry_uri=uri)
+
+
+def prepare_tracking(project: Path) -> None:
+    """Import MLflow and create its database, so that the first run opens at once. What is wrong, that run says."""
+    try:
+        mlflow_client(project)
+    except mlflow_errors():
+        log.debug("MLflow could not be prepared", exc_info=True)
 
 
 @contextlib.contextmanager
