@@ -44,7 +44,8 @@ from videossr.pretext import TASKS
 from videossr.records import Sample
 from videossr.train.params import TrainParams
 from videossr.train.prefix import Group
-from videossr.train.warmup import backward, make_optimizers
+from videossr.train.warmup import make_optimizers
+from videossr.train.warmup_gradients import part_gradient, set_gradient
 
 OUT = Path("reports/bench/demo_step.json")
 BATCH = 16
@@ -112,7 +113,7 @@ def compare_warm_step(demo: Demo, rounds: int) -> Row:
     def ours(batch: Sequence[Sample]) -> None:
         prompts = zip(_prompts(demo, batch), batch, strict=True)
         groups = [Group(encode(demo.processor, prompt), [demo.answer_ids(sample)]) for prompt, sample in prompts]
-        backward(model, groups, demo.train.warmup.prompts_per_forward, pad)
+        set_gradient(model, [part_gradient(model, groups, demo.train.warmup.prompts_per_forward, pad)])
         for optimizer in optimizers:
             optimizer.step()
             optimizer.zero_grad()

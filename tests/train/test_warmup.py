@@ -146,6 +146,18 @@ def test_the_rate_rises_and_falls_in_text_and_once_over_all_phases_with_videos()
     assert videos[-1] < 0.01 and videos[52] == pytest.approx(0.5, abs=0.02)
 
 
+def test_one_core_and_two_learn_the_same_weights(folder, processor, tmp_path):
+    results, before = [], torch.get_num_threads()
+    for threads in (1, 2):
+        torch.set_num_threads(threads)
+        model, params = load_model(folder, "float32"), WarmupParams(PHASES, optimizer="muon")
+        curve = warm_up(model, batches(processor, PHASES), params, 0, tmp_path / f"{threads}.pt")
+        results.append((curve, model.state_dict()))
+    torch.set_num_threads(before)
+    assert results[0][0] == results[1][0]
+    assert all(torch.equal(weight, results[1][1][name]) for name, weight in results[0][1].items())
+
+
 @pytest.mark.parametrize("optimizer", ["adamw", "muon"])
 def test_the_loss_falls_and_a_restart_repeats_the_course(optimizer, folder, processor, tmp_path):
     params = replace(WarmupParams(PHASES, optimizer=optimizer, learning_rate=3e-3), checkpoint_every=4)

@@ -11,10 +11,9 @@ from tqdm import tqdm
 
 from videossr.models.attention import use_branched_attention
 from videossr.storage.atomic import atomic_file
-from videossr.train.batching import chunks
 from videossr.train.params import WarmupParams, WarmupPhase
-from videossr.train.prefix import Group, answer_losses
 from videossr.train.warmup_batches import WarmupBatches, phase_at
+from videossr.train.warmup_gradients import PartGradient, part_gradient, part_gradients, set_gradient, two_parts
 
 log = logging.getLogger(__name__)
 
@@ -35,17 +34,23 @@ def warm_up(
     optimizers = make_optimizers(model, params)
     curve = _restore(checkpoint, model, optimizers)
     model.train()
+
+    def compute(step: int, part: int) -> PartGradient:
+        groups = batches.groups(step, two_parts(batches.size(step))[part])
+        return part_gradient(model, groups, params.prompts_per_forward, pad_token_id)
+
     steps = range(len(curve), params.steps)
-    for step in tqdm(steps, "warm start", total=params.steps, initial=len(curve), unit="step", mininterval=1):
-        _set_rates(optimizers, rate_factor(params.phases, step))
-        loss = backward(model, batches.groups(step), params.prompts_per_forward, pad_token_id)
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        for optimizer in optimizers:
-            optimizer.step()
-            optimizer.zero_grad()
-        curve.append({"step": step + 1, "loss": loss})
-        if len(curve) % params.checkpoint_every == 0:
-            _save(checkpoint, model, optimizers, curve)
+    with part_gradients(model, compute) as gradients_of:
+        for step in tqdm(steps, "warm start", total=params.steps, initial=len(curve), unit="step", mininterval=1):
+            loss = set_gradient(model, gradients_of(step))
+            torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+            _set_rates(optimizers, rate_factor(params.phases, step))
+            for optimizer in optimizers:
+                optimizer.step()
+                optimizer.zero_grad()
+            curve.append({"step": step + 1, "loss": loss})
+            if len(curve) % params.checkpoint_every == 0:
+                _save(checkpoint, model, optimizers, curve)
     return curve
 
 
@@ -93,21 +98,6 @@ def _set_rates(optimizers: Sequence[torch.optim.Optimizer], factor: float) -> No
     for optimizer in optimizers:
         for group in optimizer.param_groups:
             group["lr"] = optimizer.defaults["lr"] * factor
-
-
-def backward(model: Any, groups: Sequence[Group], per_forward: int, pad_token_id: int) -> float:
-    """Add the gradient of the mean loss per answer token, end tokens included; returns the loss.
-
-    Prompts of about one length share a forward pass, which then holds little padding.
-    """
-    num_tokens = sum(len(answer) for group in groups for answer in group.completions)
-    by_length = sorted(groups, key=lambda group: len(group.prompt))
-    total = 0.0
-    for part in chunks(by_length, per_forward):
-        loss = answer_losses(model, part, pad_token_id).sum() / num_tokens
-        loss.backward()
-        total += loss.item()
-    return total
 
 
 def _save(checkpoint: Path, model: Any, optimizers: Sequence[Any], curve: list[dict[str, float]]) -> None:

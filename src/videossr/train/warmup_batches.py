@@ -1,8 +1,6 @@
 """What the warm start learns from: in each phase, prompts with right answers, drawn anew at every step."""
 
-import os
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import cache
 from typing import Any
@@ -21,7 +19,6 @@ from videossr.train.prefix import Group
 from videossr.train.prompt_builder import PromptBuilder
 
 _MAX_TRIES = 100  # samples in a row that cannot be drawn or shown, before training gives up
-_MAX_THREADS = min(16, os.cpu_count() or 1)
 
 
 class WarmupBatches:
@@ -51,12 +48,14 @@ class WarmupBatches:
         self._seed = seed
         self._answer_ids = cache(self._tokenize_answer)  # the same few thousand answers come again and again
 
-    def groups(self, step: int) -> list[Group]:
-        """The prompts of one step (counted from 0 over all phases), each with its right answers."""
+    def size(self, step: int) -> int:
+        """The number of prompts of one step (counted from 0 over all phases)."""
+        return self._phases[phase_at(self._phases, step)[0]].batch_size
+
+    def groups(self, step: int, places: Iterable[int] | None = None) -> list[Group]:
+        """The prompts of one step, each with its right answers: those at `places`, or all."""
         index, _ = phase_at(self._phases, step)
-        places = range(self._phases[index].batch_size)
-        with ThreadPoolExecutor(_MAX_THREADS, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-            return list(pool.map(lambda place: self._group(index, step, place), places))
+        return [self._group(index, step, place) for place in (range(self.size(step)) if places is None else places)]
 
     def _group(self, index: int, step: int, place: int) -> Group:
         rng, phase = np.random.default_rng([self._seed, step, place]), self._phases[index]
