@@ -17,12 +17,15 @@ from urllib3.util import Retry
 from flows import server
 from tests.support import ROOT
 
+PYTHONPATH = os.pathsep.join([str(ROOT / "src"), str(ROOT)])
+
 
 @contextmanager
 def project_server(project: Path) -> Iterator[str]:
     """The address of the API of a Prefect server of the project in this folder."""
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(project)
+        patch.setenv("PYTHONPATH", PYTHONPATH)  # `flows` is not installed, and the project in this folder has none
         patch.setenv("PREFECT_HOME", str(project / ".prefect"))
         patch.setenv("VIDEOSSR_PREFECT_PORT", "9")  # not the server of the project that is tested
         patch.delenv("PREFECT_API_URL", raising=False)
@@ -32,7 +35,7 @@ def project_server(project: Path) -> Iterator[str]:
 
 def start_flow(project: Path, api: str, program: str, *arguments: str) -> subprocess.Popen[str]:
     """Start a Python program that calls a flow, in the project and against its server."""
-    variables = {**os.environ, "PREFECT_API_URL": api, "PYTHONPATH": os.pathsep.join([str(ROOT / "src"), str(ROOT)])}
+    variables = {**os.environ, "PREFECT_API_URL": api, "PYTHONPATH": PYTHONPATH}
     variables |= {"DVC_ROOT": str(project), "PREFECT_HOME": str(project / ".prefect")}
     command = [sys.executable, "-c", program, *arguments]
     return subprocess.Popen(
