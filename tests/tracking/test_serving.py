@@ -13,6 +13,7 @@ import time
 import urllib.error
 import urllib.request
 from functools import partial
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -108,7 +109,8 @@ def test_the_server_of_mlflow_answers_about_a_clip(project, client, tmp_path):
         port = probe.getsockname()[1]
     options = ("--env-manager", "local", "--host", "127.0.0.1", "--port", str(port))
     command = [sys.executable, "-m", "mlflow", "models", "serve", "-m", "models:/videossr@champion", *options]
-    variables = {**os.environ, "MLFLOW_TRACKING_URI": "sqlite:///mlruns/mlflow.db"}
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"  # where MLflow finds uvicorn
+    variables = {**os.environ, "PATH": path, "MLFLOW_TRACKING_URI": "sqlite:///mlruns/mlflow.db"}
     with (tmp_path / "log").open("w") as log:
         server = subprocess.Popen(command, cwd=project, env=variables, stdout=log, stderr=log, start_new_session=True)
     try:
