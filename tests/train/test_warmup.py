@@ -8,6 +8,7 @@ import torch
 from trl.trainer.utils import add_fused_lm_head
 
 from tests.support import tiny_policy, tiny_training
+from tests.support.torch_threads import num_threads
 from videossr.errors import ConfigError, TrainingError
 from videossr.models.attention import use_branched_attention
 from videossr.models.checkpoint import load_model, load_processor
@@ -147,13 +148,12 @@ def test_the_rate_rises_and_falls_in_text_and_once_over_all_phases_with_videos()
 
 
 def test_one_core_and_two_learn_the_same_weights(folder, processor, tmp_path):
-    results, before = [], torch.get_num_threads()
+    results = []
     for threads in (1, 2):
-        torch.set_num_threads(threads)
         model, params = load_model(folder, "float32"), WarmupParams(PHASES, optimizer="muon")
-        curve = warm_up(model, batches(processor, PHASES), params, 0, tmp_path / f"{threads}.pt")
+        with num_threads(threads):
+            curve = warm_up(model, batches(processor, PHASES), params, 0, tmp_path / f"{threads}.pt")
         results.append((curve, model.state_dict()))
-    torch.set_num_threads(before)
     assert results[0][0] == results[1][0]
     assert all(torch.equal(weight, results[1][1][name]) for name, weight in results[0][1].items())
 

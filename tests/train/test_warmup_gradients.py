@@ -6,13 +6,13 @@ import signal
 import subprocess
 import sys
 import textwrap
-from contextlib import contextmanager
 
 import psutil
 import pytest
 import torch
 
 from tests.support import ROOT
+from tests.support.torch_threads import num_threads
 from videossr.errors import TrainingError
 from videossr.train.warmup_gradients import PartGradient, part_gradients, set_gradient, two_parts
 
@@ -28,14 +28,6 @@ class Line(torch.nn.Module):
         self.offset = torch.nn.Parameter(torch.tensor(1.0))
         self.unused = torch.nn.Parameter(torch.zeros(3))
         self.device = torch.device("cpu")
-
-
-@contextmanager
-def num_threads(number):
-    before = torch.get_num_threads()
-    torch.set_num_threads(number)
-    yield number
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(params=[1, 2], ids=["one thread", "two threads"])

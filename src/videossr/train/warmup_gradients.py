@@ -9,9 +9,8 @@ import multiprocessing
 import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
-from functools import partial
 from multiprocessing.connection import Connection
 from typing import Any
 
@@ -82,26 +81,22 @@ def part_gradients(
     On a CPU this process computes with one thread within the context. On Linux with two cores a second process, forked
     here, computes the second part; it ends with the context, or with this process. Raises TrainingError where it dies.
     """
-    num_threads = torch.get_num_threads()
+
+    def one_after_the_other(step: int) -> list[PartGradient]:
+        return [compute(step, 0), compute(step, 1)]
+
     if model.device.type != "cpu":
-        yield lambda step: [compute(step, 0), compute(step, 1)]
+        yield one_after_the_other
         return
-    torch.set_num_threads(1)
-    try:
+    with ExitStack() as at_end:
+        num_threads = torch.get_num_threads()
+        at_end.callback(torch.set_num_threads, num_threads)
+        torch.set_num_threads(1)
         if num_threads == 1 or sys.platform != "linux":
-            yield lambda step: [compute(step, 0), compute(step, 1)]
-            return
-        second = _SecondProcess(model, partial(_second_part, compute))
-        try:
+            yield one_after_the_other
+        else:
+            second = at_end.enter_context(closing(_SecondProcess(model, lambda step: compute(step, 1))))
             yield lambda step: second.beside(step, lambda: compute(step, 0))
-        finally:
-            second.close()
-    finally:
-        torch.set_num_threads(num_threads)
-
-
-def _second_part(compute: Callable[[int, int], PartGradient], step: int) -> PartGradient:
-    return compute(step, 1)
 
 
 class _SecondProcess:
